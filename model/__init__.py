@@ -1,0 +1,1 @@
+"""What thinks: transformer, AR, NAR, sampling, codec, speech recognition, training. Plain torch."""

@@ -1,0 +1,1 @@
+"""What is made: one noun, one module, one table each."""

@@ -1,0 +1,71 @@
+"""What every stage of the pipeline is: a maker of one table out of others, a shard at a time.
+
+A stage is a frozen dataclass. Its fields are its settings, and with `version`
+and everything upstream they name its results, so a stage is a function of its
+inputs and its settings and of nothing else; it may be killed and run again at
+any moment. A field marked `field(compare=False)` says *where* a stage works
+(a folder, a device, a batch size), not *what* it makes.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import pyarrow as pa
+
+from warehouse.tables import Table
+
+SourceFiles = Mapping[str, tuple[int, int]]  # path relative to the corpus -> bytes, mtime in ns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one worker of a stage holds while it works."""
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+@runtime_checkable
+class Stage(Protocol):
+    """Makes one table out of others.
+
+    Called with one Arrow dataset for each table it takes, it returns the rows of
+    one shard, in the schema of the table it makes. Where that table has `files`,
+    it is called with two more words: `shard`, the shard's name, and `folder`, a
+    folder of its own for them, which outlives a kill.
+
+    A stage whose table has the same key as the first table it takes is one to
+    one: it gives a row, kept or dropped, for every kept row of that table.
+
+    It may also have a method `identity() -> dict[str, object]`: what stands in
+    its fingerprint for settings whose words alone do not name a result, such as
+    the hash of the weights in place of the name of a model.
+    """
+
+    makes: Table
+    takes: tuple[Table, ...]
+    needs: Resources
+    version: int  # raise it when the same settings would give other rows
+    gathers: bool | tuple[str, ...]  # reads every shard to make one called `all`, or those named here
+
+    def __call__(self, *inputs: Any, **where: Any) -> pa.Table: ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A stage that takes nothing, so it has to say what its shards are.
+
+    `shards` gives their names, and better the files that each is made from: then
+    audio added, changed or removed is noticed on the next run.
+    """
+
+    makes: Table
+    takes: tuple[Table, ...]
+    needs: Resources
+    version: int
+    gathers: bool | tuple[str, ...]
+
+    def shards(self) -> Mapping[str, SourceFiles] | Iterable[str]: ...
+
+    def __call__(self, shard: str) -> pa.Table: ...

@@ -1,0 +1,1 @@
+"""What exists: tables, fingerprints, shards on disk, the catalogue and its statistics."""

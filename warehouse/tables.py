@@ -1,0 +1,205 @@
+"""The tables of the warehouse. This file is the data dictionary.
+
+A table is a set of Parquet shards of one schema. Times are integer samples of
+the recording as it lies on disk; `seconds` columns are for people. Every table
+ends with `dropped` and `detail`: a row that a stage refuses is kept, with its
+reason, and the next stage skips it.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+SAMPLE_RATE = 24_000  # Hz, what EnCodec reads
+HOP = 320  # samples of one frame
+FRAME_RATE = SAMPLE_RATE // HOP  # frames per second: 75
+NUM_CODEBOOKS = 8  # Q: 8 codebooks of 10 bits at 75 frames/s are 6 kb/s
+CODEBOOK_SIZE = 1024  # entries per codebook, so a code fits in 10 bits
+CODEBOOKS = tuple(f"codebook_{q}" for q in range(1, NUM_CODEBOOKS + 1))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A named set of rows with a schema and a grain."""
+
+    name: str
+    grain: str  # what one row is, in words
+    schema: pa.Schema
+    key: tuple[str, ...] = ()  # the columns that name a row
+    files: bool = False  # its stage makes files beside its rows, and gets a folder for them
+    lasting: bool = False  # stays current when the data above it merely grows
+
+
+def column(name: str, type_: pa.DataType, meaning: str) -> pa.Field:
+    """A column with its meaning, which travels in the shard's schema."""
+    return pa.field(name, type_, metadata={"meaning": meaning})
+
+
+def schema(*columns: pa.Field) -> pa.Schema:
+    """The columns of a table, and the two that every table ends with."""
+    return pa.schema(
+        [
+            *columns,
+            column("dropped", pa.string(), "null = kept, else a short reason code"),
+            column("detail", pa.string(), "what a person wants to know about the reason"),
+        ]
+    )
+
+
+def empty(table: Table) -> pa.Table:
+    """No rows of a table."""
+    return table.schema.empty_table()
+
+
+_UTTERANCE_ID = column("utterance_id", pa.string(), "<recording_id>#<start_sample>-<end_sample>")
+
+RECORDINGS = Table(
+    "recordings",
+    grain="an audio file",
+    key=("recording_id",),
+    schema=schema(
+        column("recording_id", pa.string(), "path under the corpus without suffix; the suffix stays where two would share an id"),
+        column("corpus", pa.string(), "such as librilight, librispeech, sample, or the folder's name"),
+        column("subset", pa.string(), "such as small or test-clean"),
+        column("speaker_id", pa.string(), "who reads; the folder's name where nothing else is known"),
+        column("book_id", pa.string(), "LibriVox id or chapter, null where unknown"),
+        column("title", pa.string(), "the book's, null where unknown"),
+        column("genre", pa.string(), "LibriLight's meta_genre, null where unknown"),
+        column("audio_path", pa.string(), "relative to the corpus"),
+        column("sample_rate", pa.int32(), "Hz, as the decoder says"),
+        column("num_samples", pa.int64(), "samples per channel, counted by decoding"),
+        column("seconds", pa.float64(), "num_samples / sample_rate"),
+        column("snr_db", pa.float32(), "dB, null where unknown or NaN"),
+        column(
+            "speech",
+            pa.list_(pa.struct({"start_sample": pa.int64(), "end_sample": pa.int64()})),
+            "voiced stretches in samples; null where the corpus has none",
+        ),
+        column("text", pa.string(), "what is said, null unless the corpus has it"),
+        column("sha256", pa.string(), "of the audio file's bytes"),
+    ),
+)
+
+UTTERANCES = Table(
+    "utterances",
+    grain="a stretch of one recording",
+    key=("utterance_id",),
+    schema=schema(
+        _UTTERANCE_ID,
+        column("recording_id", pa.string(), "where it was cut from"),
+        column("speaker_id", pa.string(), "who reads"),
+        column("start_sample", pa.int64(), "first sample, in the recording's own rate"),
+        column("end_sample", pa.int64(), "one past the last sample"),
+        column("sample_rate", pa.int32(), "Hz, of the recording"),
+        column("seconds", pa.float64(), "(end_sample - start_sample) / sample_rate"),
+        column("split", pa.string(), "train, dev or test, by speaker"),
+    ),
+)
+
+TRANSCRIPTS = Table(
+    "transcripts",
+    grain="the words of an utterance",
+    key=("utterance_id",),
+    schema=schema(
+        _UTTERANCE_ID,
+        column("text", pa.string(), "as the judge heard it, or as the corpus says"),
+        column("language", pa.string(), "ISO 639-1"),
+        column("language_prob", pa.float32(), "0..1, null where nobody guessed"),
+        column("avg_logprob", pa.float32(), "natural log, mean over text tokens"),
+        column("no_speech_prob", pa.float32(), "0..1"),
+        column("compression_ratio", pa.float32(), "bytes of text over bytes of it compressed"),
+        column("temperature", pa.float32(), "of the decoding that was kept"),
+        column(
+            "words",
+            pa.list_(pa.struct({"word": pa.string(), "start": pa.float64(), "end": pa.float64(), "prob": pa.float32()})),
+            "seconds from the utterance's start; null unless asked for",
+        ),
+        column("judge", pa.string(), "engine and model"),
+    ),
+)
+
+PHONES = Table(
+    "phones",
+    grain="the phonemes of an utterance",
+    key=("utterance_id",),
+    schema=schema(
+        _UTTERANCE_ID,
+        column("text_spoken", pa.string(), "the text with numbers and abbreviations said out"),
+        column("phones", pa.list_(pa.string()), "IPA, with stress marks and word boundaries"),
+        column("phone_ids", pa.list_(pa.uint16()), "places in the symbol table"),
+    ),
+)
+
+CODES = Table(
+    "codes",
+    grain="the EnCodec codes of an utterance",
+    key=("utterance_id",),
+    schema=schema(
+        _UTTERANCE_ID,
+        column("num_frames", pa.int32(), "T, 75 per second: ceil(samples at 24 kHz / 320)"),
+        *(column(name, pa.list_(pa.uint16()), "[T], 0 <= code < 1024") for name in CODEBOOKS),
+    ),
+)
+
+EXAMPLES = Table(
+    "examples",
+    grain="an utterance that may train",
+    key=("utterance_id",),
+    schema=schema(_UTTERANCE_ID, column("split", pa.string(), "train, dev or test")),
+)
+
+CHECKPOINTS = Table(
+    "checkpoints",
+    grain="weights at a step",
+    key=("checkpoint_id",),
+    files=True,
+    lasting=True,
+    schema=schema(
+        column("checkpoint_id", pa.string(), "<half>-<step>-<first 12 digits of sha256>"),
+        column("half", pa.string(), "ar or nar"),
+        column("step", pa.int64(), "optimizer steps"),
+        column("train_loss", pa.float64(), "nats per code, mean since the last row"),
+        column("valid_loss", pa.float64(), "nats per code, over dev"),
+        column("valid_top10", pa.float64(), "0..1, share of codes among the ten likeliest, over dev"),
+        column("tokens_seen", pa.int64(), "acoustic codes trained on"),
+        column("num_parameters", pa.int64(), "of this half"),
+        column("path", pa.string(), "of the weights' folder, relative to the root"),
+        column("sha256", pa.string(), "of the weights; null where this step's were not kept"),
+    ),
+)
+
+SAMPLES = Table(
+    "samples",
+    grain="a piece of speech to judge",
+    key=("sample_id",),
+    files=True,
+    schema=schema(
+        column("sample_id", pa.string(), "<system>/<utterance_id>/<seed>"),
+        column("checkpoint_id", pa.string(), "of the AR and the NAR, joined by +; null for ground truth and the codec"),
+        column("system", pa.string(), "valle, valle-continual, ground-truth or codec-resynthesis"),
+        column("utterance_id", pa.string(), "whose text is spoken"),
+        column("prompt_id", pa.string(), "utterance that gives the voice"),
+        column("text", pa.string(), "what should be heard"),
+        column("seed", pa.int64(), "of the sampling"),
+        column("audio_path", pa.string(), "relative to the root"),
+        column("seconds", pa.float64(), "of speech"),
+        column("seconds_to_make", pa.float64(), "wall clock"),
+    ),
+)
+
+SCORES = Table(
+    "scores",
+    grain="one metric of one sample",
+    key=("sample_id", "metric"),
+    schema=schema(
+        column("sample_id", pa.string(), "what was judged"),
+        column("system", pa.string(), "as in samples"),
+        column("metric", pa.string(), "wer, speaker_similarity or speaker_similarity_decoded"),
+        column("value", pa.float64(), "a fraction for wer, a cosine for similarity"),
+        column("errors", pa.int32(), "wrong words, null unless wer"),
+        column("words", pa.int32(), "words of the reference, null unless wer"),
+        column("judge", pa.string(), "engine and model"),
+    ),
+)
+
+TABLES = (RECORDINGS, UTTERANCES, TRANSCRIPTS, PHONES, CODES, EXAMPLES, CHECKPOINTS, SAMPLES, SCORES)
