@@ -112,7 +112,7 @@ _WHERE = "above across against along around behind below beside beyond in inside
 _WHEN = "morning evening night summer winter spring autumn afternoon Monday Tuesday Friday Saturday Sunday".split()
 _PRONOUNS = "he she they we you I".split()
 _FUNCTION_WORDS = """
-    a after an and because before believe but can change could days do every for give had have her his hours if is it
+    a after an and because before believe but can change could days do every for give had her his hours if is it
     more my never not nothing one our please said say should than that the then there this until was were what where
     while why with without
 """.split()
