@@ -1,0 +1,107 @@
+"""The leaderboard: pooled rates, honest intervals, and the papers' own rows beside them."""
+
+from collections.abc import Iterator
+from math import sqrt
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from warehouse.tables import SCORES
+
+VIEW = Path(__file__).parents[2] / "warehouse" / "views" / "leaderboard.sql"
+WHISPER, VOICE = "whisper/embedded@12345678", "resemblyzer/0.1.4@87654321"
+
+
+@pytest.fixture
+def db() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        yield connection
+
+
+def show(db: duckdb.DuckDBPyConnection, *scores: dict[str, object]) -> list[dict[str, object]]:
+    """The leaderboard over these scores, its rows as dictionaries."""
+    db.register("given", pa.Table.from_pylist([*scores], schema=SCORES.schema))
+    db.execute("create view scores as from given")
+    db.execute(VIEW.read_text())
+    rows: list[dict[str, object]] = db.sql("from leaderboard").to_arrow_table().to_pylist()
+    return rows
+
+
+def heard(sample_id: str, errors: int, words: int, judge: str = WHISPER) -> dict[str, object]:
+    system = sample_id.split("/")[0]
+    value = errors / words if words else None
+    rate = {"metric": "wer", "value": value, "errors": errors, "words": words, "judge": judge}
+    return {"sample_id": sample_id, "system": system, **rate}
+
+
+def alike(sample_id: str, value: float, metric: str = "speaker_similarity") -> dict[str, object]:
+    return {"sample_id": sample_id, "system": sample_id.split("/")[0], "metric": metric, "value": value, "judge": VOICE}
+
+
+def test_without_any_score_only_the_papers_stand_there(db: duckdb.DuckDBPyConnection) -> None:
+    rows = show(db)
+    assert {(row["system"], row["wer"], row["similarity"] or row["similarity_decoded"]) for row in rows} == {
+        ("ground-truth", 0.022, 0.754),
+        ("YourTTS", 0.077, 0.337),
+        ("VALL-E", 0.059, 0.580),
+        ("VALL-E-continual", 0.038, 0.508),
+        ("VALL-E 2", 0.015, 0.643),
+    }
+    assert all("arXiv:" in str(row["source"]) for row in rows)
+
+
+def test_a_long_utterance_counts_for_more_words(db: duckdb.DuckDBPyConnection) -> None:
+    ours = show(db, heard("valle/a/0", 1, 1), heard("valle/b/0", 0, 9))[0]
+    assert ours["source"] == "this warehouse"
+    assert ours["wer"] == pytest.approx(0.1)  # not 0.5, the mean of the rates
+
+
+def test_the_interval_is_that_of_a_ratio_of_sums(db: duckdb.DuckDBPyConnection) -> None:
+    ours = show(db, heard("valle/a/0", 2, 10), heard("valle/b/0", 4, 10))[0]
+    margin = 1.96 * sqrt(2 / 1 * ((2 - 3) ** 2 + (4 - 3) ** 2)) / 20
+    assert ours["wer"] == pytest.approx(0.3)
+    assert (ours["wer_low"], ours["wer_high"]) == pytest.approx((0.3 - margin, 0.3 + margin))
+
+
+def test_the_seeds_of_one_utterance_are_one_witness(db: duckdb.DuckDBPyConnection) -> None:
+    once = [alike("valle/x#0-9/0", 0.5), alike("valle/y#0-9/0", 0.7)]
+    thrice = [alike(f"valle/{utterance}#0-9/{seed}", value) for utterance, value in (("x", 0.5), ("y", 0.7)) for seed in range(3)]
+    single = show(db, *once)[0]
+    with duckdb.connect() as other:
+        repeated = show(other, *thrice)[0]
+    assert (repeated["num_samples"], repeated["num_utterances"]) == (6, 2)
+    for column in ("similarity", "similarity_low", "similarity_high"):
+        assert repeated[column] == pytest.approx(single[column])
+
+
+def test_one_utterance_alone_has_no_interval(db: duckdb.DuckDBPyConnection) -> None:
+    ours = show(db, heard("valle/a/0", 1, 4))[0]
+    assert ours["wer"] == 0.25
+    assert ours["wer_low"] is None and ours["wer_high"] is None
+
+
+def test_a_system_has_one_row_with_both_judges_and_both_prompts(db: duckdb.DuckDBPyConnection) -> None:
+    rows = show(
+        db,
+        heard("valle/a/0", 1, 4),
+        alike("valle/a/0", 0.6),
+        alike("valle/a/0", 0.8, "speaker_similarity_decoded"),
+        alike("ground-truth/a/0", 0.9),
+    )
+    ours = {str(row["system"]): row for row in rows if row["source"] == "this warehouse"}
+    assert (ours["valle"]["similarity"], ours["valle"]["similarity_decoded"]) == (0.6, 0.8)
+    assert (ours["valle"]["wer_judge"], ours["valle"]["similarity_judge"]) == (WHISPER, VOICE)
+    assert (ours["ground-truth"]["wer"], ours["ground-truth"]["similarity"]) == (None, 0.9)
+
+
+def test_two_judges_are_never_averaged(db: duckdb.DuckDBPyConnection) -> None:
+    rows = show(db, heard("valle/a/0", 0, 4), heard("valle/a/0", 4, 4, "whisper/large-v3-turbo@00000000"))
+    assert {row["wer"] for row in rows if row["source"] == "this warehouse"} == {0.0, 1.0}
+
+
+def test_dropped_scores_and_texts_without_words_count_for_nothing(db: duckdb.DuckDBPyConnection) -> None:
+    silent = {**alike("valle/a/0", 0.0), "value": None, "dropped": "silent"}
+    rows = show(db, silent, heard("valle/b/0", 0, 0))
+    assert [row for row in rows if row["source"] == "this warehouse"] == []
