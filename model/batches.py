@@ -1,0 +1,130 @@
+"""Batches under a budget of frames, from examples that need not fit in memory.
+
+Examples come in chunks, and a window of chunks is all that is held. Within it
+they are shuffled, sorted by length and cut into batches, so a batch pads little.
+All order comes from (seed, epoch, window), so a place in the stream is three
+numbers, and going on from it needs no replay.
+
+Shapes: B batch, P phones, Q codebooks, T frames.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+class Example(NamedTuple):
+    """One utterance to train on."""
+
+    phones: NDArray[np.uint16]  # [P]
+    codes: NDArray[np.uint16]  # [Q, T]; the AR needs the first codebook alone
+
+
+Chunks = Sequence[Sequence[Example]]  # a chunk is read when it is asked for, and fits in memory
+
+
+class NoExamples(ValueError):
+    """There is nothing to train on."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """A place in the endless stream of batches: the next batch."""
+
+    epoch: int = 0
+    window: int = 0  # of the epoch
+    batch: int = 0  # of the window
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples side by side, padded with zeros."""
+
+    phones: Tensor  # int [B, P]
+    phone_lengths: Tensor  # int [B]
+    codes: Tensor  # int [B, Q, T]
+    code_lengths: Tensor  # int [B]
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """The same on another device."""
+        return Batch(
+            self.phones.to(device), self.phone_lengths.to(device), self.codes.to(device), self.code_lengths.to(device)
+        )
+
+
+def collate(examples: Sequence[Example]) -> Batch:
+    """Examples as one batch."""
+    phone_lengths = torch.tensor([len(example.phones) for example in examples])
+    code_lengths = torch.tensor([example.codes.shape[1] for example in examples])
+    num_codebooks = examples[0].codes.shape[0]
+    phones = torch.zeros(len(examples), int(phone_lengths.max()), dtype=torch.long)
+    codes = torch.zeros(len(examples), num_codebooks, int(code_lengths.max()), dtype=torch.long)
+    for row, example in enumerate(examples):
+        phones[row, : len(example.phones)] = torch.from_numpy(example.phones.astype(np.int64))
+        codes[row, :, : example.codes.shape[1]] = torch.from_numpy(example.codes.astype(np.int64))
+    return Batch(phones, phone_lengths, codes, code_lengths)
+
+
+def pack(examples: Sequence[Example], batch_frames: int) -> list[list[Example]]:
+    """Batches of like lengths whose padded frames stay within the budget; a longer example is a batch of its own."""
+    batches: list[list[Example]] = []
+    for example in sorted(examples, key=lambda example: example.codes.shape[1]):
+        if batches and (len(batches[-1]) + 1) * example.codes.shape[1] <= batch_frames:
+            batches[-1].append(example)
+        else:
+            batches.append([example])
+    return batches
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of the chunks that one of several workers reads: whole chunks where there are enough, else rows."""
+
+    chunks: Chunks
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def _by_chunk(self) -> bool:
+        return len(self.chunks) >= self.world
+
+    def __len__(self) -> int:
+        return len(range(self.rank, len(self.chunks), self.world)) if self._by_chunk else len(self.chunks)
+
+    def __getitem__(self, index: int) -> Sequence[Example]:
+        if self._by_chunk:
+            return self.chunks[self.rank + index * self.world]
+        return self.chunks[index][self.rank :: self.world]
+
+
+def stream(
+    share: Share, batch_frames: int, seed: int, start: Position, window_chunks: int = 8
+) -> Iterator[tuple[Batch, Position]]:
+    """Batches without end from `start` on, each with the position after it.
+
+    Raises:
+        NoExamples: an epoch went by without one.
+    """
+    position = start
+    while True:
+        order = np.random.default_rng([seed, position.epoch]).permutation(len(share))
+        windows = [order[first : first + window_chunks] for first in range(0, len(order), window_chunks)]
+        is_empty = position.window == 0 and position.batch == 0
+        for number in range(position.window, len(windows)):
+            shuffle = np.random.default_rng([seed, position.epoch, number])
+            examples = [example for chunk in windows[number] for example in share[int(chunk)]]
+            packed = pack([examples[place] for place in shuffle.permutation(len(examples))], batch_frames)
+            places = shuffle.permutation(len(packed))
+            for batch in range(position.batch, len(packed)):
+                is_empty = False
+                position = Position(position.epoch, number, batch + 1)
+                yield collate(packed[places[batch]]), position
+            position = Position(position.epoch, number + 1)
+        if is_empty:
+            raise NoExamples(f"worker {share.rank} of {share.world} has no example to train on")
+        position = Position(position.epoch + 1)

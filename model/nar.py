@@ -1,0 +1,100 @@
+"""The non-autoregressive half: all frames of one codebook at once, from the codebooks below it.
+
+The speech is one line of time, and the prompt a stretch of it: frames of the
+prompt carry the sum of all eight codebooks, every other frame the sum of the
+first i - 1. At synthesis the stretch is the prefix. A prompt that lay beside
+a copy of itself would teach copying; so loss and time know it once.
+Source: VALL-E (arXiv:2301.02111), section 4.2.2.
+
+Shapes: B batch, P phones, Q = 8 codebooks, T frames, D width, V = 1024 codes. Stages i are 2..8.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.ar import IGNORED
+from model.settings import CODEBOOK_SIZE, NUM_CODEBOOKS, PROMPT_FRAMES, Settings
+from model.transformer import Transformer, sinusoids, within
+
+STAGES = range(2, NUM_CODEBOOKS + 1)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What each row of a batch is asked: the codebook to say, and the stretch that is its prompt."""
+
+    stages: Tensor  # int [B], 2..8
+    prompt_starts: Tensor  # int [B], frames
+    prompt_lengths: Tensor  # int [B], frames
+
+    def in_prompt(self, num_frames: int) -> Tensor:
+        """Which frames belong to the prompt: bool `[B, T]`."""
+        frames = torch.arange(num_frames, device=self.stages.device)
+        starts = self.prompt_starts[:, None]
+        return (frames >= starts) & (frames < starts + self.prompt_lengths[:, None])
+
+
+class NAR(nn.Module):
+    """Says codebook i of every frame."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        width = settings.size.width
+        self.settings = settings
+        self.phone_embedding = nn.Embedding(len(settings.symbols), width)
+        self.stage_embedding = nn.Embedding(len(STAGES), width)
+        self.code_embeddings = nn.Parameter(torch.empty(NUM_CODEBOOKS, CODEBOOK_SIZE, width))
+        self.transformer = Transformer(settings.size, conditioned=True)
+        nn.init.normal_(self.phone_embedding.weight, std=width**-0.5)
+        nn.init.normal_(self.code_embeddings, std=width**-0.5)
+
+    def forward(self, phones: Tensor, phone_lengths: Tensor, codes: Tensor, code_lengths: Tensor, task: Task) -> Tensor:
+        """Phones `[B, P]` and codes `[B, Q, T]`, padded, to logits `[B, T, V]` of codebook `task.stages[b]` in row b.
+
+        Of frames outside the prompt, codebook i and those above it are not read.
+        """
+        width, num_frames = self.settings.size.width, codes.shape[2]
+        places = torch.arange(max(phones.shape[1], num_frames), device=codes.device)
+        positions = sinusoids(places, width)
+        read_phones = self.phone_embedding(phones) * width**0.5 + positions[: phones.shape[1]]
+        read_codes = self._sum_codes(codes, task) * width**0.5 + positions[:num_frames]
+        visible = torch.cat([within(phone_lengths, phones.shape[1]), within(code_lengths, num_frames)], dim=1)
+        hidden = self.transformer(
+            torch.cat([read_phones, read_codes], dim=1),
+            visible[:, None, None, :],
+            condition=self.stage_embedding(task.stages - STAGES[0]),
+        )
+        heads = self.code_embeddings[task.stages - 1]  # [B, V, D]: the head of stage i is the embedding of codebook i
+        return torch.bmm(hidden[:, phones.shape[1] :], heads.transpose(1, 2))
+
+    def _sum_codes(self, codes: Tensor, task: Task) -> Tensor:
+        in_prompt = task.in_prompt(codes.shape[2])
+        total = torch.zeros((), device=codes.device)
+        for q in range(NUM_CODEBOOKS):
+            is_read = in_prompt | (q + 1 < task.stages)[:, None]
+            total = total + functional.embedding(codes[:, q], self.code_embeddings[q]) * is_read.unsqueeze(-1)
+        return total
+
+
+def draw(code_lengths: Tensor, generator: torch.Generator) -> Task:
+    """A stage and a prompt for each row of frame counts `[B]`.
+
+    The prompt is a random stretch of 3 s, or of half the row where that is less. A row's
+    draw depends on its own length and its place alone, never on its batch mates.
+    """
+    num_rows = len(code_lengths)
+    stages = torch.randint(STAGES.start, STAGES.stop, (num_rows,), generator=generator)
+    share = torch.rand(num_rows, generator=generator, dtype=torch.float64).to(code_lengths.device)
+    prompt_lengths = (code_lengths // 2).clamp(max=PROMPT_FRAMES)
+    prompt_starts = (share * (code_lengths - prompt_lengths + 1)).long()
+    return Task(stages.to(code_lengths.device), prompt_starts, prompt_lengths)
+
+
+def targets(codes: Tensor, code_lengths: Tensor, task: Task) -> Tensor:
+    """What the logits of codes `[B, Q, T]` should say: `[B, T]`, `IGNORED` in the prompt and the padding."""
+    rows = torch.arange(len(codes), device=codes.device)
+    asked = within(code_lengths, codes.shape[2]) & ~task.in_prompt(codes.shape[2])
+    return codes[rows, task.stages - 1].masked_fill(~asked, IGNORED)

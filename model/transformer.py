@@ -1,0 +1,138 @@
+"""The pre-norm transformer that both halves of VALL-E share, with a cache for decoding.
+
+It adds no positions and makes no masks: each half knows which of its slots are
+phones and which are frames. Where a slot lies in the sequence therefore means
+nothing, so rows of different lengths share a batch, and a cache, without
+re-aligning. Source: VALL-E (arXiv:2301.02111), sections 4.2.1 and 4.2.2.
+
+Shapes: B batch, S slots of a sequence, H heads, D width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.settings import Size
+
+
+def sinusoids(positions: Tensor, width: int) -> Tensor:
+    """Sinusoidal embeddings `[..., D]` of integer positions `[...]` (Vaswani et al. 2017, section 3.5)."""
+    half = torch.arange(width // 2, device=positions.device, dtype=torch.float32)
+    angles = positions.unsqueeze(-1).float() * 10_000 ** (-2 * half / width)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def within(lengths: Tensor, size: int) -> Tensor:
+    """Which of `size` slots are no padding: bool `[B, size]` from lengths `[B]`."""
+    return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
+
+
+@dataclass
+class Cache:
+    """Keys and values of all layers for the slots read so far."""
+
+    keys: Tensor  # [num_layers, B, H, room, D / H]
+    values: Tensor  # the same
+    filled: int = 0  # slots read so far
+
+    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Adds `[B, H, S, D / H]` of one layer; gives that layer's keys and values of all slots until now."""
+        end = self.filled + keys.shape[2]
+        self.keys[layer, :, :, self.filled : end] = keys
+        self.values[layer, :, :, self.filled : end] = values
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+    def keep(self, rows: Tensor) -> None:
+        """Forgets all rows of the batch but these."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+
+
+class Norm(nn.Module):
+    """Layer normalization; with a condition, `a * LayerNorm(h) + b` where it gives `a` and `b` (AdaLN)."""
+
+    def __init__(self, width: int, conditioned: bool) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=not conditioned)
+        self.scale_and_shift = nn.Linear(width, 2 * width) if conditioned else None
+
+    def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """`[B, S, D]` and the condition `[B, D]` give `[B, S, D]`."""
+        if self.scale_and_shift is None or condition is None:
+            return self.norm(x)
+        scale, shift = self.scale_and_shift(condition).unsqueeze(1).chunk(2, dim=-1)
+        return scale * self.norm(x) + shift
+
+
+class Layer(nn.Module):
+    """Self-attention, then a feed-forward layer, each behind a norm and beside a residual."""
+
+    def __init__(self, size: Size, index: int, conditioned: bool) -> None:
+        super().__init__()
+        self.index, self.num_heads = index, size.num_heads
+        self.attention_norm = Norm(size.width, conditioned)
+        self.query_key_value = nn.Linear(size.width, 3 * size.width)
+        self.attention_out = nn.Linear(size.width, size.width)
+        self.ffn_norm = Norm(size.width, conditioned)
+        self.ffn_in = nn.Linear(size.width, size.ffn_width)
+        self.ffn_out = nn.Linear(size.ffn_width, size.width)
+        self.dropout = nn.Dropout(size.dropout)
+
+    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None, cache: Cache | None) -> Tensor:
+        x = x + self.dropout(self._attend(self.attention_norm(x, condition), mask, cache))
+        inner = functional.gelu(self.ffn_in(self.ffn_norm(x, condition)))
+        return x + self.dropout(self.ffn_out(inner))
+
+    def _attend(self, x: Tensor, mask: Tensor, cache: Cache | None) -> Tensor:
+        query, key, value = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        if cache is not None:
+            key, value = cache.append(self.index, key, value)
+        heads = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        return self.attention_out(heads.transpose(1, 2).flatten(2))
+
+
+class Transformer(nn.Module):
+    """Layers of one size, and a last norm. `conditioned` makes every norm an AdaLN."""
+
+    def __init__(self, size: Size, conditioned: bool) -> None:
+        super().__init__()
+        self.size = size
+        self.dropout = nn.Dropout(size.dropout)
+        self.layers = nn.ModuleList(Layer(size, index, conditioned) for index in range(size.num_layers))
+        self.norm = Norm(size.width, conditioned)
+        self.apply(_initialize)
+        for layer in self.layers:  # the residual stream keeps its size however many layers add to it
+            for out in (layer.attention_out, layer.ffn_out):
+                nn.init.normal_(out.weight, std=0.02 / (2 * size.num_layers) ** 0.5)
+
+    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+        """`[B, S, D]` to `[B, S, D]`.
+
+        `mask` is bool and broadcasts to `[B, H, S, S']`, true where a slot may see another; S' counts the
+        slots in the cache too. With a cache the keys and values of these slots are added to it.
+        """
+        x = self.dropout(x)
+        for layer in self.layers:
+            x = layer(x, mask, condition, cache)
+        if cache is not None:
+            cache.filled += x.shape[1]
+        return self.norm(x, condition)
+
+    def cache(self, num_rows: int, room: int) -> Cache:
+        """An empty cache for `room` slots of `num_rows` rows."""
+        weight = self.layers[0].attention_out.weight
+        size = self.size
+        shape = (size.num_layers, num_rows, size.num_heads, room, size.width // size.num_heads)
+        return Cache(weight.new_zeros(shape), weight.new_zeros(shape))
+
+
+def _initialize(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    if isinstance(module, Norm) and module.scale_and_shift is not None:  # starts as a plain norm
+        nn.init.zeros_(module.scale_and_shift.weight)
+        width = module.scale_and_shift.out_features // 2
+        with torch.no_grad():
+            module.scale_and_shift.bias.copy_(torch.cat([torch.ones(width), torch.zeros(width)]))
