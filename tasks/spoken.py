@@ -13,8 +13,6 @@ import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 
-PUNCTUATION = ',.?!;:—…"()'  # what `tidy` reduces all punctuation to
-
 _Match = re.Match[str]
 _SAME = str.maketrans(
     {"‘": "'", "’": "'", "ʼ": "'", "´": "'", "`": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"'}
@@ -114,7 +112,7 @@ def _clock(match: _Match) -> str:
 
 def _half_day(match: _Match) -> str:
     letter = match[1] or match[2] or match[3]
-    return f" {letter.upper()} M" + _full_stop(match)
+    return f" {letter.upper()}-M" + _full_stop(match)
 
 
 def _fraction(match: _Match) -> str:
@@ -179,8 +177,8 @@ def _street_or_saint(match: _Match) -> str:
 
 
 def _letters(match: _Match) -> str:
-    """U.S.A. is three letters."""
-    return " ".join(match[0].replace(".", "")) + _full_stop(match)
+    """U.S.A. is three letters; hyphens keep its last from being read as an article."""
+    return "-".join(re.findall("[A-Z]", match[0])) + _full_stop(match)
 
 
 def _alternatives(words: dict[str, str]) -> str:
@@ -205,12 +203,12 @@ _RULES: tuple[tuple[re.Pattern[str], Callable[[_Match], str] | str], ...] = (
     (re.compile(r"\b(St|Dr)\."), _street_or_saint),
     (re.compile(r"\b(Mr|Mrs|Messrs|Dr)\b(?!\.)"), _long),
     (re.compile(rf"(?<![\w.])({_alternatives(_LONG)})\."), _long),
-    (re.compile(r"\b(?:[A-Z]\.){2,}"), _letters),
-    (re.compile(r"\b([A-HJ-Z])\.(?= [A-Z])"), r"\1"),
+    (re.compile(r"\b(?:[A-Z]\. ?)+[A-Z]\."), _letters),
+    (re.compile(r"\b([B-HJ-Z])\.(?= [A-Z])"), r"\1"),
     (re.compile(rf"(?P<coin>[$£€]) ?(?P<whole>{_INTEGER})(?:\.(?P<part>\d+))?"
                 r"(?: (?P<scale>hundred|thousand|million|billion|trillion)\b)?"), _money),
     (re.compile(r"(?<=\d) ?([ap])m\b|(?<![\w.]) ?([ap])\.m\.|(?<=\d) ?([ap])\.m\.", re.IGNORECASE), _half_day),
-    (re.compile(r"(?<![\d:.,])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])(?=( [AP] M\b)?)"), _clock),
+    (re.compile(r"(?<![\d:.,])([01]?\d|2[0-4]):([0-5]\d)(?![\d:])(?=( [AP]-M)?)"), _clock),
     (re.compile(r"(?<![\d/.,])(\d{1,2})/(\d{1,3})(?![\d/])"), _fraction),
     (re.compile(rf"\b({_INTEGER})(?:st|nd|rd|th)\b", re.IGNORECASE), _ordinal),
     (re.compile(r"'?\b(\d{2}|\d{4})'?s\b"), _decade),
