@@ -1,0 +1,158 @@
+"""The stage `Transcripts`: a row for each kept utterance, whatever happens to it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+import soundfile
+import torch
+from whisper.normalizers import EnglishTextNormalizer
+
+from deploy.embedded.speech import HELD_OUT_VOICES, speak
+from model import asr
+from tasks.stage import Stage
+from tasks.transcripts import Transcripts
+from warehouse.tables import RECORDINGS, TRANSCRIPTS, UTTERANCES
+
+RATE = 22_050  # Hz, of the files, so that reading has to resample
+FIRST = "The farmer found a golden ring near the old bridge."
+SECOND = "Clara and her brother walked slowly along the river."
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def corpus(folder: Path, texts: list[str | None], name: str = "book") -> tuple[list[dict[str, Any]], ds.Dataset]:
+    """One recording a text (None is silence), each a file; its utterances span it whole."""
+    recordings, utterances = [], []
+    for i, text in enumerate(texts):
+        waveform = speak(text, HELD_OUT_VOICES[i], RATE) if text else np.zeros(2 * RATE, np.float32)
+        soundfile.write(folder / f"{name}-{i}.wav", waveform, RATE)
+        row = {"recording_id": f"{name}-{i}", "audio_path": f"{name}-{i}.wav", "sample_rate": RATE}
+        recordings.append(row | {"num_samples": len(waveform), "text": text})
+        utterances.append(utterance(recordings[-1], 0, len(waveform)))
+    return utterances, ds.dataset(pa.Table.from_pylist(recordings, schema=RECORDINGS.schema))
+
+
+def utterance(recording: dict[str, Any], start: int, end: int, dropped: str | None = None) -> dict[str, Any]:
+    return {
+        "utterance_id": f"{recording['recording_id']}#{start}-{end}",
+        "recording_id": recording["recording_id"],
+        "start_sample": start,
+        "end_sample": end,
+        "sample_rate": RATE,
+        "seconds": (end - start) / RATE,
+        "dropped": dropped,
+    }
+
+
+def dataset(utterances: list[dict[str, Any]]) -> ds.Dataset:
+    return ds.dataset(pa.Table.from_pylist(utterances, schema=UTTERANCES.schema))
+
+
+def made(stage: Transcripts, utterances: list[dict[str, Any]], recordings: ds.Dataset) -> list[dict[str, Any]]:
+    table = stage(dataset(utterances), recordings)
+    assert table.schema == TRANSCRIPTS.schema
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
+def test_it_keeps_the_contract_of_a_stage() -> None:
+    assert isinstance(Transcripts(), Stage)
+
+
+def test_the_embedded_whisper_writes_down_what_is_said_and_how_sure_it_is(tmp_path: Path) -> None:
+    rows = made(Transcripts(audio=tmp_path), *corpus(tmp_path, [FIRST, SECOND]))
+    normal = EnglishTextNormalizer()
+    assert [normal(row["text"]) for row in rows] == [normal(FIRST), normal(SECOND)]
+    assert {row["judge"] for row in rows} == {f"openai-whisper/{asr.identity('embedded')}"}
+    for row in rows:
+        assert row["dropped"] is None and row["language"] == "en" and row["language_prob"] is None
+        assert -1 < row["avg_logprob"] < 0 <= row["no_speech_prob"] < 0.5 and row["temperature"] == 0
+        assert row["compression_ratio"] > 0.5 and row["words"] is None
+
+
+def test_every_kept_utterance_has_a_row_in_the_same_order_and_dropped_ones_have_none(tmp_path: Path) -> None:
+    utterances, recordings = corpus(tmp_path, [None, SECOND, FIRST])
+    utterances.insert(1, utterances[0] | {"utterance_id": "pause", "dropped": "silence"})
+    rows = made(Transcripts(audio=tmp_path, batch_size=1), utterances, recordings)
+    assert [row["utterance_id"] for row in rows] == [u["utterance_id"] for u in utterances if not u["dropped"]]
+    assert [row["dropped"] for row in rows] == ["empty_text", None, None]
+
+
+def test_the_batch_size_changes_no_transcript(tmp_path: Path) -> None:
+    utterances, recordings = corpus(tmp_path, [FIRST, None, SECOND])
+    single, batched = (made(Transcripts(audio=tmp_path, batch_size=size), utterances, recordings) for size in (1, 16))
+    assert [row["text"] for row in single] == [row["text"] for row in batched]
+    for name in ("avg_logprob", "no_speech_prob"):
+        assert [row[name] for row in single] == pytest.approx([row[name] for row in batched], abs=1e-3)
+
+
+def test_an_utterance_is_heard_from_its_own_stretch_of_the_recording(tmp_path: Path) -> None:
+    halves = [speak(text, HELD_OUT_VOICES[1], RATE) for text in (FIRST, SECOND)]
+    soundfile.write(tmp_path / "both.flac", np.concatenate(halves), RATE)
+    recording = {"recording_id": "both", "audio_path": "both.flac", "num_samples": sum(map(len, halves))}
+    second = utterance(recording, len(halves[0]), recording["num_samples"])
+    recordings = ds.dataset(pa.Table.from_pylist([recording], schema=RECORDINGS.schema))
+    (row,) = made(Transcripts(audio=tmp_path), [second], recordings)
+    assert EnglishTextNormalizer()(row["text"]) == EnglishTextNormalizer()(SECOND)
+
+
+def test_a_bad_file_costs_itself_and_says_why(tmp_path: Path) -> None:
+    utterances, recordings = corpus(tmp_path, [FIRST, SECOND])
+    (tmp_path / "book-0.wav").write_bytes(b"no audio at all")
+    bad, good = made(Transcripts(audio=tmp_path), utterances, recordings)
+    assert (bad["dropped"], good["dropped"]) == ("unreadable", None)
+    assert "book-0.wav" in bad["detail"] and bad["text"] is None
+
+
+def test_more_than_thirty_seconds_cost_themselves(tmp_path: Path) -> None:
+    utterances, recordings = corpus(tmp_path, [FIRST])
+    long = utterance({"recording_id": "book-0"}, 0, 31 * RATE)
+    too_long, fine = made(Transcripts(audio=tmp_path), [long, *utterances], recordings)
+    assert (too_long["dropped"], fine["dropped"]) == ("too_long", None)
+    assert "31.0 s" in too_long["detail"]
+
+
+def test_another_language_than_asked_for_is_refused_with_its_evidence(tmp_path: Path) -> None:
+    (row,) = made(Transcripts(audio=tmp_path, language="de"), *corpus(tmp_path, [FIRST]))
+    assert row["dropped"] == "not_german" and row["detail"] == "sounds like english"
+    assert row["text"] and row["avg_logprob"] is not None
+
+
+def test_the_reference_is_the_corpuss_own_text(tmp_path: Path) -> None:
+    spoken, silent = made(Transcripts(model="reference", audio=tmp_path), *corpus(tmp_path, [FIRST, None]))
+    assert (spoken["text"], spoken["judge"], spoken["dropped"]) == (FIRST, "reference", None)
+    assert spoken["avg_logprob"] is None and spoken["temperature"] is None
+    assert (silent["text"], silent["dropped"]) == (None, "no_text")
+
+
+def test_the_reference_is_no_text_for_a_part_of_its_recording(tmp_path: Path) -> None:
+    (whole,), recordings = corpus(tmp_path, [FIRST])
+    part = utterance({"recording_id": "book-0"}, 0, whole["end_sample"] // 2)
+    (row,) = made(Transcripts(model="reference"), [part], recordings)
+    assert row["dropped"] == "no_text" and "part" in row["detail"]
+
+
+def test_no_utterances_are_no_rows(tmp_path: Path) -> None:
+    _, recordings = corpus(tmp_path, [])
+    assert made(Transcripts(), [], recordings) == []
+
+
+def test_a_model_stands_in_the_fingerprint_by_its_content(tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere.pt"
+    copy.write_bytes(asr.EMBEDDED.read_bytes())
+    digest = asr.identity("embedded").split("@")[1]
+    assert Transcripts(model=str(copy)).identity() == {"model": f"file@{digest}"}
+    assert Transcripts().identity() == {"model": f"embedded@{digest}"}
+    assert Transcripts(model="turbo").identity() == {"model": "large-v3-turbo@aff26ae4"}
+    assert Transcripts(model="reference").identity() == {"model": "reference"}
+
+
+def test_where_it_works_is_no_part_of_what_it_makes() -> None:
+    assert Transcripts(audio=Path("/elsewhere"), device="cuda", batch_size=3) == Transcripts()
