@@ -37,6 +37,11 @@ class Examination:
     peak: float  # largest magnitude of a finite sample, in any channel
     num_not_finite: int  # samples that are NaN or infinite
 
+    @property
+    def seconds(self) -> float:
+        """How long the file lasts."""
+        return self.num_samples / self.sample_rate
+
 
 def read(path: Path, rate: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
     """A stretch of a file, mono, float32 `[num_samples]` at `rate` Hz.

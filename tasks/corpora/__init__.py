@@ -1,0 +1,1 @@
+"""How corpora lie on disk: what LibriLight, LibriSpeech and a plain folder say of their audio files."""

@@ -1,0 +1,78 @@
+"""LibriSpeech on disk: `<subset>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac`, a `.trans.txt` a chapter.
+
+The surprising fact: its own text is upper case without a full stop or comma, so it says nothing of prosody.
+Source: Panayotov et al. 2015; openslr.org/12.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tasks.corpora.listing import (
+    CorpusError,
+    Entry,
+    Group,
+    Portion,
+    Stat,
+    is_audio,
+    join,
+    may_hold,
+    parent,
+    subfolders,
+    walk,
+)
+
+
+@dataclass(frozen=True)
+class LibriSpeech:
+    """A folder with subsets such as `test-clean` in it, or with the folder `LibriSpeech` that the archives unpack."""
+
+    subset: str | None = None  # None takes those that are there
+
+    def groups(self, root: Path, only: str | None) -> Iterator[Group]:
+        """One group for each speaker of each subset, with the transcripts of its chapters."""
+        base = "LibriSpeech" if (root / "LibriSpeech").is_dir() else ""
+        subsets = [name for name in subfolders(root, base) if self.subset in (None, name)]
+        if not subsets:
+            wanted = f"folder {self.subset}" if self.subset else "folder of a subset such as test-clean"
+            raise CorpusError(f"{root / base} holds no {wanted}, so it is not laid out as LibriSpeech")
+        for subset in subsets:
+            for speaker in subfolders(root, join(base, subset)):
+                path = join(subset, speaker)
+                if may_hold(path, only):
+                    yield from _group(root, path, join(base, path))
+
+    def entries(self, root: Path, portion: Portion) -> Iterator[Entry]:
+        """What the transcripts say; a line without audio is an entry of its own."""
+        for folder, files in portion.folders.items():
+            subset, speaker, chapter = folder.split("/")[-3:]
+            texts = _texts(root, [path for path in portion.shared if parent(path) == folder])
+            for name in files:
+                text = texts.pop(PurePosixPath(name).stem, None)
+                note = None if text else "no line in a .trans.txt"
+                yield Entry(join(folder, name), speaker, subset, chapter, text=text, note=note)
+            for name, text in texts.items():
+                path, note = join(folder, f"{name}.flac"), "only its line in a .trans.txt is there"
+                yield Entry(path, speaker, subset, chapter, text=text, note=note, missing=True)
+
+
+def _group(root: Path, path: str, folder: str) -> Iterator[Group]:
+    folders: dict[str, dict[str, Stat]] = {}
+    shared: dict[str, Stat] = {}
+    for chapter, files in walk(root, folder):
+        if chapter.count("/") == folder.count("/") + 1:  # a chapter holds files, and a speaker only chapters
+            folders[chapter] = {name: stat for name, stat in files.items() if is_audio(name)}
+            shared |= {join(chapter, name): stat for name, stat in files.items() if name.endswith(".trans.txt")}
+    if folders:
+        yield Group(path, folders, shared)
+
+
+def _texts(root: Path, transcripts: list[str]) -> dict[str, str]:
+    """The text of each utterance; a line that is no UTF-8 keeps what can be read of it."""
+    texts: dict[str, str] = {}
+    for path in transcripts:
+        for line in (root / path).read_text("utf-8", "replace").splitlines():
+            name, _, text = line.strip().partition(" ")
+            if text:
+                texts[name] = text.strip()
+    return texts

@@ -1,0 +1,219 @@
+"""Listing a corpus: which files there are, and which of them make one shard.
+
+The surprising fact: nothing is opened. A corpus of 220,000 files is listed by names, sizes and times
+alone, so hours are guessed from bytes, and a speaker's shard does not change when other speakers come.
+"""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from tasks.stage import SourceFiles
+from warehouse.errors import Mistake
+
+Stat = tuple[int, int]  # bytes, mtime in ns
+
+COMPANIONS = frozenset(".txt .json .jsonl .md .csv .tsv .log .lab .textgrid .vtt .srt .xml .html .pdf .py .sh".split())
+"""Suffixes of files that stand beside audio. Every other file counts as audio, and one that is none gets its row."""
+
+_BYTES_PER_SECOND = {".flac": 16_800, ".mp3": 8_000, ".ogg": 8_000, ".opus": 4_000, ".m4a": 8_000}
+_PCM = 32_000  # bytes per second of 16-bit samples at 16 kHz, taken for every other suffix
+
+_KEY_LENGTH = 120  # characters of a shard's name before its digest; file names may have 255
+
+
+class CorpusError(Mistake, ValueError):
+    """A corpus that is not where it should be, or not laid out as the recipe says."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files that stay in one shard where it is short enough: a speaker's folders, or one folder."""
+
+    path: str  # names the group within its corpus, and with its slashes made dashes, its shard
+    folders: Mapping[str, Mapping[str, Stat]]  # path relative to the corpus -> its audio files and their companions
+    shared: SourceFiles = field(default_factory=dict)  # files that say something of many, such as transcripts
+
+
+@dataclass(frozen=True)
+class Portion:
+    """What one shard is made from: some folders, and where one folder is too long, a part of its files."""
+
+    folders: Mapping[str, Mapping[str, Stat]]
+    shared: SourceFiles
+    part: int = 0
+    parts: int = 1
+
+    def holds(self, path: str) -> bool:
+        """Whether a file of one of the folders belongs to this part; files that differ in suffix stay together."""
+        if self.parts == 1:
+            return True
+        stem = str(PurePosixPath(path).with_suffix(""))
+        return int(sha256(os.fsencode(stem)).hexdigest()[:8], 16) % self.parts == self.part
+
+    def files(self) -> SourceFiles:
+        """Every file that the shard is made from, by its path relative to the corpus."""
+        own = {join(folder, name): stat for folder, names in self.folders.items() for name, stat in names.items()}
+        return {printable(path): stat for path, stat in own.items() if self.holds(path)} | {
+            printable(path): stat
+            for path, stat in self.shared.items()
+            if any(PurePosixPath(folder).is_relative_to(parent(path)) for folder in self.folders)
+        }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a corpus says of one audio file; None where it says nothing."""
+
+    path: str  # relative to the corpus
+    speaker_id: str
+    subset: str | None = None
+    book_id: str | None = None
+    title: str | None = None
+    genre: str | None = None
+    snr_db: float | None = None
+    voice_activity: tuple[tuple[float, float], ...] | None = None  # seconds
+    text: str | None = None
+    note: str | None = None  # what is odd about it, for people
+    missing: bool = False  # the corpus speaks of it, but there is no such file
+
+
+class Layout(Protocol):
+    """How a corpus lies on disk."""
+
+    def groups(self, root: Path, only: str | None) -> Iterator[Group]:
+        """The corpus's groups, or those that may hold the shard `only`, listed without opening a file.
+
+        Raises:
+            CorpusError: the folder is not laid out this way.
+        """
+
+    def entries(self, root: Path, portion: Portion) -> Iterator[Entry]:
+        """What the corpus says of the audio files in a portion's folders, in no particular order."""
+
+
+def portions(layout: Layout, root: Path, max_hours: float, only: str | None = None) -> dict[str, Portion]:
+    """The shards of a corpus, or those near the shard `only`, by name.
+
+    A shard is one group. Above `max_hours` it is one folder of the group (a speaker's book), and a folder
+    above that is split by the hash of its files' names into 2, 4, 8 ... parts. Hours are guessed from bytes:
+    LibriLight's own mean of 16.8 kB a second for FLAC, 64 kb/s for MP3, 16-bit samples at 16 kHz otherwise.
+
+    Raises:
+        CorpusError: the folder is not there, or not laid out so.
+    """
+    if not root.is_dir():
+        raise CorpusError(f"there is no folder {root}; name the corpus's folder with --audio")
+    found = [piece for group in layout.groups(root, only) for piece in _split(group, max_hours)]
+    plain = Counter(_plain(path) for path, _ in found)
+    named: dict[str, Portion] = {}
+    for path, portion in found:
+        key = _plain(path)[:_KEY_LENGTH]
+        alike = plain[_plain(path)] > (portion.parts if portion.parts > 1 else 1)
+        if alike or key != (path.replace("/", "-") or "top"):
+            key += "-" + sha256(os.fsencode(path)).hexdigest()[:8]
+        named[key if portion.parts == 1 else f"{key}-{portion.part + 1}of{portion.parts}"] = portion
+    return named
+
+
+def may_hold(path: str, only: str | None) -> bool:
+    """Whether the folder `path`, as shards are named after it, or one below it may make the shard `only`."""
+    if only is None or path == "":
+        return True
+    return (only + "-").startswith((_plain(path) + "-")[:_KEY_LENGTH])
+
+
+def walk(root: Path, top: str, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[tuple[str, dict[str, Stat]]]:
+    """Each folder from `top` down that holds files, with them: name to bytes and mtime in ns.
+
+    Hidden files are left out. A link to nowhere is listed with no bytes; a folder that is a link is followed.
+    """
+    pending, seen = [top], set()
+    while pending:
+        folder = pending.pop()
+        real = os.path.realpath(root / folder)
+        if real in seen:
+            continue
+        seen.add(real)
+        files: dict[str, Stat] = {}
+        with os.scandir(root / folder) as found:
+            for item in sorted(found, key=lambda item: item.name):
+                if item.name.startswith("."):
+                    continue
+                if item.is_dir():
+                    pending.extend([path] if wanted(path := join(folder, item.name)) else [])
+                elif item.is_file() or item.is_symlink():
+                    files[item.name] = _stat(item)
+        if files:
+            yield folder, files
+
+
+def subfolders(root: Path, folder: str) -> list[str]:
+    """The names of the folders within a folder, sorted, hidden ones left out."""
+    with os.scandir(root / folder) as found:
+        return sorted(item.name for item in found if item.is_dir() and not item.name.startswith("."))
+
+
+def is_audio(name: str) -> bool:
+    """Whether a file counts as audio, by its name."""
+    return PurePosixPath(name).suffix.lower() not in COMPANIONS
+
+
+def join(folder: str, name: str) -> str:
+    """A path relative to the corpus; its own folder is the empty path."""
+    return f"{folder}/{name}" if folder else name
+
+
+def parent(path: str) -> str:
+    """The folder of a path relative to the corpus."""
+    return path.rpartition("/")[0]
+
+
+def printable(path: str) -> str:
+    """A path as text: bytes of its name that are no UTF-8 are written out."""
+    return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _stat(item: "os.DirEntry[str]") -> Stat:
+    try:
+        stat = item.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _hours(folders: Iterable[Mapping[str, Stat]]) -> float:
+    seconds = 0.0
+    for files in folders:
+        for name, (size, _) in files.items():
+            if is_audio(name):
+                seconds += size / _BYTES_PER_SECOND.get(PurePosixPath(name).suffix.lower(), _PCM)
+    return seconds / 3600
+
+
+def _split(group: Group, max_hours: float) -> Iterator[tuple[str, Portion]]:
+    """A group as one portion, or as several that are short enough, each with the path that names it."""
+    whole = Portion(group.folders, group.shared)
+    hours = _hours(group.folders.values())
+    if hours <= max_hours:
+        yield group.path, whole
+    elif len(group.folders) > 1:
+        top = os.path.commonpath(group.folders)
+        for folder, files in group.folders.items():
+            below = folder.removeprefix(top).strip("/")
+            yield from _split(Group(join(group.path, below).rstrip("/"), {folder: files}, group.shared), max_hours)
+    else:
+        parts = 2
+        while hours / parts > max_hours and parts < 1 << 16:
+            parts *= 2
+        yield from ((group.path, replace(whole, part=part, parts=parts)) for part in range(parts))
+
+
+def _plain(path: str) -> str:
+    """A path as a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", path.replace("/", "-")).lstrip(".") or "top"

@@ -1,0 +1,174 @@
+"""The table `recordings`: every audio file of a corpus, decoded once, with what the corpus says of it.
+
+The surprising fact: a file is judged by what decodes and not by its name. Every file counts as audio but
+those with a suffix of text (`tasks.corpora.listing.COMPANIONS`) and hidden ones, so a picture, a Git LFS
+pointer or a text called `.wav` is a row with its reason; only FLAC, WAV, MP3, Ogg, AIFF and what else
+libsndfile decodes is kept.
+
+    unreadable   no audio, damaged, or cut off        empty        not one sample
+    no_audio     the corpus speaks of a missing file  too_short    under `min_seconds`
+    not_finite   NaN or infinite samples              silent       no sample above -80 dB of full scale
+"""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from tasks import sample_corpus
+from tasks.audio import Examination, Unreadable, examine, sha256
+from tasks.corpora.folder import Folder
+from tasks.corpora.librilight import SUBSETS, LibriLight
+from tasks.corpora.librispeech import LibriSpeech
+from tasks.corpora.listing import CorpusError, Entry, Layout, portions, printable
+from tasks.stage import Resources, SourceFiles
+from warehouse.tables import RECORDINGS
+
+LAYOUTS = ("sample", "folder", "librispeech", "librilight")
+
+_SILENT = 1e-4  # peak of a recording that holds nothing: -80 dB of full scale
+_LENGTHS_AGREE = 1.0  # seconds between what a corpus says of its end and where the file ends
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recordings:
+    """Describes a corpus. A shard is a speaker, or a folder where nothing is known of speakers."""
+
+    makes, takes = RECORDINGS, ()
+    needs, version, gathers = Resources(), 1, False
+
+    layout: str  # one of LAYOUTS
+    subset: str | None = None  # librilight: small, medium or large; librispeech: one folder; None takes all
+    max_shard_hours: float = 10.0  # a longer shard is split by book, and a longer book by the hash of file names
+    min_seconds: float = 0.5  # a shorter file is dropped
+    audio: Path = field(default=Path("audio"), compare=False)  # where the corpus lies
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise CorpusError(f"recordings.layout is {self.layout!r}; it may be {', '.join(LAYOUTS)}")
+        if self.layout == "librilight" and self.subset not in (None, *SUBSETS):
+            raise CorpusError(f"recordings.subset is {self.subset!r}; for LibriLight it may be {', '.join(SUBSETS)}")
+        if self.layout in ("sample", "folder") and self.subset is not None:
+            raise CorpusError(f"recordings.subset is {self.subset!r}, but the layout {self.layout} has no subsets")
+
+    def provide(self) -> None:
+        """Makes the sample corpus where it is asked for and not there yet; other corpora are left as they are."""
+        if self.layout == "sample":
+            sample_corpus.make(self.audio)
+
+    def shards(self) -> dict[str, SourceFiles]:
+        """The shards, and the files that each is made from: found by names, sizes and times, none is opened.
+
+        Raises:
+            CorpusError: the folder is not there, is laid out otherwise, or holds no audio.
+        """
+        if self.layout == "sample" and not sample_corpus.is_made(self.audio):
+            return {f"{sample_corpus.SUBSET}-{speaker}": {} for speaker in sample_corpus.VOICES}
+        found = portions(self._layout(), self.audio, self.max_shard_hours)
+        if not found:
+            raise CorpusError(f"{self.audio} holds no audio in the layout {self.layout}")
+        return {shard: portion.files() for shard, portion in found.items()}
+
+    def __call__(self, shard: str) -> pa.Table:
+        """The rows of one shard, one for each of its audio files, sorted by `recording_id`.
+
+        Raises:
+            CorpusError: the corpus has no such shard (any more).
+        """
+        layout = self._layout()
+        portion = portions(layout, self.audio, self.max_shard_hours, only=shard).get(shard)
+        if portion is None:
+            raise CorpusError(f"{self.audio} holds no files for the shard {shard}")
+        entries = [entry for entry in layout.entries(self.audio, portion) if portion.holds(entry.path)]
+        stems = Counter(_without_suffix(entry.path) for entry in entries)
+        rows = [self._row(entry, alone=stems[_without_suffix(entry.path)] == 1) for entry in entries]
+        return pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["recording_id"])), schema=RECORDINGS.schema)
+
+    def _layout(self) -> Layout:
+        match self.layout:
+            case "librilight" | "sample":
+                return LibriLight(self.subset)
+            case "librispeech":
+                return LibriSpeech(self.subset)
+            case _:
+                return Folder()
+
+    def _row(self, entry: Entry, alone: bool) -> Row:
+        corpus = self.audio.resolve().name if self.layout == "folder" else self.layout
+        known = {name: value for name, value in asdict(entry).items() if name in RECORDINGS.schema.names}
+        row = known | {
+            "recording_id": _without_suffix(entry.path) if alone else entry.path,
+            "corpus": corpus,
+            "audio_path": entry.path,
+            "detail": entry.note,
+        }
+        row |= {"dropped": "no_audio"} if entry.missing else self._heard(entry)
+        return {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
+
+    def _heard(self, entry: Entry) -> Row:
+        """What decoding shows: the columns that it fills, and whether the recording is kept."""
+        path = self.audio / entry.path
+        try:
+            digest = sha256(path)
+        except OSError as error:
+            return {"dropped": "unreadable", "detail": f"{path.name} cannot be opened: {error.strerror}"}
+        try:
+            found = examine(path)
+        except Unreadable as error:
+            return {"sha256": digest, "dropped": "unreadable", "detail": str(error)}
+        refusal, why = self._refusal(found)
+        speech = _samples(entry.voice_activity, found)
+        return {
+            "sha256": digest,
+            "sample_rate": found.sample_rate,
+            "num_samples": found.num_samples,
+            "seconds": found.seconds,
+            "speech": speech,
+            "dropped": refusal,
+            "detail": why or entry.note or _end_beyond(entry, found),
+        }
+
+    def _refusal(self, found: Examination) -> tuple[str | None, str | None]:
+        """The reason to drop a decoded file, and its detail; None twice keeps it."""
+        if found.num_samples == 0:
+            return "empty", "there is not one sample in it"
+        if found.num_not_finite:
+            return "not_finite", f"{found.num_not_finite:,} samples are NaN or infinite"
+        if found.seconds < self.min_seconds:
+            return "too_short", f"{found.seconds:.3f} s, under {self.min_seconds:g} s"
+        if found.peak < _SILENT:
+            return "silent", f"its loudest sample is {found.peak:.1e} of full scale"
+        return None, None
+
+
+def _without_suffix(path: str) -> str:
+    return str(PurePosixPath(path).with_suffix(""))
+
+
+def _samples(seconds: tuple[tuple[float, float], ...] | None, found: Examination) -> list[dict[str, int]] | None:
+    """Voiced stretches in samples: within the recording, in order, those that touch joined."""
+    if seconds is None:
+        return None
+    stretches: list[dict[str, int]] = []
+    for start, end in sorted(seconds):
+        first = max(0, round(start * found.sample_rate))
+        last = min(found.num_samples, round(end * found.sample_rate))
+        if last <= first:
+            continue
+        if stretches and first <= stretches[-1]["end_sample"]:
+            stretches[-1]["end_sample"] = max(last, stretches[-1]["end_sample"])
+        else:
+            stretches.append({"start_sample": first, "end_sample": last})
+    return stretches
+
+
+def _end_beyond(entry: Entry, found: Examination) -> str | None:
+    """A word on a voice that the corpus hears after the file has ended."""
+    end = max((end for _, end in entry.voice_activity or ()), default=0.0)
+    if end <= found.seconds + _LENGTHS_AGREE:
+        return None
+    return f"the corpus hears speech to {end:.2f} s, but the file ends at {found.seconds:.2f} s"
