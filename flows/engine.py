@@ -1,0 +1,264 @@
+"""The engine: bring a warehouse up to date with a recipe.
+
+Stage by stage, it makes what is not current. A Prefect task run is a shard, or
+a range of shards where there are many; inside it each shard is one call of a
+worker. What is done is the catalogue's to know, not Prefect's cache.
+"""
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from prefect import runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import as_completed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.progress import Progress
+from flows.recipe import Recipe, source_shards
+from flows.shards import Failure, Job
+from flows.site import Site
+from flows.workers import RayTrain, Workers
+from tasks.stage import Resources, Stage
+from warehouse import ledger
+from warehouse.catalogue import Catalogue
+from warehouse.errors import WorkFailed
+from warehouse.plan import Shards, StagePlan, plan_stage, reads
+from warehouse.store import Artifact
+
+MOST_TASKS = 200  # of one stage; more shards than that share task runs
+PUBLISH_EVERY = 2.0  # seconds, at the soonest
+
+
+class ShardFailed(Exception):
+    """Some shards of a task run could not be made."""
+
+    def __init__(self, failures: list[Failure]) -> None:
+        super().__init__("; ".join(f"{failure.name}: {failure.error}" for failure in failures))
+        self.may_pass = all(failure.may_pass for failure in failures)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a run is limited to. Nothing said: everything that is not current."""
+
+    only: Shards | None = None  # these, and what hangs on them
+    again: Shards = frozenset()  # these even though they are current
+
+
+EVERYTHING = Selection()
+
+
+class Batch:
+    """The shards of one task run, and which of them are made. A plain class: Prefect looks into dataclasses."""
+
+    def __init__(self, jobs: list[Job], workers: Workers) -> None:
+        self.jobs = jobs
+        self.workers = workers
+        self.made: dict[str, Artifact] = {}
+        self.failures: list[Failure] = []
+
+    @property
+    def name(self) -> str:
+        """Such as `codes/small-00017`, or `codes/small-00017..small-00034`."""
+        first, last = self.jobs[0], self.jobs[-1]
+        return first.name if first is last else f"{first.name}..{last.shard}"
+
+
+def _worth_retrying(_task: Any, _task_run: Any, state: Any) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, ShardFailed) and error.may_pass
+
+
+@task(cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=_worth_retrying)
+def make(batch: Batch) -> None:
+    """Make the shards of a batch that are not made yet, one after the other."""
+    attempt = int(runtime.task_run.run_count or 1)
+    batch.failures = []
+    for job in batch.jobs:
+        if job.shard not in batch.made:
+            outcome = batch.workers.make(job, runtime.flow_run.id, attempt)
+            if isinstance(outcome, Failure):
+                batch.failures.append(outcome)
+            else:
+                batch.made[job.shard] = outcome
+    if batch.failures:
+        raise ShardFailed(batch.failures)
+
+
+@dataclass
+class Tally:
+    """What a run did."""
+
+    made: dict[str, int] = field(default_factory=dict)  # table -> shards
+    failures: list[Failure] = field(default_factory=list)
+
+
+def materialize(
+    recipe: Recipe,
+    site: Site,
+    *,
+    until: str | None = None,
+    selection: Selection = EVERYTHING,
+    options: Mapping[str, Any] | None = None,
+    module: ModuleType | None = None,
+) -> Tally:
+    """Make every shard of the recipe that the warehouse does not have. Called inside a Prefect flow.
+
+    Raises:
+        WorkFailed: some shards could not be made; the others are there.
+    """
+    catalogue = Catalogue(site.root)
+    recipe = recipe.place(places(site))
+    for stage in recipe.stages:
+        if provide := getattr(stage, "provide", None):
+            provide()
+    catalogue.remember(recipe.name, recipe.wanted(), dict(options or {}))
+    catalogue.take_up(look_at_disk=True)
+    run = _Run(recipe, site, catalogue, selection, Workers(site, module))
+    try:
+        with _publishing(catalogue):
+            for stage in recipe.stages[: recipe.tables.index(until) + 1 if until else None]:
+                run.make_table(stage)
+    finally:
+        run.workers.close()
+        catalogue.take_up()
+    if run.tally.failures:
+        first = run.tally.failures[0]
+        raise WorkFailed(f"{len(run.tally.failures)} shards failed, the first {first.name}: {first.error}")
+    return run.tally
+
+
+def places(site: Site) -> dict[str, Any]:
+    """The values of the fields that say where a stage works."""
+    device = _device(site)
+    return {
+        "audio": site.corpus,
+        "root": site.root,
+        "device": device,
+        "launch": RayTrain(site.train_workers, device == "cuda", site.root / "logs" / "train"),
+    }
+
+
+class _Run:
+    """One run of the engine: what is known so far, stage after stage."""
+
+    def __init__(
+        self, recipe: Recipe, site: Site, catalogue: Catalogue, selection: Selection, workers: Workers
+    ) -> None:
+        self.site, self.selection, self.workers = site, selection, workers
+        self.wanted = {wanted.table: wanted for wanted in catalogue.last_run().stages}
+        self.artifacts = catalogue.artifacts()
+        self.plans: dict[str, StagePlan] = {}
+        self.allowed: set[tuple[str, str]] = set(selection.only or ())
+        self.touched: set[tuple[str, str]] = set()  # made in this run
+        self.tally = Tally()
+
+    def make_table(self, stage: Stage) -> None:
+        """Make what is not current of one table, and wait for it."""
+        table = stage.makes.name
+        plan = self._plan(table)
+        jobs = self._jobs(stage, plan)
+        with Progress(table, self.wanted[table].version, made=len(plan.current), to_make=len(jobs)) as progress:
+            if jobs:
+                self._make(table, jobs, progress)
+                self._plan(table)  # again, with what is made now; what could not be made stays pending
+
+    def _plan(self, table: str) -> StagePlan:
+        again = self.selection.again - self.touched
+        self.plans[table] = plan_stage(self.wanted[table], self.plans, self.artifacts, again)
+        return self.plans[table]
+
+    def _jobs(self, stage: Stage, plan: StagePlan) -> list[Job]:
+        listings = {} if stage.takes else source_shards(stage)
+        jobs = []
+        for pending in plan.pending.values():
+            read = [(above, names) for above, names in reads(plan.wanted, pending.shard, self.plans)]
+            if not self._is_allowed(plan.wanted.table, pending.shard, read) or pending.inputs is None:
+                continue
+            jobs.append(
+                Job(
+                    root=self.site.root,
+                    stage=stage,
+                    shard=pending.shard,
+                    fingerprint=plan.wanted.fingerprint(pending.shard),
+                    description=plan.wanted.stage(pending.shard),
+                    inputs=listings.get(pending.shard, pending.inputs),
+                    reads=tuple(tuple(self.site.root / above.current[n].path for n in names) for above, names in read),
+                    again=(plan.wanted.table, pending.shard) in self.selection.again,
+                    device=getattr(stage, "device", "cpu"),
+                )
+            )
+        return jobs
+
+    def _is_allowed(self, table: str, shard: str, read: list[tuple[StagePlan, list[str]]]) -> bool:
+        """Whether the run is limited to other shards: these are selected, and what hangs on them."""
+        if self.selection.only is None:
+            return True
+        hangs = any((above.wanted.table, name) in self.allowed for above, names in read for name in names)
+        if hangs:
+            self.allowed.add((table, shard))
+        return (table, shard) in self.allowed
+
+    def _make(self, table: str, jobs: list[Job], progress: Progress) -> None:
+        at_a_time = self.workers.prepare(self._needs(jobs[0].stage), len(jobs))
+        size = -(-len(jobs) // MOST_TASKS)
+        batches = [Batch(jobs[i : i + size], self.workers) for i in range(0, len(jobs), size)]
+        with ThreadPoolTaskRunner(max_workers=at_a_time) as runner:
+            futures = {runner.submit(self._task(batch), {"batch": batch}): batch for batch in batches}
+            for future in as_completed(list(futures)):
+                batch = futures[future]
+                future.wait()
+                self.tally.failures += batch.failures
+                for artifact in batch.made.values():
+                    self.artifacts[artifact.table_name, artifact.shard, artifact.fingerprint] = artifact
+                    self.touched.add((artifact.table_name, artifact.shard))
+                progress.advance(len(batch.made), len(batch.failures))
+        self.tally.made[table] = sum(len(batch.made) for batch in batches)
+
+    def _task(self, batch: Batch) -> Any:
+        return make.with_options(
+            name=batch.jobs[0].stage.makes.name,
+            task_run_name=batch.name,
+            retries=self.site.retries,
+            retry_delay_seconds=self.site.retry_delay_seconds,
+        )
+
+    def _needs(self, stage: Stage) -> Resources:
+        if getattr(stage, "device", "cpu") != "cuda":
+            return Resources(cpus=stage.needs.cpus)
+        return Resources(cpus=stage.needs.cpus, gpus=self.site.gpus.get(stage.makes.name, stage.needs.gpus))
+
+
+@contextmanager
+def _publishing(catalogue: Catalogue) -> Iterator[None]:
+    """Take up the ledger now and then while shards are made, the less often the longer it takes."""
+    stopped = threading.Event()
+
+    def keep_up() -> None:
+        pause = PUBLISH_EVERY
+        while not stopped.wait(pause):
+            if ledger.waiting(catalogue.root):
+                begun = time.monotonic()
+                catalogue.take_up()
+                pause = max(PUBLISH_EVERY, 10 * (time.monotonic() - begun))
+
+    thread = threading.Thread(target=keep_up, name="publishing", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def _device(site: Site) -> str:
+    if site.device != "auto":
+        return site.device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

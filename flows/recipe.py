@@ -1,0 +1,147 @@
+"""A recipe is the pipeline, top to bottom: one line per stage.
+
+It says *what* is made and is hashed; a site says *where* and never is. Settings
+are the fields of the stages: `codes.model=embedded` sets the field `model` of
+the stage that makes `codes`.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from tasks.stage import Stage
+from warehouse.errors import Mistake
+from warehouse.fingerprint import ANY, describe, fingerprints, named_shards, short_hash
+from warehouse.plan import Wanted
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The stages in order, each taking only what a stage above it makes."""
+
+    stages: tuple[Stage, ...]
+    name: str = "recipe"
+
+    def __post_init__(self) -> None:
+        made: set[str] = set()
+        for stage in self.stages:
+            if missing := {table.name for table in stage.takes} - made:
+                raise ValueError(f"{type(stage).__name__} takes {sorted(missing)}, which no stage above it makes")
+            made.add(stage.makes.name)
+
+    @property
+    def tables(self) -> list[str]:
+        """What is made, in order."""
+        return [stage.makes.name for stage in self.stages]
+
+    def fingerprints(self) -> dict[str, dict[str, str]]:
+        """The fingerprints of every table, by table name and then by shard or `*`."""
+        prints: dict[str, dict[str, str]] = {}
+        for stage in self.stages:
+            prints[stage.makes.name] = fingerprints(stage, {table.name: prints[table.name] for table in stage.takes})
+        return prints
+
+    def set(self, settings: Iterable[str]) -> "Recipe":
+        """The recipe with settings of the form `TABLE.FIELD=VALUE` put in.
+
+        Raises:
+            Mistake: there is no such table or field, or the value is not of the field's type.
+        """
+        stages = {stage.makes.name: stage for stage in self.stages}
+        for setting in settings:
+            name, equals, value = setting.partition("=")
+            table, dot, field = name.strip().partition(".")
+            if not equals or not dot:
+                raise Mistake(f"a setting reads TABLE.FIELD=VALUE, such as codes.model=embedded, not {setting!r}")
+            if table not in stages:
+                raise Mistake(f"recipe {self.name} makes no table {table!r}{closest(table, stages)}")
+            stages[table] = set_field(stages[table], field, value)
+        return replace(self, stages=tuple(stages.values()))
+
+    def place(self, where: Mapping[str, Any]) -> "Recipe":
+        """The recipe with the fields that say where a stage works put in, wherever a stage has them."""
+        return replace(self, stages=tuple(_placed(stage, where) for stage in self.stages))
+
+    def wanted(self) -> list[Wanted]:
+        """What the recipe asks for, as data."""
+        prints = self.fingerprints()
+        return [_wanted(stage, prints[stage.makes.name]) for stage in self.stages]
+
+
+def set_field(stage: Stage, name: str, value: str) -> Stage:
+    """A stage with one field set from text, read as the field's type says."""
+    from pydantic import TypeAdapter, ValidationError  # heavy, and only needed here
+
+    table, known = stage.makes.name, [f.name for f in fields(stage)]  # type: ignore[arg-type]
+    if name not in known:
+        raise Mistake(f"{table} has no setting {name!r}{closest(name, known)}")
+    hint = get_type_hints(type(stage))[name]
+    if value.lower() in ("none", "null") and NoneType in get_args(hint):
+        return replace(stage, **{name: None})  # type: ignore[type-var]
+    adapter = TypeAdapter(hint)
+    for read in (value, _as_json(value)):
+        try:
+            return replace(stage, **{name: adapter.validate_python(read)})  # type: ignore[type-var]
+        except ValidationError:
+            continue
+        except ValueError as error:  # the stage's own check
+            raise Mistake(f"{table}.{name}={value}: {error}") from error
+    raise Mistake(f"{table}.{name} is {_type_name(hint)}, and {value!r} is not")
+
+
+def source_listing(files: Mapping[str, tuple[int, int]] | None) -> str:
+    """The files a source's shard is made from, as JSON: path to size and mtime."""
+    return json.dumps({"files": dict(sorted((files or {}).items()))})
+
+
+def source_shards(stage: Any) -> dict[str, str]:
+    """A source's shards, each with the listing of its files."""
+    shards = stage.shards()
+    named = shards if isinstance(shards, Mapping) else dict.fromkeys(shards)
+    return {shard: source_listing(files) for shard, files in named.items()}
+
+
+def is_one_to_one(stage: Stage) -> bool:
+    """Whether a stage gives one row for every kept row of the first table it takes."""
+    keys = [table.key for table in (stage.makes, *stage.takes)]
+    return len(keys) > 1 and bool(keys[0]) and keys[0] == keys[1] and not stage.gathers
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """What may have been meant, as the end of a sentence."""
+    known = list(known)
+    match = get_close_matches(word, known, n=1)
+    return f"; did you mean {match[0]!r}?" if match else f"; it has {', '.join(known)}"
+
+
+def _wanted(stage: Stage, prints: dict[str, str]) -> Wanted:
+    shards = named_shards(stage)
+    return Wanted(
+        table=stage.makes.name,
+        takes=tuple(table.name for table in stage.takes),
+        gathers=shards,
+        lasting=stage.makes.lasting,
+        one_to_one=is_one_to_one(stage),
+        fingerprints=prints,
+        stages={shard: describe(stage, shard) for shard in (shards if len(shards) > 1 else (ANY,))},
+        sources={} if stage.takes else {shard: short_hash(files) for shard, files in source_shards(stage).items()},
+    )
+
+
+def _placed(stage: Stage, where: Mapping[str, Any]) -> Stage:
+    places = {f.name: where[f.name] for f in fields(stage) if not f.compare and f.name in where}  # type: ignore[arg-type]
+    return replace(stage, **places)  # type: ignore[type-var]
+
+
+def _as_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return [part.strip() for part in text.split(",")]
+
+
+def _type_name(hint: Any) -> str:
+    return getattr(hint, "__name__", str(hint)) if not get_args(hint) else str(hint)

@@ -1,0 +1,86 @@
+"""A site says where: folders, cluster, devices. Strict TOML; nothing of it is hashed.
+
+Each key can also be said by the environment, `VALLE_ROOT` for `root`, which
+wins over the file; the command line wins over both.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from flows.recipe import closest
+from warehouse.errors import Mistake
+
+PREFIX = "VALLE_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where a recipe is made."""
+
+    root: Path = Path("warehouse-data")  # the warehouse
+    audio: Path | None = None  # the corpus; <root>/audio unless said
+    device: str = "auto"  # cpu, cuda, or auto: cuda where this machine has one
+    ray_address: str = "local"  # local, auto, or host:port of a cluster
+    workers: int | None = None  # at most so many shards at a time; as many as there are CPUs (or GPU shares) unless said
+    object_store_bytes: int = 300_000_000  # of a local Ray
+    train_workers: int = 2  # of each half's training
+    retries: int = 2  # of a shard that failed for a reason that may pass
+    retry_delay_seconds: float = 2.0
+    gpus: Mapping[str, float] = field(default_factory=dict)  # by table: share of a GPU that one worker holds
+
+    @property
+    def corpus(self) -> Path:
+        """Where the corpus lies."""
+        return self.audio or self.root / "audio"
+
+
+def load_site(path: str | None = None, **overrides: Any) -> Site:
+    """A site from its file, the environment and the command line, each winning over the one before.
+
+    Raises:
+        Mistake: the file is missing or no TOML, or holds a key or value that a site does not have.
+    """
+    said = _read(Path(path)) if path else {}
+    environment = {
+        f.name: os.environ[PREFIX + f.name.upper()] for f in fields(Site) if os.environ.get(PREFIX + f.name.upper())
+    }
+    said |= environment | {key: value for key, value in overrides.items() if value is not None}
+    site = _checked(said, path or "the environment")
+    return replace(site, root=Path(site.root).absolute(), audio=site.corpus.absolute())
+
+
+def environment(site: Site) -> dict[str, str]:
+    """The folders of a site as the environment says them, for a flow that is given plain names."""
+    return {PREFIX + "ROOT": str(site.root), PREFIX + "AUDIO": str(site.corpus)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise Mistake(f"there is no site file {path}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise Mistake(f"site file {path} cannot be read: {error}") from error
+
+
+def _checked(said: dict[str, Any], source: str) -> Site:
+    from pydantic import TypeAdapter, ValidationError
+
+    hints = get_type_hints(Site)
+    values = {}
+    for key, value in said.items():
+        if key not in hints:
+            raise Mistake(f"a site has no key {key!r} ({source}){closest(key, hints)}")
+        try:
+            values[key] = TypeAdapter(hints[key]).validate_python(value)
+        except ValidationError as error:
+            raise Mistake(f"site key {key} cannot be {value!r} ({source}): {error.errors()[0]['msg']}") from error
+    return Site(**{**_defaults(), **values})
+
+
+def _defaults() -> dict[str, Any]:
+    return asdict(Site())

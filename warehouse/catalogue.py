@@ -1,0 +1,238 @@
+"""The catalogue: one DuckDB file that knows every shard ever made, and how.
+
+DuckDB locks its file against every other process while one writes, and a
+reader blocks the writer. So nobody reads the file that is written: a private
+database takes up the ledger under DuckDB's own lock, and a copy of it with all
+the views is published as `catalogue.duckdb` by rename. Whoever holds an older
+copy open keeps it. Both can be rebuilt from the shards and the ledger.
+"""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import duckdb
+import pyarrow as pa
+
+from warehouse import ledger
+from warehouse.errors import BrokenPromise, Mistake
+from warehouse.plan import StagePlan, Wanted, from_json, plan, to_json
+from warehouse.statistics import create_views
+from warehouse.store import Artifact, clear_unfinished, list_shards, read_artifact, write_atomically
+
+PATIENCE = 60.0  # seconds to wait for another process to let go of the private database
+_THREADS = threading.Lock()  # DuckDB's lock is between processes; threads of one process share its database
+STORAGE = "v1.5.0"  # the oldest DuckDB that can read what is published
+
+MIGRATIONS = (
+    """
+    create table artifacts (
+        table_name varchar, shard varchar, fingerprint varchar,
+        path varchar,             -- relative to the root
+        num_rows bigint,          -- kept and dropped
+        num_dropped bigint,
+        seconds double,           -- of audio, kept and dropped
+        dropped json,             -- reason -> rows, seconds
+        bytes bigint,
+        digest varchar,           -- of the rows
+        stage json,               -- name, version, settings
+        inputs json,              -- what it was made from
+        made_at timestamp         -- UTC
+    )
+    """,
+    """
+    create table runs (
+        run_id varchar, flow_run_id varchar,
+        table_name varchar, shard varchar, fingerprint varchar,
+        attempt integer,
+        started_at timestamp, ended_at timestamp,  -- UTC
+        state varchar,            -- made, failed or crashed
+        error varchar,
+        host varchar, device varchar,
+        seconds double,           -- wall clock
+        audio_seconds double,
+        peak_memory_bytes bigint
+    )
+    """,
+)
+
+
+@dataclass(frozen=True)
+class LastRun:
+    """What the last run asked for, from `recipes/<name>.json`."""
+
+    name: str
+    options: dict[str, Any]  # the words it was asked with: recipe, settings, audio, …
+    stages: list[Wanted]
+
+
+class Catalogue:
+    """The index of one warehouse. Any process may hold one; they wait for each other."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.published = root / "catalogue.duckdb"
+        self._private = root / ".catalogue.duckdb"
+
+    def take_up(self, *, look_at_disk: bool = False) -> list[StagePlan]:
+        """Take up the ledger, publish, and return what the last run asked for against what exists.
+
+        Args:
+            look_at_disk: compare with the shards that lie there, too. Shards whose writer was killed before it
+                left a record are found then, and shards that somebody deleted are forgotten.
+        """
+        with self._open() as db:
+            waiting = ledger.waiting(self.root)  # listed under the lock: nobody else takes these
+            records = list(ledger.read(waiting))
+            _insert(db, records)
+            if look_at_disk:
+                self._look_at_disk(db)
+            plans = self.plan(_artifacts(db))
+            self._publish(db, plans)
+            ledger.keep(self.root, records, waiting)
+            return plans
+
+    def rebuild(self) -> tuple[int, int]:
+        """Make the catalogue anew from shards and ledger. Returns how many artifacts and runs it holds."""
+        for path in (self._private, self._private.with_name(f"{self._private.name}.wal"), self.published):
+            path.unlink(missing_ok=True)
+        with self._open() as db:
+            _insert(db, list(ledger.read(ledger.kept(self.root))))
+        self.take_up(look_at_disk=True)
+        with self._open() as db:
+            [(artifacts, runs)] = db.sql(
+                "select (select count(*) from artifacts), (select count(*) from runs)"
+            ).fetchall()
+        return artifacts, runs
+
+    def remember(self, name: str, stages: list[Wanted], options: dict[str, Any]) -> None:
+        """Let views, status and rerun follow this recipe from now on."""
+        said = {"name": name, "ran_at": time.time(), "options": options, "stages": to_json(stages)}
+        write_atomically(self.root / "recipes" / f"{name}.json", json.dumps(said, indent=1).encode())
+
+    def last_run(self) -> LastRun:
+        """What the last run asked for.
+
+        Raises:
+            Mistake: nothing has run here yet.
+        """
+        runs = [json.loads(path.read_text()) for path in (self.root / "recipes").glob("*.json")]
+        if not runs:
+            raise Mistake(f"{self.root} is not a warehouse: no recipe has run there; `valle run --root` makes one")
+        said = max(runs, key=lambda run: run["ran_at"])
+        return LastRun(said["name"], said["options"], from_json(said["stages"]))
+
+    def artifacts(self) -> dict[tuple[str, str, str], Artifact]:
+        """Every shard the catalogue knows, by table, shard and fingerprint. Reads the published copy."""
+        if not self.published.exists():
+            return {}
+        with closing(duckdb.connect(self.published, read_only=True)) as db:
+            return _artifacts(db)
+
+    def plan(self, artifacts: dict[tuple[str, str, str], Artifact]) -> list[StagePlan]:
+        """The last run's recipe against these artifacts."""
+        return plan(self.last_run().stages, artifacts) if (self.root / "recipes").is_dir() else []
+
+    def _look_at_disk(self, db: duckdb.DuckDBPyConnection) -> None:
+        known = {artifact.path: artifact.bytes for artifact in _artifacts(db).values()}
+        tables = {path.split("/", 1)[0] for path in known} | {w.table for w in self.last_run().stages}
+        there = list_shards(self.root, sorted(tables))
+        clear_unfinished(self.root, sorted(tables))
+        gone = [path for path, size in known.items() if there.get(path) != size]
+        db.execute("delete from artifacts where path in (select unnest(?::varchar[]))", [gone]).fetchall()
+        found = []
+        for path in sorted(there.keys() - (known.keys() - set(gone))):
+            try:
+                found.append(read_artifact(self.root, self.root / path))
+            except BrokenPromise:
+                continue  # not ours, or damaged: as good as absent, and made again
+        _insert_rows(db, "artifacts", found)
+
+    def _publish(self, db: duckdb.DuckDBPyConnection, plans: list[StagePlan]) -> None:
+        for leftover in self.root.glob(".publishing-*"):
+            leftover.unlink()
+        unfinished = self.root / f".publishing-{uuid4().hex}"
+        db.execute(f"attach '{_quoted(unfinished)}' as copy (storage_version '{STORAGE}')").fetchall()
+        db.execute("create table copy.artifacts as from artifacts").fetchall()
+        db.execute("create table copy.runs as from runs").fetchall()
+        db.execute("detach copy").fetchall()
+        with closing(duckdb.connect(unfinished)) as copy:
+            create_views(copy, self.root.resolve(), plans)
+        unfinished.replace(self.published)
+
+    @contextmanager
+    def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The private database, migrated, under DuckDB's own lock on its file."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        ledger.folder(self.root).mkdir(exist_ok=True)
+        with _THREADS, closing(_connect(self._private)) as db:
+            migrate(db)
+            yield db
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open a database read-write, waiting for another process that has it open."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return duckdb.connect(path, config={"storage_compatibility_version": STORAGE})
+        except duckdb.IOException as error:
+            if "lock" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.02, 0.2))
+
+
+def migrate(db: duckdb.DuckDBPyConnection) -> None:
+    """Bring a private database to the newest layout, one transaction for each step."""
+    db.execute("create table if not exists migrations (number integer)").fetchall()
+    [(done,)] = db.sql("select count(*) from migrations").fetchall()
+    for number, sql in enumerate(MIGRATIONS[done:], start=done):
+        db.execute("begin").fetchall()
+        db.execute(sql).fetchall()
+        db.execute("insert into migrations values (?)", [number]).fetchall()
+        db.execute("commit").fetchall()
+
+
+def _insert(db: duckdb.DuckDBPyConnection, records: list[ledger.Record]) -> None:
+    """Runs that are not there yet, and what they made, in one transaction."""
+    [known] = db.execute(
+        "select coalesce(list(run_id), []) from runs where run_id in (select unnest(?::varchar[]))",
+        [[record.attempt.run_id for record in records]],
+    ).fetchall()
+    new = [record for record in records if record.attempt.run_id not in set(known[0])]
+    new.sort(key=lambda record: record.attempt.ended_at)
+    if not new:
+        return
+    db.execute("begin").fetchall()
+    _insert_rows(db, "runs", [record.attempt for record in new])
+    made = {record.artifact.path: record.artifact for record in new if record.artifact}
+    db.execute("delete from artifacts where path in (select unnest(?::varchar[]))", [list(made)]).fetchall()
+    _insert_rows(db, "artifacts", list(made.values()))
+    db.execute("commit").fetchall()
+
+
+def _insert_rows(db: duckdb.DuckDBPyConnection, table: str, rows: list[Any]) -> None:
+    if rows:
+        incoming = pa.Table.from_pylist([asdict(row) for row in rows])
+        db.register("incoming", incoming)
+        db.execute(f"insert into {table} by name from incoming").fetchall()
+        db.unregister("incoming")
+
+
+def _artifacts(db: duckdb.DuckDBPyConnection) -> dict[tuple[str, str, str], Artifact]:
+    names = [f.name for f in fields(Artifact)]
+    columns = ", ".join(names).replace("made_at", "made_at::varchar")
+    rows = db.execute(f"select {columns} from artifacts order by made_at").fetchall()
+    found = (Artifact(**dict(zip(names, row, strict=True))) for row in rows)
+    return {(artifact.table_name, artifact.shard, artifact.fingerprint): artifact for artifact in found}
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")

@@ -1,0 +1,64 @@
+"""SQL for people: one SELECT at a time over the published catalogue, which nobody is writing.
+
+The connection can read files under the warehouse's root alone and can write
+none, whatever the statement says; DuckDB's own parser decides what a SELECT is.
+"""
+
+from contextlib import closing
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from warehouse.errors import Mistake
+
+
+def select(root: Path, sql: str) -> pa.Table:
+    """The rows of one SELECT over a warehouse's catalogue.
+
+    Raises:
+        Mistake: there is no catalogue, the text is not one SELECT, or DuckDB refuses it.
+    """
+    with closing(connect(root)) as db:
+        check(sql)
+        try:
+            return db.sql(sql).to_arrow_table()
+        except duckdb.Error as error:
+            raise Mistake(f"DuckDB refuses this query: {_first_sentence(error)}") from error
+
+
+def connect(root: Path) -> duckdb.DuckDBPyConnection:
+    """A read-only connection to the published catalogue that sees no file outside the root.
+
+    Raises:
+        Mistake: nothing has been published under this root.
+    """
+    published = root / "catalogue.duckdb"
+    if not published.is_file():
+        raise Mistake(
+            f"{root} is not a warehouse: it holds no catalogue.duckdb; `valle run --root {root}` makes one, "
+            "and `valle catalogue rebuild` makes it anew from its shards"
+        )
+    db = duckdb.connect(published, read_only=True)
+    db.execute("set autoinstall_known_extensions = false").fetchall()
+    db.execute("set temp_directory = ''").fetchall()  # nothing is spilled to disk: a query never writes
+    db.execute("set allowed_directories = ?", [[str(root.resolve())]]).fetchall()
+    db.execute("set enable_external_access = false").fetchall()
+    db.execute("set lock_configuration = true").fetchall()
+    return db
+
+
+def check(sql: str) -> None:
+    """Raises Mistake unless the text is exactly one SELECT."""
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error as error:
+        raise Mistake(f"this is not SQL that DuckDB can read: {_first_sentence(error)}") from error
+    if len(statements) != 1:
+        raise Mistake(f"one SELECT at a time, please: these are {len(statements)} statements")
+    if statements[0].type != duckdb.StatementType.SELECT:
+        raise Mistake(f"only SELECT is allowed here, and this is {statements[0].type.name}: the catalogue is an index")
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).split("\n\n")[0].split())

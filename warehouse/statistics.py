@@ -1,0 +1,109 @@
+"""Statistics of a warehouse: the views of the catalogue, in SQL, and the way to ask for more.
+
+Each `views/<name>.sql` is one view. They count with what the catalogue knows of
+every shard, so they need not open the shards themselves.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from warehouse.plan import StagePlan
+from warehouse.tables import TABLES
+
+VIEWS = (
+    "refusals",
+    "funnel",
+    "failures",
+    "throughput",
+    "dataset",
+    "speakers",
+    "codebook_usage",
+    "phone_coverage",
+    "leaderboard",
+)
+
+_STAGES = pa.schema(
+    {
+        "position": pa.int32(),
+        "table_name": pa.string(),
+        "first_table": pa.string(),  # the first it takes
+        "one_to_one": pa.bool_(),
+        "gathers": pa.bool_(),
+        "fingerprint": pa.string(),
+    }
+)
+_WANTED = pa.schema(
+    {
+        "position": pa.int32(),
+        "table_name": pa.string(),
+        "shard": pa.string(),
+        "fingerprint": pa.string(),
+        "made": pa.bool_(),
+        "reason": pa.string(),  # why it is not made, or what else there is to say
+    }
+)
+
+
+def create_views(db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePlan]) -> None:
+    """Everything a reader finds beside `artifacts` and `runs`: what the last run asked for, the tables, the statistics.
+
+    Args:
+        root: absolute, so that the views work from any folder.
+    """
+    db.register("incoming", pa.Table.from_pylist(list(_stage_rows(plans)), schema=_STAGES))
+    db.execute("create table stages as from incoming").fetchall()
+    db.register("incoming", pa.Table.from_pylist(list(_wanted_rows(plans)), schema=_WANTED))
+    db.execute((Path(__file__).parent / "views" / "wanted.sql").read_text()).fetchall()
+    db.unregister("incoming")
+    current = {plan.wanted.table: [a.path for a in plan.current.values()] for plan in plans}
+    schemas = {table.name: table.schema for table in TABLES}
+    for name in schemas.keys() | {name for name, paths in current.items() if paths}:
+        _create_table_view(db, root, name, current.get(name, []), schemas.get(name))
+    for view in VIEWS:
+        db.execute((Path(__file__).parent / "views" / f"{view}.sql").read_text()).fetchall()
+
+
+def _create_table_view(
+    db: duckdb.DuckDBPyConnection, root: Path, name: str, paths: list[str], schema: pa.Schema | None
+) -> None:
+    """One table's current shards as a view; no rows, but all columns, where there are none yet."""
+    if paths:
+        files = ", ".join("'" + str(root / path).replace("'", "''") + "'" for path in paths)
+        source = f"select * from read_parquet([{files}])"
+    else:
+        assert schema is not None
+        db.register("incoming", schema.empty_table())
+        db.execute(f"create table no_{name} as from incoming").fetchall()
+        db.unregister("incoming")
+        source = f"select * from no_{name}"
+    db.execute(f'create view "{name}" as {source}').fetchall()
+
+
+def _stage_rows(plans: list[StagePlan]) -> Iterable[dict[str, object]]:
+    for position, plan in enumerate(plans):
+        wanted = plan.wanted
+        yield {
+            "position": position,
+            "table_name": wanted.table,
+            "first_table": wanted.takes[0] if wanted.takes else None,
+            "one_to_one": wanted.one_to_one,
+            "gathers": bool(wanted.gathers),
+            "fingerprint": wanted.version,
+        }
+
+
+def _wanted_rows(plans: list[StagePlan]) -> Iterable[dict[str, object]]:
+    for position, plan in enumerate(plans):
+        for shard in plan.shards:
+            pending = plan.pending.get(shard)
+            yield {
+                "position": position,
+                "table_name": plan.wanted.table,
+                "shard": shard,
+                "fingerprint": plan.wanted.fingerprint(shard),
+                "made": pending is None,
+                "reason": pending.reason if pending else "newer data" if shard in plan.newer_data else None,
+            }

@@ -1,0 +1,23 @@
+-- How evenly each codebook is used: entropy in bits (10 at most), perplexity (1024 at most), codes seen.
+create view codebook_usage as
+with counts as (
+    select codebook, code, count(*) as n
+    from (
+        select codebook, unnest(codes) as code
+        from (
+            unpivot (from codes where dropped is null)
+            on codebook_1, codebook_2, codebook_3, codebook_4, codebook_5, codebook_6, codebook_7, codebook_8
+            into name codebook value codes
+        )
+    )
+    group by all
+),
+shares as (select codebook, n / sum(n) over (partition by codebook) as share from counts)
+select
+    codebook,
+    -sum(share * log2(share)) as entropy_bits,
+    pow(2, -sum(share * log2(share))) as perplexity,
+    count(*) as codes_used
+from shares
+group by codebook
+order by codebook;

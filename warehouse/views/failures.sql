@@ -1,0 +1,8 @@
+-- The latest attempt of every shard that has failed and not been made since.
+create view failures as
+select runs.*
+from runs
+join wanted using (table_name, shard, fingerprint)
+where wanted.state = 'failed'
+qualify row_number() over (partition by table_name, shard order by ended_at desc) = 1
+order by table_name, shard;
