@@ -14,11 +14,14 @@ from warehouse.plan import StagePlan
 from warehouse.tables import TABLES
 
 VIEWS = (
+    "status",
     "refusals",
     "funnel",
+    "funnel_at_a_glance",
     "failures",
     "throughput",
     "dataset",
+    "overview",
     "speakers",
     "codebook_usage",
     "phone_coverage",

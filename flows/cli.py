@@ -1,0 +1,209 @@
+"""The commands. Each body is one call; what they do is in `flows.commands` and `warehouse`.
+
+Heavy imports wait inside the commands, so that help and SQL start at once.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+FORMATS = click.Choice(["table", "csv", "json"])
+Command = Callable[..., Any]
+
+
+def where(command: Command) -> Command:
+    """The options of every command on a warehouse."""
+    root = click.option("--root", envvar="VALLE_ROOT", help="The warehouse. Default: ./warehouse-data.")
+    site = click.option("--site", help="A site: TOML that says where things are.")
+    return root(site(command))
+
+
+def what(command: Command) -> Command:
+    """The options that say what to make."""
+    for option in (
+        click.option("--set", "settings", multiple=True, metavar="STAGE.FIELD=VALUE", help="Change a setting."),
+        click.option("--until", metavar="TABLE", help="The last table to make. Default: all."),
+        click.option("--audio", envvar="VALLE_AUDIO", help="Where the corpus lies. Default: audio under the root."),
+        click.option("--recipe", default="demo", show_default=True, help="A name, or FILE.py:FUNCTION."),
+    ):
+        command = option(command)
+    return where(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="valle", message="%(prog)s %(version)s")
+@click.option("--verbose", is_flag=True, help="Show what Prefect logs, and where logs lie.")
+@click.pass_context
+def valle(context: click.Context, verbose: bool) -> None:
+    """VALL-E as a data pipeline: from raw speech to a zero-shot voice."""
+    context.obj = verbose
+
+
+@valle.command()
+@where
+@click.pass_obj
+def demo(verbose: bool, root: str | None, site: str | None) -> None:
+    """The whole pipeline, offline, on a made corpus."""
+    from flows.commands import Request
+    from flows.demo import run_demo
+
+    run_demo(Request(recipe="demo", root=root, site=site, verbose=verbose))
+
+
+@valle.command()
+@what
+@click.pass_obj
+def run(verbose: bool, **words: Any) -> None:
+    """Make what is missing."""
+    from flows.commands import Request
+    from flows.commands import run as make
+
+    make(Request(**words, verbose=verbose))
+
+
+@valle.command()
+@what
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a shard each.")
+@click.pass_obj
+def plan(verbose: bool, as_json: bool, **words: Any) -> None:
+    """What `run` would make, and why."""
+    from flows.commands import Request, summary, what_would_run
+
+    rows = what_would_run(Request(**words, verbose=verbose))
+    show(rows if as_json else summary(rows), "json" if as_json else "table", "nothing to make")
+
+
+@valle.command()
+@where
+@click.option("--audio", envvar="VALLE_AUDIO", help="Where the corpus lies now. Default: where it lay.")
+@click.option("--failed", is_flag=True, help="What has failed and not been made since.")
+@click.option("--table", help="Every shard of this table, or --shard of it.")
+@click.option("--shard", help="One shard of --table.")
+@click.option("--dropped", metavar="REASON", help="Every shard with a row dropped for this reason.")
+@click.pass_obj
+def rerun(
+    verbose: bool,
+    root: str | None,
+    site: str | None,
+    audio: str | None,
+    failed: bool,
+    table: str | None,
+    shard: str | None,
+    dropped: str | None,
+) -> None:
+    """Make shards of the last run again, and what hangs on them."""
+    from flows.commands import Request
+    from flows.commands import rerun as make
+
+    if sum([failed, bool(table), bool(dropped)]) != 1 or (shard and not table):
+        raise click.UsageError("say one of --failed, --table TABLE [--shard SHARD], --dropped REASON")
+    request = Request(root=root, site=site, audio=audio, verbose=verbose)
+    make(request, failed=failed, table=table, shard=shard, dropped=dropped)
+
+
+@valle.command()
+@where
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a table each.")
+def status(root: str | None, site: str | None, as_json: bool) -> None:
+    """Per table: fingerprint, shards made, pending and failed, rows, hours."""
+    show(_select(root, site, "from status"), "json" if as_json else "table")
+
+
+@valle.command()
+@click.argument("query")
+@where
+@click.option("--format", "format_", type=FORMATS, default="table", show_default=True)
+@click.option("--output", type=click.Path(dir_okay=False), help="Write to a file rather than to standard output.")
+def sql(query: str, root: str | None, site: str | None, format_: str, output: str | None) -> None:
+    """Read-only SQL over the catalogue, also while flows run."""
+    show(_select(root, site, query), format_, output=output)
+
+
+@valle.command()
+@where
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a split each.")
+def stats(root: str | None, site: str | None, as_json: bool) -> None:
+    """The corpus at a glance."""
+    if as_json:
+        show(_select(root, site, "from overview"), "json")
+        return
+    for title, query in (
+        ("Per split", "from overview"),
+        ("What was kept, and what was dropped for which reason", "from funnel_at_a_glance"),
+        ("The speakers with most hours", "from speakers limit 10"),
+    ):
+        click.echo(f"{title}\n")
+        show(_select(root, site, query), "table")
+        click.echo()
+
+
+@valle.group()
+def catalogue() -> None:
+    """The index of the warehouse."""
+
+
+@catalogue.command()
+@where
+def rebuild(root: str | None, site: str | None) -> None:
+    """Make the catalogue anew, from shards and ledger."""
+    from flows.show import say
+    from flows.site import load_site
+    from warehouse.catalogue import Catalogue
+
+    index = Catalogue(load_site(site, root=root).root)
+    index.last_run()  # says what is wrong where nothing has run
+    artifacts, runs = index.rebuild()
+    say(f"{index.published}: {artifacts} artifacts, {runs} runs")
+
+
+def show(rows: Any, format_: str, nothing: str = "", output: str | None = None) -> None:
+    """Rows to standard output or a file."""
+    from flows.show import render, say
+
+    if nothing and not rows and format_ != "json":
+        say(nothing)
+        return
+    text = render(rows, format_)
+    if output:
+        Path(output).write_text(text)
+    else:
+        click.echo(text, nl=False)
+
+
+def _select(root: str | None, site: str | None, query: str) -> Any:
+    from warehouse.query import select
+
+    return select(_root(root, site), query)
+
+
+def _root(root: str | None, site: str | None) -> Path:
+    if not site:
+        return Path(root or "warehouse-data").absolute()
+    from flows.site import load_site  # reads TOML with pydantic, which takes longer than the query
+
+    return load_site(site, root=root).root
+
+
+def main() -> None:
+    """The entry point: 0 done, 1 some work failed, 2 a wrong word, setting or file, 130 interrupted."""
+    from warehouse.errors import Mistake, WorkFailed
+
+    try:
+        valle(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what is made is kept, and the next run goes on from there", err=True)
+        sys.exit(130)
+    except Mistake as error:
+        click.echo(f"valle: {error}", err=True)
+        sys.exit(2)
+    except WorkFailed as error:
+        click.echo(f"valle: {error}", err=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(0)  # `valle sql … | head` has read enough

@@ -1,0 +1,205 @@
+"""What the commands do: plan, run and rerun a recipe on a site. The words are `flows.cli`'s."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.recipe import Recipe, closest
+from flows.show import say
+from flows.site import Site, environment, load_site
+from warehouse.catalogue import Catalogue
+from warehouse.errors import Mistake
+from warehouse.plan import WAITS, StagePlan, plan, stale_settings
+from warehouse.query import select
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The words that say what to make, and where."""
+
+    recipe: str = "demo"
+    site: str | None = None
+    root: str | None = None
+    audio: str | None = None
+    until: str | None = None
+    settings: Sequence[str] = ()
+    only: Sequence[str] | None = None
+    again: Sequence[str] = ()
+    verbose: bool = False
+
+    def where(self) -> Site:
+        """The site."""
+        return load_site(self.site, root=self.root, audio=self.audio)
+
+    def what(self) -> Recipe:
+        """The recipe, with its settings put in.
+
+        Raises:
+            Mistake: a word is wrong.
+        """
+        from flows.recipes import load_recipe
+
+        recipe = load_recipe(self.recipe)[0].set(self.settings)
+        if self.until and self.until not in recipe.tables:
+            raise Mistake(f"recipe {recipe.name} makes no table {self.until!r}{closest(self.until, recipe.tables)}")
+        return recipe
+
+
+def run(request: Request) -> None:
+    """Make what is missing. With nothing to make, Prefect and Ray are not even started."""
+    site, recipe = request.where(), request.what().place({"audio": request.where().corpus})
+    for stage in recipe.stages:
+        if provide := getattr(stage, "provide", None):
+            provide()
+    catalogue = Catalogue(site.root)
+    options = {"recipe": request.recipe, "site": request.site, "settings": list(request.settings), "audio": str(site.audio)}
+    catalogue.remember(recipe.name, recipe.wanted(), options)
+    plans = catalogue.take_up(look_at_disk=True)
+    if not request.again and not any(plan.pending for plan in _until(plans, request.until)):
+        made = sum(len(plan.current) for plan in plans)
+        say(f"nothing to make: all {made} shards of {recipe.name} are current in {site.root}")
+        return
+    os.environ.update(environment(site))
+    _quiet(site.root, request.verbose)
+    from flows.pipeline import pipeline
+
+    pipeline(
+        recipe=request.recipe,
+        site=request.site or "",
+        until=request.until,
+        settings=list(request.settings),
+        only=None if request.only is None else list(request.only),
+        again=list(request.again),
+    )
+
+
+def what_would_run(request: Request) -> list[dict[str, Any]]:
+    """Every pending shard of a recipe, and why; lasting shards whose data has grown, too. Changes nothing."""
+    site, recipe = request.where(), request.what().place({"audio": request.where().corpus})
+    artifacts = Catalogue(site.root).artifacts()
+    wanted = recipe.wanted()
+    plans = _until(plan(wanted, artifacts), request.until)
+    latest = {(table, shard): artifact for (table, shard, _), artifact in artifacts.items()}  # newest last
+    stale = stale_settings(wanted, artifacts, latest)
+    failed = _failures(site.root) if artifacts else {}
+    rows = []
+    for stage in plans:
+        table = stage.wanted.table
+        for shard, pending in stage.pending.items():
+            name, error = (table, shard), failed.get((table, shard, stage.wanted.fingerprint(shard)))
+            why, reason = ("stale", stale[name]) if name in stale else (pending.why, pending.reason)
+            why, reason = ("failed", error) if error else (why, reason)
+            rows.append({"table": table, "shard": shard, "why": why, "reason": reason})
+        rows += [
+            {"table": table, "shard": shard, "why": "current", "reason": "newer data"}
+            for shard in sorted(stage.newer_data)
+        ]
+    return rows
+
+
+def rerun(
+    request: Request, *, failed: bool = False, table: str | None = None, shard: str | None = None, dropped: str | None = None
+) -> None:
+    """Make shards of the last run again, and what hangs on them.
+
+    Raises:
+        Mistake: nothing has run there, or there is no such table, shard or reason.
+    """
+    site = load_site(request.site, root=request.root)
+    last = Catalogue(site.root).last_run()
+    if failed:
+        chosen = [f"{name}/{key}" for name, key, _ in _failures(site.root)]
+    elif dropped:
+        chosen = _dropped(site.root, dropped)
+    else:
+        chosen = _of_table(Catalogue(site.root).take_up(look_at_disk=True), table or "", shard)
+    if not chosen:
+        say(f"nothing has failed in {site.root}")
+        return
+    options = last.options
+    run(
+        Request(
+            recipe=options["recipe"],
+            site=request.site or options["site"],
+            root=str(site.root),
+            audio=request.audio or options["audio"],
+            settings=options["settings"],
+            only=chosen,
+            again=() if failed else chosen,
+            verbose=request.verbose,
+        )
+    )
+
+
+def status(root: Path) -> list[dict[str, Any]]:
+    """Per table: fingerprint, shards made, pending and failed, rows, hours."""
+    Catalogue(root).last_run()  # says what is wrong where nothing has run
+    return select(root, "from status").to_pylist()
+
+
+def _until(plans: list[StagePlan], until: str | None) -> list[StagePlan]:
+    names = [plan.wanted.table for plan in plans]
+    return plans[: names.index(until) + 1] if until else plans
+
+
+def _failures(root: Path) -> dict[tuple[str, str, str], str]:
+    rows = select(root, "select table_name, shard, fingerprint, error from failures").to_pylist()
+    return {(row["table_name"], row["shard"], row["fingerprint"]): row["error"] for row in rows}
+
+
+def _dropped(root: Path, reason: str) -> list[str]:
+    rows = select(
+        root, "select table_name, shard, reason from refusals join wanted using (table_name, shard, fingerprint)"
+    ).to_pylist()
+    reasons = {row["reason"] for row in rows}
+    if reason not in reasons:
+        raise Mistake(f"no row was dropped for {reason!r}{closest(reason, sorted(reasons))}")
+    return [f"{row['table_name']}/{row['shard']}" for row in rows if row["reason"] == reason]
+
+
+def _of_table(plans: list[StagePlan], table: str, shard: str | None) -> list[str]:
+    shards = {plan.wanted.table: plan.shards for plan in plans}
+    if table not in shards:
+        raise Mistake(f"the last run makes no table {table!r}{closest(table, shards)}")
+    if shard and shard not in shards[table]:
+        raise Mistake(f"{table} has no shard {shard!r}{closest(shard, shards[table][:8])}")
+    return [f"{table}/{name}" for name in ([shard] if shard else shards[table])]
+
+
+def _quiet(root: Path, verbose: bool) -> None:
+    """Prefect calls nobody, and says on the console only what a person asked for; the rest goes to a file."""
+    for name, value in {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO" if verbose else "CRITICAL",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_FLOW_RUNS_LEVEL": "INFO" if verbose else "CRITICAL",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_TASK_RUNS_LEVEL": "INFO" if verbose else "CRITICAL",
+    }.items():
+        os.environ.setdefault(name, value)
+    log = root / "logs" / "valle.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    import prefect  # noqa: F401  # sets up its loggers, which then get one handler more
+
+    logging.getLogger("prefect").addHandler(handler)
+    if verbose:
+        say(f"logs lie in {log.parent}")
+
+
+def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What would run, a line for each table and reason."""
+    counts: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        general = "waits for what it reads" if row["why"] == WAITS else row["reason"]
+        counts.setdefault((row["table"], row["why"], general), []).append(row["shard"])
+    return [
+        {"table": table, "shards": len(shards), "first": shards[0], "why": why, "reason": reason}
+        for (table, why, reason), shards in counts.items()
+    ]

@@ -1,0 +1,141 @@
+"""The recipes: what can be made, each the pipeline from top to bottom."""
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+from flows.recipe import Recipe, closest
+from tasks.checkpoints import Checkpoints
+from tasks.codes import Codes
+from tasks.examples import Examples
+from tasks.phones import Phones
+from tasks.recordings import Recordings
+from tasks.samples import Samples
+from tasks.scores import Scores
+from tasks.transcripts import Transcripts
+from tasks.utterances import Utterances
+from warehouse.errors import Mistake
+
+ENCODEC = "encodec_24khz"
+WHISPER = "large-v3-turbo"
+
+
+def demo() -> Recipe:
+    """Everything, offline, in minutes on two cores: a made corpus, embedded models, a tiny VALL-E."""
+    return Recipe(
+        (
+            Recordings(layout="sample"),
+            Utterances(),
+            Transcripts(model="embedded"),
+            Phones(),
+            Codes(model="embedded"),
+            Examples(),
+            Checkpoints(
+                size="tiny",
+                num_validations=5,
+                ar_steps=300,
+                ar_warmup_steps=30,
+                ar_learning_rate=2e-3,
+                nar_steps=200,
+                nar_warmup_steps=30,
+                nar_learning_rate=2e-3,
+            ),
+            Samples(num_utterances=8, seeds=(0,), min_seconds=2.0, max_seconds=20.0),
+            Scores(judge="embedded"),
+        )
+    )
+
+
+def folder() -> Recipe:
+    """Any folder of audio files, transcribed, tokenized and learnt from."""
+    return Recipe(
+        (
+            Recordings(layout="folder"),
+            Utterances(),
+            Transcripts(model=WHISPER),
+            Phones(),
+            Codes(model=ENCODEC),
+            Examples(),
+            Checkpoints(size="small"),
+            Samples(),
+            Scores(judge=WHISPER),
+        )
+    )
+
+
+def librispeech() -> Recipe:
+    """LibriSpeech by its own texts: the corpus that the paper evaluates on."""
+    return Recipe(
+        (
+            Recordings(layout="librispeech"),
+            Utterances(),
+            Transcripts(model="reference"),
+            Phones(),
+            Codes(model=ENCODEC),
+            Examples(),
+            Checkpoints(size="small"),
+            Samples(),
+            Scores(judge=WHISPER),
+        )
+    )
+
+
+def librilight() -> Recipe:
+    """LibriLight, which has no texts: Whisper hears it, and the paper's model learns from it."""
+    return Recipe(
+        (
+            Recordings(layout="librilight", subset="small"),
+            Utterances(),
+            Transcripts(model=WHISPER),
+            Phones(),
+            Codes(model=ENCODEC),
+            Examples(),
+            Checkpoints(size="paper"),
+            Samples(),
+            Scores(judge=WHISPER),
+        )
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "demo": demo,
+    "folder": folder,
+    "librispeech": librispeech,
+    "librilight": librilight,
+}
+
+
+def load_recipe(name: str) -> tuple[Recipe, ModuleType | None]:
+    """A recipe by its name, or by `FILE.py:FUNCTION`, then with the module that its own classes live in.
+
+    Raises:
+        Mistake: there is no such recipe, file or function, or the file cannot be run.
+    """
+    path, colon, function = name.rpartition(":")
+    if not colon:
+        if name not in RECIPES:
+            raise Mistake(f"there is no recipe {name!r}, nor is it FILE.py:FUNCTION{closest(name, RECIPES)}")
+        return replace(RECIPES[name](), name=name), None
+    module = _module(Path(path))
+    if not callable(make := getattr(module, function, None)):
+        raise Mistake(f"{path} has no function {function!r} that gives a recipe")
+    recipe = make()
+    if not isinstance(recipe, Recipe):
+        raise Mistake(f"{name} gives a {type(recipe).__name__}, not a flows.recipe.Recipe")
+    return replace(recipe, name=function), module
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"recipe_{path.stem}", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise Mistake(f"there is no recipe file {path}")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look their module up by name
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise Mistake(f"recipe file {path} cannot be run: {type(error).__name__}: {error}") from error
+    return module

@@ -1,0 +1,78 @@
+"""How things are said to people and to machines: tables, CSV, JSON. Data to standard output, words to standard error."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def render(rows: pa.Table | Rows, format: str, names: Sequence[str] | None = None) -> str:
+    """Rows as a `table` for people, as `csv` with a header, or as `json`, one array of objects."""
+    if isinstance(rows, pa.Table):
+        names, rows = rows.column_names, rows.to_pylist()
+    names = list(names or (rows[0] if rows else ()))
+    return {"table": _table, "csv": _csv, "json": _json}[format](names, rows)
+
+
+def say(words: str) -> None:
+    """One line on standard error."""
+    print(words, file=sys.stderr, flush=True)
+
+
+def _json(_names: Sequence[str], rows: Rows) -> str:
+    return json.dumps(list(rows), default=_plain, indent=1, allow_nan=False) + "\n"
+
+
+def _csv(names: Sequence[str], rows: Rows) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_cell(row[name]) for name in names] for row in rows)
+    return text.getvalue()
+
+
+def _table(names: Sequence[str], rows: Rows) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for name in names:
+        numbers = any(isinstance(row[name], (int, float)) for row in rows)
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_short(row[name]) for name in names))
+    watched = sys.stdout.isatty()
+    text = io.StringIO()
+    console = Console(file=text, width=None if watched else 10_000, force_terminal=watched, markup=False)
+    console.print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n"
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, default=_plain) if isinstance(value, (list, dict)) else value
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 100 else f"{value:.1f}"
+    if isinstance(value, (list, tuple)) and len(value) > 12:
+        return f"[{', '.join(str(item) for item in value[:12])}, … {len(value)} in all]"
+    return str(_cell(value))
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
+def without_nan(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with NaN as null, which is all that JSON can say of it."""
+    return [{k: None if isinstance(v, float) and v != v else v for k, v in row.items()} for row in rows]
