@@ -1,0 +1,171 @@
+"""Audio into EnCodec codes: eight codebooks, 75 frames a second.
+
+The surprising fact: batching is only a matter of time. Utterances of like length are encoded together, and the
+codes of each are those it would have alone, so neither the batch nor the memory of a device is a setting.
+Source: Defossez et al. 2022 (arXiv:2210.13438); the codec itself is `model/codec.py`.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import compute as pc
+from pyarrow.dataset import Dataset
+
+from tasks.stage import Resources
+from warehouse.tables import CODEBOOK_SIZE, CODEBOOKS, CODES, HOP, RECORDINGS, SAMPLE_RATE, UTTERANCES
+
+if TYPE_CHECKING:
+    from model.codec import Codec
+
+Waveform = NDArray[np.float32]  # [num_samples], mono, at 24 kHz
+Row = dict[str, Any]
+A = TypeVar("A")
+B = TypeVar("B")
+
+_AHEAD = 2  # batches that are read while one is encoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Codes:
+    """The codes of every kept utterance, in the utterances' order."""
+
+    makes, takes = CODES, (UTTERANCES, RECORDINGS)
+    needs, version, gathers = Resources(gpus=0.25), 1, False
+
+    model: str = "embedded"  # the EnCodec: a known name, `embedded` or a file
+    audio: Path = field(default=Path("audio"), compare=False)  # where the corpus lies
+    device: str = field(default="cpu", compare=False)  # as torch names it
+    batch_seconds: float = field(default=120.0, compare=False)  # of audio, padding included, encoded together
+
+    def identity(self) -> dict[str, object]:
+        """The weights' digest in place of their name."""
+        from model import codec
+
+        return {"model": codec.identity(self.model)}
+
+    def __call__(self, utterances: Dataset, recordings: Dataset) -> pa.Table:
+        """One row for each kept utterance; one whose audio cannot be read costs itself alone."""
+        kept = utterances.to_table(filter=pc.field("dropped").is_null()).to_pylist()
+        paths = recordings.to_table(columns=["recording_id", "audio_path"]).to_pylist()
+        path_of = {row["recording_id"]: self.audio / row["audio_path"] for row in paths}
+        rows: list[Row] = [{"utterance_id": utterance["utterance_id"]} for utterance in kept]
+        encoder = _encoder(str(self.identity()["model"]), self.model, self.device)
+
+        def read(batch: list[int]) -> dict[int, Waveform]:
+            """The waveforms of a batch by their place; a row without one says why."""
+            waveforms = {}
+            for i in batch:
+                waveform = _read(path_of[kept[i]["recording_id"]], kept[i])
+                if isinstance(waveform, str):
+                    rows[i] |= {"dropped": "unreadable", "detail": waveform}
+                else:
+                    waveforms[i] = waveform
+            return waveforms
+
+        batches = in_batches([utterance["seconds"] for utterance in kept], self.batch_seconds)
+        for waveforms in _ahead(read, batches):
+            for i, codes in zip(waveforms, encoder.encode(list(waveforms.values())), strict=True):
+                rows[i] |= _columns(codes, len(waveforms[i]))
+        return pa.Table.from_pylist(rows, schema=CODES.schema)
+
+
+def in_batches(seconds: Sequence[float], at_most: float) -> Iterator[list[int]]:
+    """Places of utterances that are encoded together, the shortest first.
+
+    Args:
+        seconds: of each utterance.
+        at_most: seconds of a batch, with each utterance padded to its longest; one longer than that goes alone.
+    """
+    batch: list[int] = []
+    for i in sorted(range(len(seconds)), key=seconds.__getitem__):
+        if batch and (len(batch) + 1) * seconds[i] > at_most:
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
+
+
+class Encoder:
+    """A codec, and how many samples it takes at once, which is found out by running out of memory."""
+
+    def __init__(self, codec: "Codec") -> None:
+        self.codec = codec
+        self.most_samples: float = float("inf")  # of a batch, padding included
+
+    def encode(self, waveforms: list[Waveform]) -> list[NDArray[np.uint16]]:
+        """Codes `[Q, T]` of each waveform: of all at once where memory allows, else of one half and the other.
+
+        Raises:
+            torch.OutOfMemoryError: there is no room for one waveform alone.
+        """
+        if not waveforms:
+            return []
+        samples = len(waveforms) * max(map(len, waveforms))
+        if len(waveforms) == 1 or samples <= self.most_samples:
+            codes = self._encode(waveforms)
+            if codes is not None:
+                return codes
+            self.most_samples = samples / 2
+        half = len(waveforms) // 2
+        return self.encode(waveforms[:half]) + self.encode(waveforms[half:])
+
+    def _encode(self, waveforms: list[Waveform]) -> list[NDArray[np.uint16]] | None:
+        """Codes of all waveforms, or None where there is no room for several."""
+        import torch
+
+        try:
+            codes = self.codec.encode([torch.from_numpy(waveform) for waveform in waveforms]).cpu().numpy()
+        except torch.OutOfMemoryError:
+            if len(waveforms) == 1:
+                raise
+            return None
+        frames = [self.codec.num_frames(len(waveform)) for waveform in waveforms]
+        return [row[:, :num_frames].astype(np.uint16) for row, num_frames in zip(codes, frames, strict=True)]
+
+
+@cache
+def _encoder(identity: str, model: str, device: str) -> Encoder:
+    """Kept warm for the next shard of this process; weights that have changed have another identity."""
+    from model.codec import load_codec
+
+    return Encoder(load_codec(model, device=device))
+
+
+def _read(path: Path, utterance: Row) -> Waveform | str:
+    """The utterance's samples as the codec hears them, or why there are none."""
+    from tasks.audio import Unreadable, read
+
+    try:
+        waveform = read(path, SAMPLE_RATE, utterance["start_sample"], utterance["end_sample"])
+    except Unreadable as error:
+        return str(error)
+    return waveform if len(waveform) else "there are no samples"
+
+
+def _columns(codes: NDArray[np.uint16], num_samples: int) -> Row:
+    """Codes `[Q, T]` as a row has them, and as many of them as there have to be."""
+    num_frames = -(-num_samples // HOP)
+    assert codes.shape == (len(CODEBOOKS), num_frames), f"{codes.shape} codes for {num_samples} samples"
+    assert codes.max(initial=0) < CODEBOOK_SIZE
+    return {"num_frames": num_frames} | dict(zip(CODEBOOKS, codes, strict=True))
+
+
+def _ahead(work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+    """Each result in order, the next ones being worked on in a thread while it is used."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        waiting: deque[Future[B]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
