@@ -1,0 +1,241 @@
+"""Speech to judge: whose voice, which words, and what becomes of a model that fails."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from numpy.typing import NDArray
+
+from model import codec, synthesis
+from model.synthesis import Generated, Request
+from tasks.samples import CONTINUAL, RESYNTHESIS, TRUTH, VALLE, Samples
+from tasks.stage import Stage
+from tasks.symbols import BOUNDARY, SYMBOL_IDS
+from tests.tasks import evaluation
+from tests.tasks.evaluation import LONG, PROMPT_SECONDS, SHORT, Row, World
+from warehouse.tables import CHECKPOINTS, SAMPLES
+
+FRAMES = 75  # of a prompt of one second
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return evaluation.build(tmp_path_factory.mktemp("root"))
+
+
+def stage(world: World, **settings: Any) -> Samples:
+    chosen = {"min_seconds": 1.0, "prompt_seconds": PROMPT_SECONDS, "seeds": (0,), **settings}
+    return Samples(**{**world.where(), **chosen})
+
+
+def make(world: World, samples: Samples, fingerprint: str = "abcdef012345") -> list[Row]:
+    """The rows of the one shard."""
+    folder = world.root / "samples" / fingerprint / "all"
+    table = samples(*(world.dataset(table) for table in samples.takes), shard="all", folder=folder)
+    assert table.schema == SAMPLES.schema
+    rows: list[Row] = table.to_pylist()
+    return rows
+
+
+def speech(world: World, row: Row) -> NDArray[np.float32]:
+    waveform, rate = soundfile.read(world.root / row["audio_path"], dtype="float32")
+    assert rate == 24_000 and waveform.ndim == 1
+    return np.asarray(waveform)
+
+
+def by_system(rows: list[Row], system: str) -> list[Row]:
+    return [row for row in rows if row["system"] == system]
+
+
+def saying(num_frames: int, finished: bool = True, heard: list[Request] | None = None) -> Any:
+    """A model that says so much, the code 7 throughout, and remembers what it was asked."""
+
+    def generate(_pair: object, requests: list[Request], *_: object, **__: object) -> list[Generated]:
+        if heard is not None:
+            heard.extend(requests)
+        return [Generated(np.full((8, num_frames), 7, np.uint16), finished) for _ in requests]
+
+    return generate
+
+
+def test_it_keeps_the_contract_of_a_stage() -> None:
+    assert isinstance(Samples(), Stage)
+
+
+def test_checkpoints_are_taken_only_where_the_model_is_trained_here() -> None:
+    assert CHECKPOINTS in Samples().takes
+    assert CHECKPOINTS not in Samples(checkpoint="a/folder").takes
+
+
+def test_every_utterance_is_said_by_every_system_and_by_the_model_with_every_seed(world: World) -> None:
+    rows = make(world, stage(world, seeds=(0, 1)))
+    ids = [row["utterance_id"] for row in world.tables["utterances"]]
+    expected = {f"{system}/{name}/0" for system in (TRUTH, RESYNTHESIS) for name in ids}
+    expected |= {f"{system}/{name}/{seed}" for system in (VALLE, CONTINUAL) for name in ids for seed in (0, 1)}
+    assert {row["sample_id"] for row in rows} == expected and len(rows) == len(expected)
+    for row in rows:
+        if row["dropped"] is None:
+            assert row["audio_path"].startswith(f"samples/abcdef012345/all/{row['system']}/")
+            assert row["seconds"] == len(speech(world, row)) / 24_000 > 0
+            assert row["seconds_to_make"] > 0
+        assert (row["checkpoint_id"] is None) == (row["system"] in (TRUTH, RESYNTHESIS))
+        assert row["text"] in (LONG, SHORT)
+
+
+def test_the_prompt_is_another_utterance_of_the_speaker_and_for_the_continuation_the_utterance_itself(
+    world: World,
+) -> None:
+    rows = make(world, stage(world))
+    speaker = {row["utterance_id"]: row["speaker_id"] for row in world.tables["utterances"]}
+    for row in by_system(rows, VALLE) + by_system(rows, TRUTH):
+        if speaker[row["utterance_id"]] == "anna":
+            assert speaker[row["prompt_id"]] == "anna" and row["prompt_id"] != row["utterance_id"]
+    assert all(row["prompt_id"] == row["utterance_id"] for row in by_system(rows, CONTINUAL))
+
+
+def test_the_model_reads_the_prompts_words_before_the_targets_and_hears_one_prompt_of_codes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Request] = []
+    monkeypatch.setattr(synthesis, "generate", saying(5, heard=heard))
+    make(world, stage(world, num_utterances=None))
+    long, short, _ = (np.array(row["phone_ids"]) for row in world.tables["phones"])
+    phones = [request.phones.tolist() for request in heard]
+    first_words = [said for said in phones if said[-len(short) :] == short.tolist() and len(said) > len(short)]
+    assert len(first_words) == 1
+    before = first_words[0][: -len(short)]
+    assert before[-1] == SYMBOL_IDS[BOUNDARY] and before[:-1] == long[: len(before) - 1].tolist()
+    assert long[len(before) - 1] == SYMBOL_IDS[BOUNDARY]  # the prompt's phones end where a word does
+    assert long.tolist() in phones and short.tolist() in phones  # what is continued has the whole text alone
+    assert all(request.prompt_codes.shape == (8, FRAMES) for request in heard)
+
+
+def test_a_continuation_begins_with_its_prompt_and_goes_on_with_what_the_model_says(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthesis, "generate", saying(20))
+    row = next(row for row in by_system(make(world, stage(world)), CONTINUAL) if row["text"] == LONG)
+    place = next(i for i, known in enumerate(world.tables["codes"]) if known["utterance_id"] == row["utterance_id"])
+    truth = np.array([world.tables["codes"][place][f"codebook_{q}"] for q in range(1, 9)])[:, :FRAMES]
+    codes = np.concatenate([truth, np.full((8, 20), 7)], axis=1)
+    expected = codec.load_codec(world.codec).decode(torch.from_numpy(codes)[None]).reshape(-1).numpy()
+    assert np.allclose(speech(world, row), expected.clip(-1, 1), atol=2**-15)
+
+
+def test_the_ar_really_runs_in_a_continuation(world: World) -> None:
+    truth, one, other = (
+        speech(world, next(row for row in by_system(rows, system) if row["text"] == LONG))
+        for system, rows in (
+            (RESYNTHESIS, make(world, stage(world))),
+            (CONTINUAL, make(world, stage(world, seeds=(1,)), "1" * 12)),
+            (CONTINUAL, make(world, stage(world, seeds=(2,)), "2" * 12)),
+        )
+    )
+    kept = 320 * (FRAMES - 10)
+    assert np.allclose(one[:kept], truth[:kept], atol=1e-3)
+    assert not np.allclose(one[-2400:], other[-2400:], atol=1e-3)
+    assert not np.allclose(one[kept + 6400 :][:2400], truth[kept + 6400 :][:2400], atol=1e-3)
+
+
+def test_a_zero_shot_sample_holds_nothing_of_its_prompt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "generate", saying(20))
+    rows = [row for row in by_system(make(world, stage(world)), VALLE) if row["dropped"] is None]
+    assert rows and all(row["seconds"] == 20 / 75 for row in rows)
+
+
+def test_an_empty_sample_is_a_row_with_its_reason(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "generate", saying(0, finished=False))
+    rows = by_system(make(world, stage(world)), CONTINUAL)
+    assert {row["dropped"] for row in rows} == {"empty"}
+    assert all(row["audio_path"] is None and row["text"] for row in rows)
+
+
+def test_an_endless_sample_is_kept_and_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(synthesis, "generate", saying(75, finished=False))
+    rows = by_system(make(world, stage(world)), CONTINUAL)
+    assert {(row["dropped"], row["detail"]) for row in rows} == {(None, "endless: stopped after 1.0 s")}
+
+
+def test_a_speaker_with_one_utterance_has_no_prompt_but_is_still_heard(world: World) -> None:
+    rows = {row["system"]: row for row in make(world, stage(world)) if row["utterance_id"].startswith("ben/")}
+    assert rows[VALLE]["dropped"] == "no_prompt" and "no other utterance" in rows[VALLE]["detail"]
+    assert rows[TRUTH]["dropped"] is None and rows[TRUTH]["prompt_id"] is None
+    assert rows[CONTINUAL]["dropped"] is None
+
+
+def test_an_utterance_no_longer_than_a_prompt_cannot_be_continued(world: World) -> None:
+    rows = by_system(make(world, stage(world, prompt_seconds=2.0)), CONTINUAL)
+    assert {row["text"]: row["dropped"] for row in rows} == {LONG: None, SHORT: "too_short"}
+
+
+def test_a_recording_that_is_gone_costs_its_true_speech_alone(world: World, tmp_path: Path) -> None:
+    rows = make(world, stage(world, audio=tmp_path))
+    assert {row["dropped"] for row in by_system(rows, TRUTH)} == {"unreadable"}
+    assert {row["dropped"] for row in by_system(rows, RESYNTHESIS)} == {None}
+
+
+def test_fewer_utterances_are_the_first_of_more(world: World) -> None:
+    few, more = (make(world, stage(world, num_utterances=number)) for number in (1, 2))
+    ids = [list(dict.fromkeys(row["utterance_id"] for row in by_system(rows, TRUTH))) for rows in (few, more)]
+    assert (len(ids[0]), len(ids[1])) == (1, 2) and ids[0][0] == ids[1][0]
+
+
+def test_the_same_stage_makes_the_same_speech(world: World) -> None:
+    rows = [make(world, stage(world, batch_size=size), fingerprint) for size, fingerprint in ((1, "3"), (32, "4"))]
+    for one, other in zip(*rows, strict=True):
+        assert one["sample_id"] == other["sample_id"]
+        if one["dropped"] is None:
+            assert np.array_equal(speech(world, one), speech(world, other))
+
+
+def test_a_split_without_examples_is_said_with_the_setting(world: World) -> None:
+    with pytest.raises(ValueError, match=r"samples\.split.*'dev'"):
+        make(world, stage(world, split="dev"))
+    assert make(world, stage(world, split="all", num_utterances=1))
+
+
+def test_a_length_that_nobody_speaks_is_said_with_the_setting(world: World) -> None:
+    with pytest.raises(ValueError, match=r"samples\.min_seconds.* 4 to 10 s"):
+        make(world, stage(world, min_seconds=4.0))
+
+
+def test_the_newest_weights_that_were_kept_speak(world: World) -> None:
+    mine = codec.identity(world.codec)
+    newer = evaluation.kept_weights(world.root, "ar", 20, mine)
+    gone = {"checkpoint_id": "ar-30-gone", "half": "ar", "step": 30, "path": None, "sha256": None}
+    tables = world.tables | {"checkpoints": [newer, *world.tables["checkpoints"], gone]}
+    rows = by_system(make(replace(world, tables=tables), stage(world, num_utterances=1)), VALLE)
+    nar = next(row["checkpoint_id"] for row in world.tables["checkpoints"] if row["half"] == "nar")
+    assert {row["checkpoint_id"] for row in rows} == {f"{newer['checkpoint_id']}+{nar}"}
+
+
+def test_a_half_without_weights_is_named(world: World) -> None:
+    only_ar = [row for row in world.tables["checkpoints"] if row["half"] == "ar"]
+    with pytest.raises(ValueError, match="'nar'"):
+        make(replace(world, tables=world.tables | {"checkpoints": only_ar}), stage(world))
+
+
+def test_a_model_of_another_codec_is_refused(world: World, tmp_path: Path) -> None:
+    other = evaluation.save_codec(tmp_path, seed=1)
+    with pytest.raises(ValueError, match=r"samples\.codec"):
+        make(world, stage(world, codec=other))
+
+
+def test_a_folder_with_a_pair_is_named_by_its_weights_and_not_by_its_place(world: World, tmp_path: Path) -> None:
+    mine = codec.identity(world.codec)
+    for folder, seed in (("one", 1), ("same", 1), ("other", 2)):
+        evaluation.save_half(tmp_path / folder / "ar", "ar", mine, seed)
+        evaluation.save_half(tmp_path / folder / "nar", "nar", mine, seed)
+    one, same, other = (stage(world, checkpoint=str(tmp_path / name)) for name in ("one", "same", "other"))
+    assert one.identity() == same.identity() != other.identity()
+    rows = by_system(make(world, one), VALLE)
+    assert rows[0]["checkpoint_id"] == one.identity()["checkpoint"]
+
+
+def test_a_folder_without_a_pair_is_named(world: World, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is no checkpoint"):
+        stage(world, checkpoint=str(tmp_path)).identity()
