@@ -17,7 +17,10 @@ STRESSES = "ˈˌ"  # primary and secondary, before the phone they stress
 _VOWELS = "iyɨʉɯuɪʏʊeøɘɵɤoəɛœɜɞʌɔæɐaɶɑɒᵻɚɝ"
 _CONSONANTS = "pbtdʈɖcɟkɡqɢʔmɱnɳɲŋɴʙrʀⱱɾɽɸβfvθðszʃʒʂʐçʝxɣχʁħʕhɦɬɮʋɹɻjɰlɭʎʟwɥʍɕʑɧɫɓɗʄɠʛʘǀǃǂǁ"
 _MODIFIERS = "ːˑʲʰʷˤˠʼ˞\u0303\u0329\u032f\u032a\u030a\u0325"  # the last: nasal, syllabic, short, dental, voiceless
-_ENGLISH = "iː uː ɑː ɔː ɜː aː oː eɪ aɪ ɔɪ aʊ oʊ əʊ iə eə ɪə ʊə aɪə aɪɚ aʊə aʊɚ ɑːɹ ɔːɹ oːɹ ɪɹ ɛɹ ʊɹ əl n\u0329 m\u0329 l\u0329 tʃ dʒ"
+_ENGLISH = (
+    "iː uː ɑː ɔː ɜː aː oː eɪ aɪ ɔɪ aʊ oʊ əʊ iə eə ɪə ʊə aɪə aɪɚ aʊə aʊɚ "
+    "ɑːɹ ɔːɹ oːɹ ɪɹ ɛɹ ʊɹ əl n\u0329 m\u0329 l\u0329 tʃ dʒ"
+)
 
 SYMBOLS: tuple[str, ...] = (
     PAD, BOUNDARY, *PUNCTUATION, *STRESSES, *_VOWELS, *_CONSONANTS, *_MODIFIERS, *_ENGLISH.split(),

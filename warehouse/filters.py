@@ -60,7 +60,8 @@ def refused(conditions: Iterable[Condition], key: str, **tables: pa.Table | Data
         try:
             answer = db.sql(
                 f"select case when false then null {dropped} end::varchar as dropped, "
-                f"case when false then null {detail} end::varchar as detail from {first} {joins} order by {first}.{_ROW}"
+                f"case when false then null {detail} end::varchar as detail "
+                f"from {first} {joins} order by {first}.{_ROW}"
             ).to_arrow_table()
         except duckdb.Error as error:
             raise Mistake(f"DuckDB refuses a condition: {' '.join(str(error).split())}") from error

@@ -93,13 +93,6 @@ def test_a_condition_that_is_no_sql_is_a_mistake(holds: str) -> None:
         examples_of(one, one, one, one, (("odd", holds),))
 
 
-def test_a_condition_sees_no_file(tmp_path: Any) -> None:
-    (tmp_path / "secret.csv").write_text("a\n1\n")
-    one: dict[str, dict[str, Any]] = {"a": {}}
-    with pytest.raises(Mistake, match="disabled"):
-        examples_of(one, one, one, one, (("odd", f"exists(from '{tmp_path}/secret.csv')"),))
-
-
 def test_two_rows_of_one_utterance_are_noticed() -> None:
     utterances = dataset(pa.Table.from_pylist([{"utterance_id": "a"}], schema=UTTERANCES.schema))
     phones = dataset(pa.Table.from_pylist([{"utterance_id": "a"}], schema=PHONES.schema))

@@ -73,11 +73,12 @@ def test_a_language_that_espeak_does_not_know_is_a_mistake() -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from(["It", "cost", "$3.50.", ",", "(no)", "—", "...", '"', "IV", "'", "-"]), max_size=8))
 def test_punctuation_is_kept_and_words_are_set_apart_once(scraps: list[str]) -> None:
-    try:
-        spoken = phonemize(" ".join(scraps))
-    except Unspeakable as refusal:
-        assert refusal.reason == "not_speakable"
+    text = " ".join(scraps)
+    if not any(map(str.isalnum, text)):
+        with pytest.raises(Unspeakable, match="nothing to say"):
+            phonemize(text)
         return
+    spoken = phonemize(text)
     marks = [mark for mark in spoken.text_spoken if mark in PUNCTUATION]
     assert [phone for phone in spoken.phones if phone in PUNCTUATION] == marks
     assert BOUNDARY * 2 not in "".join(spoken.phones)
