@@ -71,7 +71,7 @@ class Recordings:
         found = portions(self._layout(), self.audio, self.max_shard_hours)
         if not found:
             raise CorpusError(f"{self.audio} holds no audio in the layout {self.layout}")
-        return {shard: portion.files() for shard, portion in found.items()}
+        return {shard: portion.files() for shard, portion in sorted(found.items())}
 
     def __call__(self, shard: str) -> pa.Table:
         """The rows of one shard, one for each of its audio files, sorted by `recording_id`.
@@ -84,8 +84,8 @@ class Recordings:
         if portion is None:
             raise CorpusError(f"{self.audio} holds no files for the shard {shard}")
         entries = [entry for entry in layout.entries(self.audio, portion) if portion.holds(entry.path)]
-        stems = Counter(_without_suffix(entry.path) for entry in entries)
-        rows = [self._row(entry, alone=stems[_without_suffix(entry.path)] == 1) for entry in entries]
+        ids = _ids([entry.path for entry in entries])
+        rows = [self._row(entry, ids[entry.path]) for entry in entries]
         return pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["recording_id"])), schema=RECORDINGS.schema)
 
     def _layout(self) -> Layout:
@@ -97,11 +97,11 @@ class Recordings:
             case _:
                 return Folder()
 
-    def _row(self, entry: Entry, alone: bool) -> Row:
+    def _row(self, entry: Entry, recording_id: str) -> Row:
         corpus = self.audio.resolve().name if self.layout == "folder" else self.layout
         known = {name: value for name, value in asdict(entry).items() if name in RECORDINGS.schema.names}
         row = known | {
-            "recording_id": _without_suffix(entry.path) if alone else entry.path,
+            "recording_id": recording_id,
             "corpus": corpus,
             "audio_path": entry.path,
             "detail": entry.note,
@@ -113,6 +113,8 @@ class Recordings:
         """What decoding shows: the columns that it fills, and whether the recording is kept."""
         path = self.audio / entry.path
         try:
+            if path.stat().st_size == 0:
+                return {"dropped": "empty", "detail": "there is not one byte in it"}
             digest = sha256(path)
         except OSError as error:
             return {"dropped": "unreadable", "detail": f"{path.name} cannot be opened: {error.strerror}"}
@@ -145,8 +147,12 @@ class Recordings:
         return None, None
 
 
-def _without_suffix(path: str) -> str:
-    return str(PurePosixPath(path).with_suffix(""))
+def _ids(paths: list[str]) -> dict[str, str]:
+    """The id of each file: its path without suffix, or its whole path where that would not be its alone."""
+    ids = {path: str(PurePosixPath(path).with_suffix("")) for path in paths}
+    while shared := {name for name, times in Counter(ids.values()).items() if times > 1}:
+        ids |= {path: path for path, name in ids.items() if name in shared}
+    return ids
 
 
 def _samples(seconds: tuple[tuple[float, float], ...] | None, found: Examination) -> list[dict[str, int]] | None:
