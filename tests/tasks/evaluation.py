@@ -104,4 +104,18 @@ def kept_weights(root: Path, half: Half, step: int, codec_identity: str) -> Row:
     """Weights under the root, and the row of `checkpoints` that names them."""
     folder = f"checkpoints/abc/{half}-{step}"
     digest = save_half(root / folder, half, codec_identity, seed=step)
-    return {"checkpoint_id": f"{half}-{step}-{digest[:12]}", "half": half, "step": step, "path": folder, "sha256": digest}
+    name = f"{half}-{step}-{digest[:12]}"
+    return {"checkpoint_id": name, "half": half, "step": step, "path": folder, "sha256": digest}
+
+
+def save_whisper(folder: Path) -> str:
+    """An untrained Whisper, as a file of its own format."""
+    from whisper.model import ModelDimensions, Whisper
+
+    torch.manual_seed(0)
+    model = Whisper(ModelDimensions(80, 1500, 16, 1, 1, 51_864, 24, 16, 1, 1))
+    torch.nn.init.zeros_(model.decoder.positional_embedding)  # Whisper leaves it as the memory was
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "whisper.pt"
+    torch.save({"dims": asdict(model.dims), "model_state_dict": model.state_dict()}, path)
+    return str(path)

@@ -1,0 +1,226 @@
+"""What the judges say: of words, of voices, and of what there is nothing to say of."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+import soundfile
+
+from model import asr
+from tasks import audio
+from tasks.espeak import SAMPLE_RATE, synthesize
+from tasks.samples import CONTINUAL, RESYNTHESIS, TRUTH, VALLE
+from tasks.scores import (
+    SIMILARITY,
+    SIMILARITY_DECODED,
+    WER,
+    Scores,
+    embed,
+    load_voice_encoder,
+    voice_judge,
+    word_errors,
+)
+from tasks.stage import Stage
+from tests.tasks import evaluation
+from tests.tasks.evaluation import LONG, PROMPT_SECONDS, SHORT, VOICES, Row, World
+from warehouse.tables import SAMPLES, SCORES
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Two long texts of one speaker, one of another, and no sample yet."""
+    return evaluation.build(tmp_path_factory.mktemp("root"), (("anna", LONG), ("anna", LONG), ("ben", LONG)))
+
+
+@pytest.fixture(scope="module")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return evaluation.save_whisper(tmp_path_factory.mktemp("judge"))
+
+
+def sample(world: World, system: str, utterance: int, prompt: int | None, heard: int | None = None, **more: Any) -> Row:
+    """A row of `samples` that says an utterance of the world; its speech is the true speech of one (`heard`)."""
+    known = world.tables["utterances"]
+    row = {
+        "sample_id": f"{system}/{known[utterance]['utterance_id']}/0",
+        "system": system,
+        "utterance_id": known[utterance]["utterance_id"],
+        "prompt_id": None if prompt is None else known[prompt]["utterance_id"],
+        "text": world.tables["transcripts"][utterance]["text"],
+        "seed": 0,
+    }
+    if heard is not None:
+        path = world.root / "audio" / f"{known[heard]['recording_id']}.wav"
+        row["audio_path"] = path.relative_to(world.root).as_posix()
+    return row | more
+
+
+def judge(world: World, whisper: str, *samples: Row) -> list[Row]:
+    stage = Scores(**world.where(), judge=whisper, prompt_seconds=PROMPT_SECONDS)
+    inputs = [world.dataset(table) for table in stage.takes[1:]]
+    table = stage(ds.dataset(pa.Table.from_pylist([*samples], schema=SAMPLES.schema)), *inputs)
+    assert table.schema == SCORES.schema
+    rows: list[Row] = table.to_pylist()
+    return rows
+
+
+def hearing(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """Lets Whisper hear this text in whatever it is given."""
+
+    def transcribe(_model: object, waveforms: list[object], **_: object) -> list[Any]:
+        return [SimpleNamespace(text=text) for _ in waveforms]
+
+    monkeypatch.setattr(asr, "transcribe", transcribe)
+
+
+def values(rows: list[Row]) -> dict[tuple[str, str], float]:
+    return {(row["system"], row["metric"]): row["value"] for row in rows}
+
+
+def test_it_keeps_the_contract_of_a_stage() -> None:
+    assert isinstance(Scores(), Stage)
+
+
+@pytest.mark.parametrize(
+    ("heard", "errors"),
+    [("a b c d", 0), ("a x c d", 1), ("a c d", 1), ("a b b c d", 1), ("", 4), ("x y z u v w", 6)],
+    ids=["right", "one other", "one less", "one more", "nothing", "more wrong than right"],
+)
+def test_word_errors_are_those_of_levenshtein(heard: str, errors: int) -> None:
+    assert word_errors("a b c d", heard) == (errors, 4)
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # Whisper leaves its vocabulary open
+def test_every_sample_has_three_scores_and_each_names_its_judge(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asr, "TEMPERATURES", ())  # no second tries: it has learnt nothing
+    rows = judge(world, whisper, sample(world, VALLE, 0, 1, heard=0), sample(world, TRUTH, 2, 0, heard=2))
+    assert [(row["system"], row["metric"]) for row in rows] == [
+        *((system, WER) for system in (VALLE, TRUTH)),
+        *((system, metric) for system in (VALLE, TRUTH) for metric in (SIMILARITY, SIMILARITY_DECODED)),
+    ]
+    for row in rows:
+        assert row["dropped"] is None and row["value"] >= 0
+        assert row["judge"] == (f"openai-whisper/{asr.identity(whisper)}" if row["metric"] == WER else voice_judge())
+        assert (row["errors"] is None) == (row["words"] is None) == (row["metric"] != WER)
+
+
+def test_numbers_spelling_and_capitals_are_no_errors(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing(monkeypatch, "MISTER BROWN SAW TWENTY-ONE COLORS")
+    said = sample(world, VALLE, 0, 1, heard=0, text="Mr. Brown saw 21 colours.")
+    row = judge(world, whisper, said)[0]
+    assert (row["value"], row["errors"], row["words"]) == (0.0, 0, 5)
+
+
+def test_the_rate_is_errors_over_words_and_the_row_tells_what_was_heard(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing(monkeypatch, "The old man walked along the deep river.")
+    row = judge(world, whisper, sample(world, VALLE, 0, 1, heard=0))[0]
+    assert (row["errors"], row["words"], row["value"]) == (2, 8, 0.25)
+    assert "deep river" in row["detail"]
+
+
+def test_an_empty_sample_has_every_word_wrong_and_no_voice(world: World, whisper: str) -> None:
+    rows = judge(world, whisper, sample(world, VALLE, 0, 1, dropped="empty"))
+    assert [(row["metric"], row["value"], row["errors"], row["dropped"]) for row in rows] == [(WER, 1.0, 8, None)]
+
+
+def test_a_sample_that_was_refused_is_not_judged(world: World, whisper: str) -> None:
+    assert judge(world, whisper, sample(world, VALLE, 0, None, dropped="no_prompt")) == []
+
+
+def test_a_text_without_words_has_no_rate(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing(monkeypatch, LONG)
+    row = judge(world, whisper, sample(world, VALLE, 0, 1, heard=0, text="Hmm."))[0]
+    assert (row["dropped"], row["value"], row["words"]) == ("no_words", None, 0)
+
+
+def test_true_speech_of_a_lonely_speaker_is_heard_but_not_compared(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing(monkeypatch, LONG)
+    words, *voices = judge(world, whisper, sample(world, TRUTH, 2, None, heard=2))
+    assert words["dropped"] is None
+    assert {row["dropped"] for row in voices} == {"no_prompt"}
+
+
+def test_the_same_voice_is_more_alike_than_another(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing(monkeypatch, LONG)
+    found = values(
+        judge(world, whisper, sample(world, TRUTH, 0, 1, heard=0), sample(world, VALLE, 0, 1, heard=2))
+    )
+    assert found[TRUTH, SIMILARITY] > 0.75 > found[VALLE, SIMILARITY] + 0.1
+    assert found[TRUTH, SIMILARITY_DECODED] != pytest.approx(found[TRUTH, SIMILARITY], abs=1e-3)
+
+
+def test_a_continuation_is_compared_from_where_its_prompt_ends(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing(monkeypatch, LONG)
+    own, other = (audio.read(world.root / "audio" / name, 16_000) for name in ("anna/0.wav", "ben/2.wav"))
+    cut = round(PROMPT_SECONDS * 16_000)
+    soundfile.write(world.root / "spliced.wav", np.concatenate([own[:cut], other[cut:]]), 16_000)
+    scored = values(
+        judge(
+            world,
+            whisper,
+            sample(world, CONTINUAL, 0, 0, audio_path="spliced.wav"),
+            sample(world, RESYNTHESIS, 0, 0, audio_path="spliced.wav"),
+            sample(world, VALLE, 0, 0, heard=2),
+        )
+    )
+    assert scored[CONTINUAL, SIMILARITY] < scored[RESYNTHESIS, SIMILARITY] - 0.05
+    assert scored[CONTINUAL, SIMILARITY] == pytest.approx(scored[VALLE, SIMILARITY], abs=0.1)
+
+
+def test_silence_has_no_voice_and_says_so(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing(monkeypatch, LONG)
+    soundfile.write(world.root / "silence.wav", np.zeros(48_000), 24_000)
+    rows = judge(world, whisper, sample(world, VALLE, 0, 1, audio_path="silence.wav"))
+    assert [row["dropped"] for row in rows] == [None, "no_voice", "no_voice"]
+    assert "in the sample" in rows[1]["detail"]
+
+
+def test_noise_is_unlike_a_voice_rather_than_missing(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing(monkeypatch, "")
+    noise = 0.1 * np.random.default_rng(0).standard_normal(48_000)
+    soundfile.write(world.root / "noise.wav", noise, 24_000)
+    rows = judge(world, whisper, sample(world, VALLE, 0, 1, audio_path="noise.wav"))
+    assert all(row["dropped"] is None for row in rows) and values(rows)[VALLE, SIMILARITY] < 0.75
+
+
+def test_a_voice_is_a_direction_of_length_one() -> None:
+    encoder = load_voice_encoder("cpu")
+    speech = synthesize(SHORT, VOICES["anna"])
+    voice = embed(encoder, np.asarray(speech, np.float32))
+    assert voice is not None and voice.shape == (256,) and np.linalg.norm(voice) == pytest.approx(1.0, abs=1e-5)
+    assert embed(encoder, np.zeros(SAMPLE_RATE, np.float32)) is None
+    assert embed(encoder, np.zeros(0, np.float32)) is None
+
+
+def test_the_judges_weights_are_part_of_the_identity_and_their_place_is_not(
+    world: World, whisper: str, tmp_path: Path
+) -> None:
+    stage = Scores(**world.where(), judge=whisper)
+    copy = tmp_path / "copy.pt"
+    copy.write_bytes(Path(whisper).read_bytes())
+    assert stage.identity() == replace(stage, judge=str(copy)).identity()
+    copy.write_bytes(b"other weights")
+    assert stage.identity() != replace(stage, judge=str(copy)).identity()
+    assert stage.identity()["voices"] == voice_judge()
