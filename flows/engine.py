@@ -213,11 +213,11 @@ class _Run:
             for future in as_completed(list(futures)):
                 batch = futures[future]
                 future.wait()
-                self.tally.failures += batch.failures
                 for artifact in batch.made.values():
                     self.artifacts[artifact.table_name, artifact.shard, artifact.fingerprint] = artifact
                     self.touched.add((artifact.table_name, artifact.shard))
                 progress.advance(len(batch.made), len(batch.failures))
+        self.tally.failures += [failure for batch in batches for failure in batch.failures]
         self.tally.made[table] = sum(len(batch.made) for batch in batches)
 
     def _task(self, batch: Batch) -> Any:

@@ -66,9 +66,16 @@ class Recipe:
         return replace(self, stages=tuple(_placed(stage, where) for stage in self.stages))
 
     def wanted(self) -> list[Wanted]:
-        """What the recipe asks for, as data."""
-        prints = self.fingerprints()
-        return [_wanted(stage, prints[stage.makes.name]) for stage in self.stages]
+        """What the recipe asks for, as data.
+
+        Raises:
+            Mistake: a setting names weights or a corpus that is not there.
+        """
+        try:
+            prints = self.fingerprints()
+            return [_wanted(stage, prints[stage.makes.name]) for stage in self.stages]
+        except (ValueError, FileNotFoundError) as error:  # weights or a corpus that is not there
+            raise Mistake(str(error)) from error
 
 
 def set_field(stage: Stage, name: str, value: str) -> Stage:

@@ -47,6 +47,7 @@ class Workers:
         self._free = threading.Semaphore(1)
         self._lock = threading.Lock()
         self._started = False
+        self._ours = False  # whether Ray was started here, and not by whoever called
 
     def prepare(self, needs: Resources, num_jobs: int) -> int:
         """Make ready for a stage. Returns how many shards it will make at a time."""
@@ -85,7 +86,8 @@ class Workers:
             import ray
 
             self._let_go()
-            ray.shutdown()
+            if self._ours:
+                ray.shutdown()
             self._started = False
 
     def _start(self) -> None:
@@ -93,19 +95,15 @@ class Workers:
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # seconds a report waits
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as Ray will do by itself; else it warns
         import ray
         from ray import cloudpickle
 
-        local = self.site.ray_address == "local"
-        room = {"object_store_memory": self.site.object_store_bytes, "include_dashboard": False} if local else {}
-        ray.init(
-            address=self.site.ray_address,
-            log_to_driver=False,
-            logging_level="ERROR",
-            configure_logging=False,
-            **room,
-        )
+        if not ray.is_initialized():
+            local = self.site.ray_address == "local"
+            room = {"object_store_memory": self.site.object_store_bytes, "include_dashboard": False} if local else {}
+            ray.init(address=self.site.ray_address, log_to_driver=False, logging_level="ERROR", **room)
+            self._ours = True
         if self._module:
             cloudpickle.register_pickle_by_value(self._module)
         self._started = True

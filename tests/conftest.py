@@ -1,0 +1,69 @@
+"""What the tests share. Prefect's harness and Ray start once, and only for the tests that ask for them."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ |= {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "CRITICAL",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",
+}
+for name in ("VALLE_ROOT", "VALLE_AUDIO"):
+    os.environ.pop(name, None)
+
+SPEECH = Path(__file__).parents[2] / "shared" / "speech"
+TOY = f"{Path(__file__).parent / 'toy.py'}:toy"
+
+
+@pytest.fixture(scope="session")
+def speech() -> Path:
+    """Real recorded speech beside the checkout; without it the test is skipped."""
+    if not SPEECH.is_dir():
+        pytest.skip("no recorded speech beside this checkout")
+    return SPEECH
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Prefect server of the tests' own."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    quick = {
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # else every flow takes a second to end
+        PREFECT_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("results"),
+    }
+    with prefect_test_harness(server_startup_timeout=120), temporary_settings(quick):
+        yield
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """A local Ray with two CPUs."""
+    import ray
+
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def pipeline(
+    prefect_server: None, ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, int]]:
+    """Runs the toy pipeline: corpus in `tmp_path/audio`, warehouse in `tmp_path/root`. Retries wait for nothing."""
+    from flows.pipeline import pipeline as flow
+
+    site = tmp_path / "site.toml"
+    site.write_text(f'root = "{tmp_path}/root"\naudio = "{tmp_path}/audio"\ndevice = "cpu"\nretry_delay_seconds = 0.0\n')
+
+    def run(recipe: str = TOY, **words: Any) -> dict[str, int]:
+        return flow(recipe=recipe, site=str(site), **words)
+
+    return run

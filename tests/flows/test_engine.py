@@ -1,0 +1,158 @@
+"""What a run promises, on the toy pipeline, through Prefect and Ray."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.toy import write_corpus
+
+from warehouse.catalogue import Catalogue
+from warehouse.errors import WorkFailed
+from warehouse.query import select
+
+Run = Callable[..., dict[str, int]]
+
+
+def rows(root: Path, query: str) -> list[tuple[object, ...]]:
+    return [tuple(row.values()) for row in select(root, query).to_pylist()]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_corpus(tmp_path / "audio", a="pause one three", b="pause i seven", c="pause eleven")
+    return tmp_path / "root"
+
+
+def test_a_run_makes_every_table(pipeline: Run, root: Path) -> None:
+    assert pipeline() == {"utterances": 3, "codes": 3, "examples": 3, "totals": 1}
+    assert rows(root, "from totals") == [(3 + 5 + 5 + 6,)]
+    assert rows(root, "select count(*), count(dropped) from utterances") == [(8, 3)]
+
+
+def test_a_second_run_makes_nothing(pipeline: Run, root: Path) -> None:
+    pipeline()
+    before = rows(root, "from artifacts order by path")
+    assert pipeline() == {}
+    assert rows(root, "from artifacts order by path") == before
+
+
+def test_a_setting_remakes_exactly_what_depends_on_it(pipeline: Run, root: Path) -> None:
+    pipeline()
+    assert pipeline(settings=["codes.step=2"]) == {"codes": 3, "examples": 3, "totals": 1}
+    assert pipeline() == {}, "what was made before is still there"
+
+
+def test_where_a_stage_works_remakes_nothing(pipeline: Run, root: Path) -> None:
+    pipeline()
+    assert pipeline(settings=["codes.pause=0.01"]) == {}
+
+
+def test_until_makes_every_table_up_to_one(pipeline: Run, root: Path) -> None:
+    assert pipeline(until="codes") == {"utterances": 3, "codes": 3}
+    assert rows(root, "from examples") == []
+
+
+def test_audio_added_changed_and_removed_is_noticed(pipeline: Run, root: Path, tmp_path: Path) -> None:
+    pipeline()
+    write_corpus(tmp_path / "audio", a="pause one two", d="pause four")
+    (tmp_path / "audio" / "b.txt").unlink()
+    assert pipeline() == {"utterances": 2, "codes": 2, "examples": 2, "totals": 1}
+    assert rows(root, "select distinct recording_id from utterances order by all") == [("a",), ("c",), ("d",)]
+    assert rows(root, "from totals") == [(3 + 3 + 6 + 4,)]
+
+
+def test_equal_rows_stop_the_ripple(pipeline: Run, root: Path, tmp_path: Path) -> None:
+    pipeline()
+    (tmp_path / "audio" / "a.txt").touch()
+    assert pipeline() == {"utterances": 1}
+
+
+def test_a_shard_that_somebody_deleted_is_made_again(pipeline: Run, root: Path) -> None:
+    pipeline()
+    [(path,)] = rows(root, "select path from artifacts where table_name = 'codes' and shard = 'b'")
+    (root / str(path)).unlink()
+    assert pipeline() == {"codes": 1}
+
+
+def test_a_shard_whose_writer_died_before_its_record_is_found(pipeline: Run, root: Path) -> None:
+    pipeline()
+    for ledger in (root / "ledger").glob("*.jsonl"):
+        ledger.unlink()
+    for database in root.glob("*.duckdb"):
+        database.unlink()
+    assert pipeline() == {}
+    assert rows(root, "select count(*) from artifacts") == [(10,)]
+
+
+def test_a_failed_shard_costs_itself(pipeline: Run, root: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", b="pause broken")
+    with pytest.raises(WorkFailed, match="1 shards failed, the first utterances/b: OSError: the disk is on fire"):
+        pipeline()
+    assert rows(root, "select shard from artifacts where table_name = 'codes' order by all") == [("a",), ("c",)]
+    assert rows(root, "select shard, error from failures") == [("b", "OSError: the disk is on fire")]
+    assert rows(root, "select attempt, state from runs where shard = 'b' order by attempt") == [
+        (1, "failed"),
+        (2, "failed"),
+        (3, "failed"),
+    ]
+    write_corpus(tmp_path / "audio", b="pause mended")
+    assert pipeline(only=["utterances/b"]) == {"utterances": 1, "codes": 1, "examples": 1, "totals": 1}
+    assert rows(root, "from failures") == []
+
+
+def test_what_would_only_fail_again_is_not_retried(pipeline: Run, root: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", b="pause wrong")
+    with pytest.raises(WorkFailed, match="ValueError: these are no utterances"):
+        pipeline()
+    assert rows(root, "select count(*) from runs where state = 'failed'") == [(1,)]
+
+
+def test_a_dead_worker_is_replaced_and_costs_its_shard(pipeline: Run, root: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", b="pause poison")
+    with pytest.raises(WorkFailed, match="utterances/b: the worker died"):
+        pipeline()
+    assert rows(root, "select count(*) from runs where state = 'crashed'") == [(3,)]
+    assert rows(root, "select count(*) from artifacts where table_name = 'codes'") == [(2,)]
+
+
+def test_a_stage_that_loses_a_row_is_caught(pipeline: Run, root: Path) -> None:
+    with pytest.raises(WorkFailed, match=r"BrokenPromise: codes/a gave 1 rows for 2 kept rows of utterances \(1 lost\)"):
+        pipeline(settings=["codes.loses=true"])
+
+
+def test_asked_for_by_name_a_current_shard_is_made_again(pipeline: Run, root: Path) -> None:
+    pipeline()
+    assert pipeline(only=["codes/a"], again=["codes/a"]) == {"codes": 1}
+
+
+def test_the_funnel_adds_up_while_shards_are_missing(pipeline: Run, root: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", b="pause broken")
+    with pytest.raises(WorkFailed):
+        pipeline()
+    for row in select(root, "from funnel").to_pylist():
+        assert row["rows_in"] == row["rows_kept"] + row["rows_dropped"] + row["rows_pending"] + row["rows_failed"]
+        assert row["hours_in"] == pytest.approx(
+            row["hours_kept"] + row["hours_dropped"] + row["hours_pending"] + row["hours_failed"]
+        )
+
+
+def test_the_catalogue_can_be_rebuilt_row_for_row(pipeline: Run, root: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", b="pause broken")
+    with pytest.raises(WorkFailed):
+        pipeline()
+    tables = ("artifacts", "runs", "wanted", "stages", "funnel")
+    before = [rows(root, f"from {table} order by all") for table in tables]
+    for database in root.glob("*.duckdb"):
+        database.unlink()
+    Catalogue(root).rebuild()
+    assert [rows(root, f"from {table} order by all") for table in tables] == before
+
+
+def test_the_last_run_is_remembered(pipeline: Run, root: Path) -> None:
+    pipeline(settings=["codes.step=2"])
+    last = Catalogue(root).last_run()
+    assert last.name == "toy"
+    assert last.options["settings"] == ["codes.step=2"]
+    codes = next(stage for stage in last.stages if stage.table == "codes")
+    assert json.loads(codes.stage("a"))["settings"] == {"step": 2}

@@ -1,0 +1,124 @@
+"""A toy pipeline on two cores in milliseconds: utterances, their codes, and how many frames there are.
+
+It is a recipe file, too: `tests/toy.py:toy` runs it by the command line, where
+its classes travel to the workers by value. A file beside the corpus' shards
+says which of them fail, and how often.
+"""
+
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from flows.recipe import Recipe
+from tasks.stage import Resources
+from warehouse.tables import CODES, EXAMPLES, UTTERANCES, Table
+
+TOTALS = Table("totals", grain="the corpus", schema=pa.schema({"frames": pa.int64()}))
+KEPT = ds.field("dropped").is_null()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyUtterances:
+    """A shard for each text file of the corpus: a row for each of its lines, and the first one is silence."""
+
+    makes, takes = UTTERANCES, ()
+    needs, version, gathers = Resources(), 1, False
+    min_letters: int = 1
+    audio: Path = field(default=Path("audio"), compare=False)
+
+    def shards(self) -> dict[str, dict[str, tuple[int, int]]]:
+        return {
+            path.stem: {path.name: (path.stat().st_size, path.stat().st_mtime_ns)} for path in self.audio.glob("*.txt")
+        }
+
+    def __call__(self, shard: str) -> pa.Table:
+        lines = (self.audio / f"{shard}.txt").read_text().splitlines()
+        if "poison" in lines:
+            os._exit(9)  # what an out-of-memory kill looks like
+        if "broken" in lines:
+            raise OSError("the disk is on fire")
+        if "wrong" in lines:
+            raise ValueError("these are no utterances")
+        rows = [
+            {
+                "utterance_id": f"{shard}#{i}",
+                "recording_id": shard,
+                "speaker_id": shard,
+                "seconds": float(len(line)),
+                "split": "train",
+                "dropped": "silence" if i == 0 else None,
+            }
+            for i, line in enumerate(lines)
+        ]
+        return pa.Table.from_pylist(rows, schema=UTTERANCES.schema)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyCodes:
+    """Codes of as many frames as an utterance has seconds."""
+
+    makes, takes = CODES, (UTTERANCES,)
+    needs, version, gathers = Resources(), 1, False
+    step: int = 1
+    pause: float = field(default=0.0, compare=False)  # seconds of work
+    loses: bool = field(default=False, compare=False)  # a row, against the contract
+
+    def __call__(self, utterances: ds.Dataset) -> pa.Table:
+        time.sleep(self.pause)
+        kept = utterances.to_table(filter=KEPT).to_pylist()[int(self.loses) :]
+        rows = [
+            {
+                "utterance_id": row["utterance_id"],
+                "num_frames": int(row["seconds"]),
+                "codebook_1": list(range(0, int(row["seconds"]) * self.step, self.step)),
+                "dropped": "too_short" if row["seconds"] < 2 else None,
+            }
+            for row in kept
+        ]
+        return pa.Table.from_pylist(rows, schema=CODES.schema)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyTotals:
+    """One row about every shard."""
+
+    makes, takes = TOTALS, (CODES,)
+    needs, version, gathers = Resources(), 1, True
+
+    def __call__(self, codes: ds.Dataset) -> pa.Table:
+        frames = codes.to_table(columns=["num_frames"], filter=KEPT)["num_frames"].to_pylist()
+        return pa.table({"frames": [sum(frames)]}, schema=TOTALS.schema)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyExamples:
+    """Every utterance may train."""
+
+    makes, takes = EXAMPLES, (UTTERANCES, CODES)
+    needs, version, gathers = Resources(), 1, False
+
+    def __call__(self, utterances: ds.Dataset, _codes: ds.Dataset) -> pa.Table:
+        ids = utterances.to_table(filter=KEPT)["utterance_id"].to_pylist()
+        return pa.Table.from_pylist([{"utterance_id": id_, "split": "train"} for id_ in ids], schema=EXAMPLES.schema)
+
+
+def toy() -> Recipe:
+    """The whole of it."""
+    return Recipe((ToyUtterances(), ToyCodes(), ToyExamples(), ToyTotals()))
+
+
+def slow() -> Recipe:
+    """The same rows, with time to be killed in."""
+    return Recipe((ToyUtterances(), ToyCodes(pause=0.5), ToyExamples(), ToyTotals()))
+
+
+def write_corpus(folder: Path, **shards: str) -> Path:
+    """A corpus of text files: `write_corpus(folder, a="pause one two")` gives shard `a` three lines."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, words in shards.items():
+        (folder / f"{name}.txt").write_text("\n".join(words.split()))
+    return folder
