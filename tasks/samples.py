@@ -216,9 +216,7 @@ class Samples:
         from model.sampling import Sampling
         from model.synthesis import generate
 
-        sampling = Sampling(
-            self.temperature, self.top_k, self.top_p, self.repetition_window, self.repetition_threshold
-        )
+        sampling = Sampling(self.temperature, self.top_k, self.top_p, self.repetition_window, self.repetition_threshold)
         yield from (row for row, request in said if request is None)
         asked = [(row, request) for row, request in said if request is not None]
         started = time.perf_counter()

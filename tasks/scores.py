@@ -105,7 +105,8 @@ def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
 def voice_judge() -> str:
     """The speaker verifier by engine, release and weights: `resemblyzer/0.1.4@1a2b3c4d`."""
     package = find_spec("resemblyzer")  # found, not imported: a plan has no need of torch and librosa
-    assert package is not None and package.origin is not None
+    assert package is not None
+    assert package.origin is not None
     weights = Path(package.origin).parent / "pretrained.pt"
     return f"resemblyzer/{version('resemblyzer')}@{audio.sha256(weights)[:8]}"
 

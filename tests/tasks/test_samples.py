@@ -43,7 +43,8 @@ def make(world: World, samples: Samples, fingerprint: str = "abcdef012345") -> l
 
 def speech(world: World, row: Row) -> NDArray[np.float32]:
     waveform, rate = soundfile.read(world.root / row["audio_path"], dtype="float32")
-    assert rate == 24_000 and waveform.ndim == 1
+    assert rate == 24_000
+    assert waveform.ndim == 1
     return np.asarray(waveform)
 
 
@@ -76,7 +77,8 @@ def test_every_utterance_is_said_by_every_system_and_by_the_model_with_every_see
     ids = [row["utterance_id"] for row in world.tables["utterances"]]
     expected = {f"{system}/{name}/0" for system in (TRUTH, RESYNTHESIS) for name in ids}
     expected |= {f"{system}/{name}/{seed}" for system in (VALLE, CONTINUAL) for name in ids for seed in (0, 1)}
-    assert {row["sample_id"] for row in rows} == expected and len(rows) == len(expected)
+    assert {row["sample_id"] for row in rows} == expected
+    assert len(rows) == len(expected)
     for row in rows:
         if row["dropped"] is None:
             assert row["audio_path"].startswith(f"samples/abcdef012345/all/{row['system']}/")
@@ -93,7 +95,8 @@ def test_the_prompt_is_another_utterance_of_the_speaker_and_for_the_continuation
     speaker = {row["utterance_id"]: row["speaker_id"] for row in world.tables["utterances"]}
     for row in by_system(rows, VALLE) + by_system(rows, TRUTH):
         if speaker[row["utterance_id"]] == "anna":
-            assert speaker[row["prompt_id"]] == "anna" and row["prompt_id"] != row["utterance_id"]
+            assert speaker[row["prompt_id"]] == "anna"
+            assert row["prompt_id"] != row["utterance_id"]
     assert all(row["prompt_id"] == row["utterance_id"] for row in by_system(rows, CONTINUAL))
 
 
@@ -108,9 +111,11 @@ def test_the_model_reads_the_prompts_words_before_the_targets_and_hears_one_prom
     first_words = [said for said in phones if said[-len(short) :] == short.tolist() and len(said) > len(short)]
     assert len(first_words) == 1
     before = first_words[0][: -len(short)]
-    assert before[-1] == SYMBOL_IDS[BOUNDARY] and before[:-1] == long[: len(before) - 1].tolist()
+    assert before[-1] == SYMBOL_IDS[BOUNDARY]
+    assert before[:-1] == long[: len(before) - 1].tolist()
     assert long[len(before) - 1] == SYMBOL_IDS[BOUNDARY]  # the prompt's phones end where a word does
-    assert long.tolist() in phones and short.tolist() in phones  # what is continued has the whole text alone
+    assert long.tolist() in phones
+    assert short.tolist() in phones
     assert all(request.prompt_codes.shape == (8, FRAMES) for request in heard)
 
 
@@ -144,7 +149,8 @@ def test_the_ar_really_runs_in_a_continuation(world: World) -> None:
 def test_a_zero_shot_sample_holds_nothing_of_its_prompt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(synthesis, "generate", saying(20))
     rows = [row for row in by_system(make(world, stage(world)), VALLE) if row["dropped"] is None]
-    assert rows and all(row["seconds"] == 20 / 75 for row in rows)
+    assert rows
+    assert all(row["seconds"] == 20 / 75 for row in rows)
 
 
 def test_an_empty_sample_is_a_row_with_its_reason(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,8 +168,10 @@ def test_an_endless_sample_is_kept_and_says_so(world: World, monkeypatch: pytest
 
 def test_a_speaker_with_one_utterance_has_no_prompt_but_is_still_heard(world: World) -> None:
     rows = {row["system"]: row for row in make(world, stage(world)) if row["utterance_id"].startswith("ben/")}
-    assert rows[VALLE]["dropped"] == "no_prompt" and "no other utterance" in rows[VALLE]["detail"]
-    assert rows[TRUTH]["dropped"] is None and rows[TRUTH]["prompt_id"] is None
+    assert rows[VALLE]["dropped"] == "no_prompt"
+    assert "no other utterance" in rows[VALLE]["detail"]
+    assert rows[TRUTH]["dropped"] is None
+    assert rows[TRUTH]["prompt_id"] is None
     assert rows[CONTINUAL]["dropped"] is None
 
 
@@ -181,7 +189,8 @@ def test_a_recording_that_is_gone_costs_its_true_speech_alone(world: World, tmp_
 def test_fewer_utterances_are_the_first_of_more(world: World) -> None:
     few, more = (make(world, stage(world, num_utterances=number)) for number in (1, 2))
     ids = [list(dict.fromkeys(row["utterance_id"] for row in by_system(rows, TRUTH))) for rows in (few, more)]
-    assert (len(ids[0]), len(ids[1])) == (1, 2) and ids[0][0] == ids[1][0]
+    assert (len(ids[0]), len(ids[1])) == (1, 2)
+    assert ids[0][0] == ids[1][0]
 
 
 def test_the_same_stage_makes_the_same_speech(world: World) -> None:

@@ -105,7 +105,8 @@ def test_every_sample_has_three_scores_and_each_names_its_judge(
         *((system, metric) for system in (VALLE, TRUTH) for metric in (SIMILARITY, SIMILARITY_DECODED)),
     ]
     for row in rows:
-        assert row["dropped"] is None and row["value"] >= 0
+        assert row["dropped"] is None
+        assert row["value"] >= 0
         assert row["judge"] == (f"openai-whisper/{asr.identity(whisper)}" if row["metric"] == WER else voice_judge())
         assert (row["errors"] is None) == (row["words"] is None) == (row["metric"] != WER)
 
@@ -137,9 +138,7 @@ def test_a_sample_that_was_refused_is_not_judged(world: World, whisper: str) -> 
     assert judge(world, whisper, sample(world, VALLE, 0, None, dropped="no_prompt")) == []
 
 
-def test_a_text_without_words_has_no_rate(
-    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_text_without_words_has_no_rate(world: World, whisper: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hearing(monkeypatch, LONG)
     row = judge(world, whisper, sample(world, VALLE, 0, 1, heard=0, text="Hmm."))[0]
     assert (row["dropped"], row["value"], row["words"]) == ("no_words", None, 0)
@@ -154,13 +153,9 @@ def test_true_speech_of_a_lonely_speaker_is_heard_but_not_compared(
     assert {row["dropped"] for row in voices} == {"no_prompt"}
 
 
-def test_the_same_voice_is_more_alike_than_another(
-    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_voice_is_more_alike_than_another(world: World, whisper: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hearing(monkeypatch, LONG)
-    found = values(
-        judge(world, whisper, sample(world, TRUTH, 0, 1, heard=0), sample(world, VALLE, 0, 1, heard=2))
-    )
+    found = values(judge(world, whisper, sample(world, TRUTH, 0, 1, heard=0), sample(world, VALLE, 0, 1, heard=2)))
     assert found[TRUTH, SIMILARITY] > 0.75 > found[VALLE, SIMILARITY] + 0.1
     assert found[TRUTH, SIMILARITY_DECODED] != pytest.approx(found[TRUTH, SIMILARITY], abs=1e-3)
 
@@ -185,9 +180,7 @@ def test_a_continuation_is_compared_from_where_its_prompt_ends(
     assert scored[CONTINUAL, SIMILARITY] == pytest.approx(scored[VALLE, SIMILARITY], abs=0.1)
 
 
-def test_silence_has_no_voice_and_says_so(
-    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silence_has_no_voice_and_says_so(world: World, whisper: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hearing(monkeypatch, LONG)
     soundfile.write(world.root / "silence.wav", np.zeros(48_000), 24_000)
     rows = judge(world, whisper, sample(world, VALLE, 0, 1, audio_path="silence.wav"))
@@ -202,14 +195,17 @@ def test_noise_is_unlike_a_voice_rather_than_missing(
     noise = 0.1 * np.random.default_rng(0).standard_normal(48_000)
     soundfile.write(world.root / "noise.wav", noise, 24_000)
     rows = judge(world, whisper, sample(world, VALLE, 0, 1, audio_path="noise.wav"))
-    assert all(row["dropped"] is None for row in rows) and values(rows)[VALLE, SIMILARITY] < 0.75
+    assert all(row["dropped"] is None for row in rows)
+    assert values(rows)[VALLE, SIMILARITY] < 0.75
 
 
 def test_a_voice_is_a_direction_of_length_one() -> None:
     encoder = load_voice_encoder("cpu")
     speech = synthesize(SHORT, VOICES["anna"])
     voice = embed(encoder, np.asarray(speech, np.float32))
-    assert voice is not None and voice.shape == (256,) and np.linalg.norm(voice) == pytest.approx(1.0, abs=1e-5)
+    assert voice is not None
+    assert voice.shape == (256,)
+    assert np.linalg.norm(voice) == pytest.approx(1.0, abs=1e-5)
     assert embed(encoder, np.zeros(SAMPLE_RATE, np.float32)) is None
     assert embed(encoder, np.zeros(0, np.float32)) is None
 

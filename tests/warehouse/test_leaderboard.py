@@ -79,7 +79,8 @@ def test_the_seeds_of_one_utterance_are_one_witness(db: duckdb.DuckDBPyConnectio
 def test_one_utterance_alone_has_no_interval(db: duckdb.DuckDBPyConnection) -> None:
     ours = show(db, heard("valle/a/0", 1, 4))[0]
     assert ours["wer"] == 0.25
-    assert ours["wer_low"] is None and ours["wer_high"] is None
+    assert ours["wer_low"] is None
+    assert ours["wer_high"] is None
 
 
 def test_a_system_has_one_row_with_both_judges_and_both_prompts(db: duckdb.DuckDBPyConnection) -> None:
