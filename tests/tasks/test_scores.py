@@ -210,6 +210,18 @@ def test_a_voice_is_a_direction_of_length_one() -> None:
     assert embed(encoder, np.zeros(0, np.float32)) is None
 
 
+def test_people_are_more_like_themselves_than_like_others(speech: Path) -> None:
+    """Three readers of LibriSpeech: 3 s of one utterance of each against another utterance of each."""
+    encoder = load_voice_encoder("cpu")
+    readers = sorted(path for path in (speech / "librispeech-mini").glob("LibriSpeech/*/*") if path.is_dir())[:3]
+    files = [sorted(reader.rglob("*.flac"))[:2] for reader in readers]
+    enrolled = np.stack([np.asarray(embed(encoder, audio.read(one, 16_000, 0, 48_000))) for one, _ in files])
+    heard = np.stack([np.asarray(embed(encoder, audio.read(other, 16_000))) for _, other in files])
+    alike = enrolled @ heard.T
+    others = ~np.eye(3, dtype=bool)
+    assert alike.diagonal().min() > alike[others].max() + 0.05
+
+
 def test_the_judges_weights_are_part_of_the_identity_and_their_place_is_not(
     world: World, whisper: str, tmp_path: Path
 ) -> None:
