@@ -109,7 +109,8 @@ class AR(nn.Module):
 
     def _embed(self, embedding: nn.Embedding, ids: Tensor, positions: Tensor) -> Tensor:
         width = self.settings.size.width
-        return embedding(ids) * width**0.5 + sinusoids(positions, width)
+        content: Tensor = embedding(ids) * width**0.5
+        return content + sinusoids(positions, width)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         return functional.linear(hidden, self.code_embedding.weight)

@@ -10,7 +10,7 @@ Shapes: B batch, P phones, Q codebooks, T frames.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -25,10 +25,15 @@ class Example(NamedTuple):
     codes: NDArray[np.uint16]  # [Q, T]; the AR needs the first codebook alone
 
 
-Chunks = Sequence[Sequence[Example]]  # a chunk is read when it is asked for, and fits in memory
+class Chunks(Protocol):
+    """Examples in chunks that fit in memory, each read when it is asked for; a list of lists will do."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sequence[Example]: ...
 
 
-class NoExamples(ValueError):
+class NoExamples(ValueError):  # noqa: N818
     """There is nothing to train on."""
 
 
@@ -99,7 +104,7 @@ class Share:
     def __getitem__(self, index: int) -> Sequence[Example]:
         if self._by_chunk:
             return self.chunks[self.rank + index * self.world]
-        return self.chunks[index][self.rank :: self.world]
+        return self.chunks[index][(self.rank + index) % self.world :: self.world]
 
 
 def stream(

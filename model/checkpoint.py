@@ -86,9 +86,10 @@ def load(folder: Path, device: str = "cpu", symbols: tuple[str, ...] | None = No
         raise CheckpointError(f"{folder} has no {WEIGHTS}: copy the whole folder of the checkpoint") from None
     if hashlib.sha256(weights).hexdigest() != digest:
         raise CheckpointError(f"{folder / WEIGHTS} is not what {SETTINGS} says (its sha256 differs): copy it again")
-    model = build(settings)
+    with torch.device("meta"):  # no random weights to begin with
+        model = build(settings)
     try:
-        model.load_state_dict(load_tensors(weights))
+        model.load_state_dict(load_tensors(weights), assign=True)
     except (SafetensorError, RuntimeError) as error:
         cause = str(error).splitlines()[0]
         raise CheckpointError(f"{folder / WEIGHTS} holds other weights than {SETTINGS} describes: {cause}") from error

@@ -48,7 +48,7 @@ def nucleus(probabilities: Tensor, top_k: int, top_p: float) -> Tensor:
 
 
 def draw(weights: Tensor, uniform: Tensor) -> Tensor:
-    """One place `[B]` for each row of weights `[B, V]`, by a number `[B]` in [0, 1), with chance proportional to weight."""
+    """A place `[B]` in each row of weights `[B, V]`, by a number `[B]` in [0, 1); its chance is as its weight."""
     cumulative = weights.double().cumsum(dim=-1)
     wanted = uniform.double().unsqueeze(-1) * cumulative[:, -1:]
     return torch.searchsorted(cumulative, wanted, right=True).squeeze(-1).clamp(max=weights.shape[-1] - 1)

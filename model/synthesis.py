@@ -84,7 +84,7 @@ def limit(request: Request) -> int:
     """The most new frames that a request may have."""
     if request.max_frames is not None:
         return request.max_frames
-    expected = FRAMES_PER_PHONE * len(request.phones) - request.prompt_codes.shape[1]
+    expected: int = FRAMES_PER_PHONE * len(request.phones) - request.prompt_codes.shape[1]
     return max(expected, 0) + FRAME_RATE
 
 

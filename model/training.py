@@ -10,9 +10,10 @@ Shapes: B batch, T frames, V vocabulary.
 """
 
 import io
+import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from model.nar import NAR
 from model.settings import Settings
 
 STATE = "training.pt"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,13 @@ class Progress:
 
 @dataclass
 class State:
-    """Where a training stands; all of it is in `training.pt`, one position for each worker."""
+    """Where a training stands, beside its weights and its optimizer."""
 
-    data: str  # names the data: with other data, a position means nothing
     step: int = 0
     tokens_seen: int = 0
     loss_sum: float = 0.0  # since the last validation, over all workers
     loss_codes: int = 0
-    positions: list[Position] = field(default_factory=list)
+    positions: list[Position] = field(default_factory=list)  # of each worker
     progress: list[Progress] = field(default_factory=list)
 
 
@@ -141,10 +142,8 @@ def train(
     valid: Sequence[Example],
     folder: Path,
     *,
-    data: str = "",
     device: str = "cpu",
     save_every: int = 1_000,
-    say: Callable[[str], None] = lambda line: None,
 ) -> list[Progress]:
     """Trains a half, or goes on where `folder` says that it was stopped, and leaves a checkpoint there.
 
@@ -156,10 +155,8 @@ def train(
         chunks: examples, each worker sees all and takes its share; `[1, T]` codes will do for the AR.
         valid: examples to validate on; the same stages and prompts every time.
         folder: of this training alone; all workers see it.
-        data: names the data. A finished training is not repeated on the same data, and starts anew on other.
         device: where the model is.
         save_every: steps between states that a stopped training goes on from.
-        say: told of every validation, in words.
 
     Returns:
         One record for each validation: at step 0, every `validate_every` steps, and at the end.
@@ -168,11 +165,12 @@ def train(
         NoExamples: a worker's share of the examples is empty.
     """
     workers = Workers.here()
+    workers.wait()  # nobody still writes what another is about to read
     with torch.random.fork_rng(devices=[torch.device(device)] if device.startswith("cuda") else []):
         torch.manual_seed(training.seed)
         model = build(settings).to(device)
         optimizer = _optimizer(model, training)
-        state = _resume(folder / STATE, model, optimizer, training, data, workers, device)
+        state = _resume(folder / STATE, model, optimizer, workers)
         workers.wait()  # everybody has read the state before anybody writes one
         batches = stream(
             Share(chunks, workers.rank, workers.world),
@@ -182,15 +180,16 @@ def train(
         )
         started = time.monotonic()
         if not state.progress:
-            _note(state, model, training, valid, workers, device)
+            _note(state, model, training, valid, workers)
         while state.step < training.steps:
             batch, position = next(batches)
             _step(model, optimizer, training, state, batch.to(device), workers)
             state.positions[workers.rank] = position
             is_last = state.step == training.steps
             if state.step % training.validate_every == 0 or is_last:
-                _note(state, model, training, valid, workers, device)
-                say(f"{settings.half}: {state.progress[-1]}, {time.monotonic() - started:.0f} s")
+                _note(state, model, training, valid, workers)
+                if workers.rank == 0:
+                    _LOG.info("%s after %.0f s: %s", settings.half, time.monotonic() - started, state.progress[-1])
             if state.step % save_every == 0 or is_last:
                 state.positions = workers.gather(position)
                 if workers.rank == 0:
@@ -228,7 +227,7 @@ def _step(
     with torch.autocast("cuda", torch.bfloat16, enabled=batch.codes.is_cuda):
         logits, targets = ask(model, batch, torch.Generator().manual_seed(seed))
     loss_sum = loss(logits, targets)
-    loss_sum.backward()
+    torch.autograd.backward(loss_sum)
 
     sums = torch.stack([loss_sum.detach().double(), (targets != IGNORED).sum().double()])
     workers.add([sums])
@@ -252,9 +251,7 @@ def _step(
     state.loss_codes += int(num_codes)
 
 
-def _note(
-    state: State, model: AR | NAR, training: Training, valid: Sequence[Example], workers: Workers, device: str
-) -> None:
+def _note(state: State, model: AR | NAR, training: Training, valid: Sequence[Example], workers: Workers) -> None:
     """Validates, and adds a record to the progress."""
     valid_loss, valid_top10 = validate(model, valid, training.batch_frames, workers) if valid else (None, None)
     train_loss = state.loss_sum / state.loss_codes if state.loss_codes else None
@@ -278,33 +275,18 @@ def _save_state(path: Path, model: AR | NAR, optimizer: torch.optim.Optimizer, s
     write_whole(path, content.getvalue())
 
 
-def _resume(
-    path: Path,
-    model: AR | NAR,
-    optimizer: torch.optim.Optimizer,
-    training: Training,
-    data: str,
-    workers: Workers,
-    device: str,
-) -> State:
+def _resume(path: Path, model: AR | NAR, optimizer: torch.optim.Optimizer, workers: Workers) -> State:
     """The state in a file, model and optimizer included, or a fresh one.
 
-    Where the data or the number of workers has changed, an unfinished training goes on
-    from the beginning of its next epoch; a finished one starts anew on other data.
+    Where the number of workers has changed, their shares have too, and a new epoch begins.
     """
-    fresh = State(data, positions=[Position()] * workers.world)
     if not path.exists():
-        return fresh
-    saved: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    names = {each.name for each in fields(State)}
-    state = State(**{name: value for name, value in saved["state"].items() if name in names})
-    state.positions = [Position(**position) for position in saved["state"]["positions"]]
-    state.progress = [Progress(**progress) for progress in saved["state"]["progress"]]
-    if state.data != data and state.step >= training.steps:
-        return fresh
-    if state.data != data or len(state.positions) != workers.world:
-        next_epoch = max(position.epoch for position in state.positions) + 1
-        state = replace(state, data=data, positions=[Position(next_epoch)] * workers.world)
+        return State(positions=[Position()] * workers.world)
+    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     model.load_state_dict(saved["model"])
     optimizer.load_state_dict(saved["optimizer"])
-    return state
+    positions = [Position(**position) for position in saved["state"].pop("positions")]
+    progress = [Progress(**record) for record in saved["state"].pop("progress")]
+    if len(positions) != workers.world:
+        positions = [Position(max(position.epoch for position in positions) + 1)] * workers.world
+    return State(**saved["state"], positions=positions, progress=progress)

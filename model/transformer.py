@@ -59,10 +59,12 @@ class Norm(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         """`[B, S, D]` and the condition `[B, D]` give `[B, S, D]`."""
+        normal: Tensor = self.norm(x)
         if self.scale_and_shift is None or condition is None:
-            return self.norm(x)
-        scale, shift = self.scale_and_shift(condition).unsqueeze(1).chunk(2, dim=-1)
-        return scale * self.norm(x) + shift
+            return normal
+        both: Tensor = self.scale_and_shift(condition)
+        scale, shift = both.unsqueeze(1).chunk(2, dim=-1)
+        return scale * normal + shift
 
 
 class Layer(nn.Module):
@@ -80,16 +82,20 @@ class Layer(nn.Module):
         self.dropout = nn.Dropout(size.dropout)
 
     def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None, cache: Cache | None) -> Tensor:
-        x = x + self.dropout(self._attend(self.attention_norm(x, condition), mask, cache))
+        """`[B, S, D]` to `[B, S, D]`; the rest as in `Transformer.forward`."""
+        attended: Tensor = self.dropout(self._attend(self.attention_norm(x, condition), mask, cache))
+        x = x + attended
         inner = functional.gelu(self.ffn_in(self.ffn_norm(x, condition)))
-        return x + self.dropout(self.ffn_out(inner))
+        fed: Tensor = self.dropout(self.ffn_out(inner))
+        return x + fed
 
     def _attend(self, x: Tensor, mask: Tensor, cache: Cache | None) -> Tensor:
         query, key, value = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         if cache is not None:
             key, value = cache.append(self.index, key, value)
         heads = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        return self.attention_out(heads.transpose(1, 2).flatten(2))
+        mixed: Tensor = self.attention_out(heads.transpose(1, 2).flatten(2))
+        return mixed
 
 
 class Transformer(nn.Module):
@@ -99,10 +105,11 @@ class Transformer(nn.Module):
         super().__init__()
         self.size = size
         self.dropout = nn.Dropout(size.dropout)
-        self.layers = nn.ModuleList(Layer(size, index, conditioned) for index in range(size.num_layers))
+        layers = [Layer(size, index, conditioned) for index in range(size.num_layers)]
+        self.layers = nn.ModuleList(layers)
         self.norm = Norm(size.width, conditioned)
         self.apply(_initialize)
-        for layer in self.layers:  # the residual stream keeps its size however many layers add to it
+        for layer in layers:  # the residual stream keeps its size however many layers add to it
             for out in (layer.attention_out, layer.ffn_out):
                 nn.init.normal_(out.weight, std=0.02 / (2 * size.num_layers) ** 0.5)
 
@@ -117,11 +124,12 @@ class Transformer(nn.Module):
             x = layer(x, mask, condition, cache)
         if cache is not None:
             cache.filled += x.shape[1]
-        return self.norm(x, condition)
+        last: Tensor = self.norm(x, condition)
+        return last
 
     def cache(self, num_rows: int, room: int) -> Cache:
         """An empty cache for `room` slots of `num_rows` rows."""
-        weight = self.layers[0].attention_out.weight
+        weight = next(self.parameters())
         size = self.size
         shape = (size.num_layers, num_rows, size.num_heads, room, size.width // size.num_heads)
         return Cache(weight.new_zeros(shape), weight.new_zeros(shape))

@@ -1,0 +1,291 @@
+"""Checkpoints: the two halves of VALL-E, trained on the examples (Wang et al. 2023, arXiv:2301.02111, section 5.1).
+
+A shard is a half, and its fingerprint knows the settings of that half alone, so the NAR may be trained again and the
+AR stay. The stage itself only launches: what trains is `train_half`, which any launcher may run in many processes
+at once, and which reads its own data, a Parquet shard at a time, so that no worker holds more than a few of them.
+The surprising fact: the AR reads an eighth of the codes, for Parquet keeps each codebook's column to itself.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyarrow.dataset import Dataset
+
+from tasks import symbols
+from tasks.stage import Resources
+from warehouse.tables import CHECKPOINTS, CODEBOOKS, CODES, EXAMPLES, PHONES
+
+if TYPE_CHECKING:
+    from model.batches import Example
+    from model.settings import Half
+    from model.training import Training
+
+Config = dict[str, Any]
+Launch = Callable[[Callable[[Config], None], Config], None]
+Valid = Literal["dev", "held-out", "train"]  # what a training validates on
+
+PROGRESS = "progress.json"
+HELD_OUT = 16  # without dev examples, one utterance in so many is held out of train
+
+_DETAILS: Mapping[Valid, str | None] = {
+    "dev": None,
+    "held-out": f"no dev examples: validated on one utterance in {HELD_OUT} of train, held out by hash",
+    "train": "no dev examples and too few to hold any out: validated on train itself",
+}
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """The Parquet files of one shard of the examples."""
+
+    examples: str
+    phones: str
+    codes: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, as its workers get it: plain words and paths."""
+
+    half: "Half"
+    size: str
+    codec: str
+    training: "Training"
+    shards: tuple[ShardFiles, ...]  # those with anything to train on
+    valid_shards: tuple[ShardFiles, ...]  # those with anything to validate on, as many as it takes
+    valid: Valid
+    valid_utterances: int
+    folder: Path
+    device: str
+    save_every: int
+
+
+def here(function: Callable[[Config], None], config: Config) -> None:
+    """Launches a training in this process."""
+    function(config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoints:
+    """Weights of a half, and what was known at each validation on the way to them."""
+
+    makes, takes = CHECKPOINTS, (EXAMPLES, PHONES, CODES)
+    needs, version, gathers = Resources(cpus=0.0), 1, ("ar", "nar")
+
+    size: str = "small"  # one of `model.settings.SIZES`
+    codec: str = "embedded"  # the EnCodec that made the codes: a known name, `embedded` or a file
+    seed: int = 0
+    num_validations: int = 20  # evenly over the steps, beside the one before the first
+    valid_utterances: int = 512  # at most
+    ar_steps: int = 800_000
+    ar_warmup_steps: int = 32_000
+    ar_learning_rate: float = 5e-4  # at its peak
+    ar_batch_frames: int = 6_000  # of each worker
+    nar_steps: int = 800_000
+    nar_warmup_steps: int = 32_000
+    nar_learning_rate: float = 5e-4
+    nar_batch_frames: int = 6_000
+    device: str = field(default="cpu", compare=False)
+    save_every: int = field(default=1_000, compare=False)  # steps that a kill may cost
+    launch: Launch = field(default=here, compare=False, repr=False)
+
+    def identity(self) -> dict[str, object]:
+        """The symbol table and the codec's weights, which the weights mean nothing without."""
+        from model.codec import identity
+
+        return {"codec": identity(self.codec), "symbols": symbols.digest()}
+
+    def __call__(self, examples: Dataset, phones: Dataset, codes: Dataset, *, shard: "Half", folder: Path) -> pa.Table:
+        """One row for each validation of the half `shard`; the last names the weights, which lie in `folder`.
+
+        Raises:
+            NoExamples: no example of split `train`.
+            ValueError: there is no such size.
+        """
+        job = self._job(list(_shards(examples, phones, codes)), shard, folder)
+        self.launch(train_half, {"job": job})
+        progress = json.loads((folder / PROGRESS).read_text())
+        digest = sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+        rows = [
+            {
+                "checkpoint_id": f"{shard}-{row['step']}-{digest[:12]}",
+                "half": shard,
+                "detail": _DETAILS[job.valid],
+                **row,
+            }
+            for row in progress
+        ]
+        rows[-1] |= {"path": "/".join(folder.parts[-3:]), "sha256": digest}
+        return pa.Table.from_pylist(rows, schema=CHECKPOINTS.schema)
+
+    def _job(self, shards: list[ShardFiles], half: "Half", folder: Path) -> Job:
+        from model.batches import NoExamples
+        from model.codec import identity
+        from model.settings import SIZES
+
+        if self.size not in SIZES:
+            raise ValueError(f"checkpoints.size is {self.size!r}, and must be one of {', '.join(SIZES)}")
+        counts = [_count(files) for files in shards]
+        total = sum(counts, Counter[str]())
+        if not total["train"]:
+            raise NoExamples("no example is of split train: `valle stats` shows what was dropped, and why")
+        valid: Valid = "dev" if total["dev"] else "held-out" if 0 < total["held-out"] < total["train"] else "train"
+        return Job(
+            half=half,
+            size=self.size,
+            codec=identity(self.codec),
+            training=self._training(half),
+            shards=tuple(files for files, count in zip(shards, counts, strict=True) if count["train"]),
+            valid_shards=tuple(_enough(shards, [count[valid] for count in counts], self.valid_utterances)),
+            valid=valid,
+            valid_utterances=self.valid_utterances,
+            folder=folder,
+            device=self.device,
+            save_every=self.save_every,
+        )
+
+    def _training(self, half: "Half") -> "Training":
+        from model.training import Training
+
+        steps: int = getattr(self, f"{half}_steps")
+        return Training(
+            steps=steps,
+            seed=self.seed,
+            learning_rate=getattr(self, f"{half}_learning_rate"),
+            warmup_steps=getattr(self, f"{half}_warmup_steps"),
+            batch_frames=getattr(self, f"{half}_batch_frames"),
+            validate_every=max(1, -(-steps // self.num_validations)),
+        )
+
+
+def train_half(config: Config) -> None:
+    """Trains what `config["job"]` says; runs alike in every worker. Leaves a checkpoint and `progress.json`."""
+    from model.checkpoint import write_whole
+    from model.settings import SIZES, Settings
+    from model.training import Workers, train
+
+    job: Job = config["job"]
+    codebooks = CODEBOOKS[:1] if job.half == "ar" else CODEBOOKS
+    progress = train(
+        Settings(job.half, SIZES[job.size], symbols.SYMBOLS, job.codec),
+        job.training,
+        TrainShards(job.shards, codebooks, job.valid),
+        list(_valid_examples(job, codebooks)),
+        job.folder,
+        device=_device(job.device),
+        save_every=job.save_every,
+    )
+    if Workers.here().rank == 0:
+        write_whole(job.folder / PROGRESS, json.dumps([asdict(record) for record in progress]).encode())
+
+
+@dataclass(frozen=True)
+class TrainShards:
+    """The examples to train on, a shard at a time, each read when it is asked for."""
+
+    shards: tuple[ShardFiles, ...]
+    codebooks: tuple[str, ...]
+    valid: Valid  # what is held out
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def __getitem__(self, index: int) -> list["Example"]:
+        files = self.shards[index]
+        ids = [
+            utterance_id
+            for utterance_id, split in _kept(files)
+            if split == "train" and not (self.valid == "held-out" and _is_held_out(utterance_id))
+        ]
+        return read(files, ids, self.codebooks)
+
+
+def read(files: ShardFiles, utterance_ids: list[str], codebooks: tuple[str, ...]) -> list["Example"]:
+    """The phones and codes of utterances of one shard, in their order.
+
+    Raises:
+        ValueError: the shard has an example without phones or codes.
+    """
+    from model.batches import Example
+
+    phones = _lists(files.phones, utterance_ids, ("phone_ids",))
+    codes = _lists(files.codes, utterance_ids, codebooks)
+    return [Example(ids[0], np.stack(frames)) for ids, frames in zip(phones, codes, strict=True)]
+
+
+def _lists(path: str, utterance_ids: list[str], columns: tuple[str, ...]) -> list[list[NDArray[np.uint16]]]:
+    """For each utterance, its lists in some columns of a Parquet file."""
+    table = pq.read_table(path, columns=["utterance_id", *columns])
+    places = pc.index_in(pa.array(utterance_ids, pa.string()), value_set=table["utterance_id"].combine_chunks())
+    taken = table.select(columns).take(places).combine_chunks()
+    if any(column.null_count for column in taken.columns):
+        raise ValueError(f"{path} lacks {' or '.join(columns)} of an example: an example must be whole")
+    parts = []
+    for column in taken.columns:
+        values = column.combine_chunks()
+        offsets = values.offsets.to_numpy()
+        parts.append(np.split(values.values.to_numpy()[: offsets[-1]], offsets[1:-1]) if len(values) else [])
+    return [list(row) for row in zip(*parts, strict=True)]
+
+
+def _kept(files: ShardFiles) -> list[tuple[str, str]]:
+    """Id and split of the examples of a shard that were not dropped."""
+    table = pq.read_table(files.examples, columns=["utterance_id", "split"], filters=pc.field("dropped").is_null())
+    return list(zip(table["utterance_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+
+
+def _count(files: ShardFiles) -> Counter[str]:
+    """How many examples of a shard are of each split, and how many of train could be held out."""
+    kept = _kept(files)
+    counts = Counter(split for _, split in kept)
+    counts["held-out"] = sum(split == "train" and _is_held_out(utterance_id) for utterance_id, split in kept)
+    return counts
+
+
+def _is_held_out(utterance_id: str) -> bool:
+    return int.from_bytes(sha256(utterance_id.encode()).digest()[:4], "big") % HELD_OUT == 0
+
+
+def _valid_examples(job: Job, codebooks: tuple[str, ...]) -> Iterator["Example"]:
+    """What to validate on, the first `valid_utterances` of it."""
+    left = job.valid_utterances
+    for files in job.valid_shards:
+        ids = [
+            utterance_id
+            for utterance_id, split in _kept(files)
+            if split == ("dev" if job.valid == "dev" else "train")
+            and (job.valid != "held-out" or _is_held_out(utterance_id))
+        ]
+        yield from read(files, ids[:left], codebooks)
+        left -= len(ids[:left])
+
+
+def _enough(shards: list[ShardFiles], counts: list[int], wanted: int) -> Iterator[ShardFiles]:
+    """The first shards that have `wanted` rows together, without those that have none."""
+    for files, count in zip(shards, counts, strict=True):
+        if wanted > 0 and count:
+            yield files
+        wanted -= count
+
+
+def _shards(examples: Dataset, phones: Dataset, codes: Dataset) -> Iterator[ShardFiles]:
+    """The files of each shard of the examples, by name."""
+    named_phones, named_codes = ({Path(path).stem: path for path in dataset.files} for dataset in (phones, codes))
+    for path in sorted(examples.files):
+        yield ShardFiles(path, named_phones[Path(path).stem], named_codes[Path(path).stem])
+
+
+def _device(device: str) -> str:
+    """This worker's own GPU, where the device is `cuda`."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device

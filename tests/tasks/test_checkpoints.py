@@ -1,0 +1,218 @@
+"""Checkpoints: rows for every validation, weights that speak, and data read from Parquet a shard at a time."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from model.batches import NoExamples
+from model.synthesis import Request, generate, load_pair
+from tasks.checkpoints import Checkpoints, ShardFiles, TrainShards, _valid_examples, read
+from tasks.stage import Stage
+from tasks.symbols import SYMBOLS
+from warehouse.fingerprint import fingerprints
+from warehouse.tables import CHECKPOINTS, CODEBOOKS, CODES, EXAMPLES, PHONES
+
+STAGE = Checkpoints(
+    size="tiny",
+    codec="encodec_24khz",
+    num_validations=2,
+    ar_steps=3,
+    ar_warmup_steps=1,
+    ar_batch_frames=60,
+    nar_steps=2,
+    nar_warmup_steps=1,
+    nar_batch_frames=60,
+)
+
+
+class Corpus:
+    """Shards of examples, phones and codes on disk; every shard has an utterance that was dropped on the way."""
+
+    def __init__(self, root: Path, splits: dict[str, list[str]]) -> None:
+        self.root = root
+        draw = np.random.default_rng(0)
+        for shard, rows in splits.items():
+            ids = [f"{shard}#{number}" for number in range(len(rows) + 1)]
+            dropped = [None] * len(rows) + ["too_short"]
+            self._write(EXAMPLES, shard, utterance_id=ids, split=[*rows, "train"], dropped=dropped)
+            phones = [draw.integers(0, len(SYMBOLS), draw.integers(2, 6)).tolist() for _ in rows]
+            # The other tables keep an order of their own, and say nothing of what was dropped.
+            self._write(PHONES, shard, utterance_id=ids[::-1], phone_ids=[None, *phones[::-1]], dropped=dropped[::-1])
+            lengths = draw.integers(10, 20, len(rows)).tolist()
+            codes = {
+                name: [*(draw.integers(0, 1024, length).tolist() for length in lengths), None] for name in CODEBOOKS
+            }
+            self._write(CODES, shard, utterance_id=ids, num_frames=[*lengths, None], dropped=dropped, **codes)
+
+    def _write(self, table, shard, **columns):
+        num_rows = len(columns["utterance_id"])
+        rows = pa.table({name: columns.get(name, [None] * num_rows) for name in table.schema.names}, table.schema)
+        path = self.root / table.name / "0123456789ab" / f"{shard}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(rows, path)
+
+    def datasets(self):
+        """What the stage takes."""
+        folders = (self.root / table.name for table in (EXAMPLES, PHONES, CODES))
+        return [ds.dataset(folder, format="parquet") for folder in folders]
+
+    def files(self, shard):
+        """The files of one shard."""
+        paths = (self.root / table.name / "0123456789ab" / f"{shard}.parquet" for table in (EXAMPLES, PHONES, CODES))
+        return ShardFiles(*map(str, paths))
+
+    def make(self, half, stage=STAGE):
+        """The rows of a half, and the folder of its weights."""
+        folder = self.root / "checkpoints" / "ba9876543210" / half
+        folder.mkdir(parents=True, exist_ok=True)
+        return stage(*self.datasets(), shard=half, folder=folder).to_pylist(), folder
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return Corpus(tmp_path, {"a": ["train"] * 6 + ["test"], "b": ["train"] * 4 + ["dev"] * 3})
+
+
+def test_it_is_a_stage():
+    assert isinstance(STAGE, Stage)
+    assert STAGE.gathers == ("ar", "nar")
+
+
+def test_every_validation_is_a_row_and_the_last_names_the_weights(corpus):
+    rows, folder = corpus.make("ar")
+    assert [row["step"] for row in rows] == [0, 2, 3]
+    assert [row["path"] for row in rows] == [None, None, "checkpoints/ba9876543210/ar"]
+    assert [row["sha256"] is None for row in rows] == [True, True, False]
+    assert len({row["checkpoint_id"] for row in rows}) == 3
+    assert rows[-1]["checkpoint_id"] == f"ar-3-{rows[-1]['sha256'][:12]}"
+    assert rows[0]["train_loss"] is None
+    assert rows[0]["tokens_seen"] == 0 < rows[-1]["tokens_seen"]
+    assert {row["half"] for row in rows} == {"ar"}
+    assert {(row["dropped"], row["detail"]) for row in rows} == {(None, None)}
+    assert rows[-1]["valid_loss"] < rows[0]["valid_loss"]
+    assert (folder / "weights.safetensors").exists()
+
+
+def test_both_halves_speak_together(corpus):
+    pair = load_pair(*(corpus.make(half)[1] for half in ("ar", "nar")), symbols=SYMBOLS)
+    assert pair.codec.startswith("encodec_24khz@")
+    [said] = generate(pair, [Request(np.array([5, 6], np.uint16), np.zeros((8, 4), np.uint16), seed=0, max_frames=5)])
+    assert said.codes.shape[0] == 8
+
+
+def test_a_training_made_again_is_the_same(corpus):
+    first, folder = corpus.make("nar")
+    assert corpus.make("nar")[0] == first
+    folder.rename(folder.with_name("before"))
+    assert corpus.make("nar")[0] == first
+
+
+def test_the_launcher_gets_a_function_and_a_config_that_travel(corpus):
+    asked = []
+
+    def launch(function, config):
+        asked.append((function, config))
+        function, config = pickle.loads(pickle.dumps((function, config)))
+        function(config)
+
+    stage = Checkpoints(**{**vars(STAGE), "launch": launch})
+    assert corpus.make("ar", stage)[0] == corpus.make("ar")[0]
+    assert len(asked) == 1
+    assert stage == STAGE
+
+
+def test_where_and_the_other_half_s_settings_are_not_in_a_half_s_name(tmp_path):
+    codec = tmp_path / "codec.th"
+    codec.write_bytes(b"weights")
+
+    def names(**changes):
+        stage = Checkpoints(**{**vars(STAGE), **changes})
+        return fingerprints(stage, {})
+
+    assert names() == names(device="cuda", save_every=7)
+    assert names()["nar"] == names(ar_steps=9)["nar"]
+    assert names()["ar"] != names(ar_steps=9)["ar"]
+    assert all(names()[half] != names(seed=1)[half] for half in ("ar", "nar"))
+    assert all(names()[half] != names(codec=str(codec))[half] for half in ("ar", "nar"))
+
+
+def test_examples_are_whole_whatever_the_order_of_the_tables(corpus):
+    files = corpus.files("a")
+    examples = read(files, ["a#3", "a#0"], CODEBOOKS)
+    phones = {row["utterance_id"]: row["phone_ids"] for row in pq.read_table(files.phones).to_pylist()}
+    codes = {row["utterance_id"]: row for row in pq.read_table(files.codes).to_pylist()}
+    for utterance_id, example in zip(["a#3", "a#0"], examples, strict=True):
+        assert example.phones.dtype == example.codes.dtype == np.uint16
+        assert example.phones.tolist() == phones[utterance_id]
+        assert example.codes.tolist() == [codes[utterance_id][name] for name in CODEBOOKS]
+    assert [example.codes.tolist() for example in read(files, ["a#3"], CODEBOOKS[:1])] == [
+        examples[0].codes[:1].tolist()
+    ]
+    assert read(files, [], CODEBOOKS) == []
+
+
+def test_an_example_without_phones_is_an_error_and_names_the_file(corpus):
+    with pytest.raises(ValueError, match=r"phones/0123456789ab/a.parquet lacks phone_ids"):
+        read(corpus.files("a"), ["a#7"], CODEBOOKS)
+
+
+def test_only_what_was_kept_of_train_is_trained_on(corpus):
+    shards = TrainShards((corpus.files("a"), corpus.files("b")), CODEBOOKS, "dev")
+    assert [len(shards[0]), len(shards[1])] == [6, 4]
+
+
+def test_the_ar_reads_the_first_codebook_alone(corpus):
+    for path in (corpus.root / "codes").rglob("*.parquet"):
+        rows = pq.read_table(path)
+        pq.write_table(rows.select(["utterance_id", "codebook_1"]), path)
+    rows, _ = corpus.make("ar")
+    assert rows[-1]["step"] == 3
+
+
+def test_without_train_examples_it_says_so(tmp_path):
+    with pytest.raises(NoExamples, match="no example is of split train"):
+        Corpus(tmp_path, {"a": ["dev", "test"]}).make("ar")
+
+
+def test_without_dev_a_fixed_share_of_train_is_held_out(tmp_path):
+    corpus = Corpus(tmp_path, {"a": ["train"] * 40})
+    rows, _ = corpus.make("ar")
+    assert all("held out by hash" in row["detail"] for row in rows)
+    held_out = 40 - len(TrainShards((corpus.files("a"),), CODEBOOKS, "held-out")[0])
+    assert 0 < held_out < 10
+
+
+def test_a_corpus_too_small_to_hold_any_out_validates_on_itself(tmp_path):
+    rows, _ = Corpus(tmp_path, {"a": ["train"]}).make("nar")
+    assert all("validated on train itself" in row["detail"] for row in rows)
+    assert rows[-1]["valid_loss"] > 0
+
+
+def test_validation_reads_no_more_than_it_was_told_to(tmp_path):
+    corpus, asked = Corpus(tmp_path, {"a": ["train"], "b": ["dev"] * 3, "c": ["dev"]}), []
+
+    def launch(function, config):
+        asked.append(config["job"])
+        function(config)
+
+    for valid_utterances in (2, 4):
+        corpus.make("ar", Checkpoints(**{**vars(STAGE), "valid_utterances": valid_utterances, "launch": launch}))
+    assert [job.shards for job in asked] == [(corpus.files("a"),)] * 2
+    assert [job.valid_shards for job in asked] == [(corpus.files("b"),), (corpus.files("b"), corpus.files("c"))]
+    assert [len(list(_valid_examples(job, CODEBOOKS))) for job in asked] == [2, 4]
+
+
+def test_a_size_that_is_none_is_named(corpus):
+    with pytest.raises(ValueError, match=r"checkpoints\.size is 'huge', and must be one of tiny, small, paper"):
+        corpus.make("ar", Checkpoints(size="huge", codec="encodec_24khz"))
+
+
+def test_the_rows_have_the_table_s_columns(corpus):
+    folder = corpus.root / "checkpoints" / "ba9876543210" / "ar"
+    folder.mkdir(parents=True)
+    assert STAGE(*corpus.datasets(), shard="ar", folder=folder).schema == CHECKPOINTS.schema
