@@ -3,6 +3,8 @@
 Heavy imports wait inside the commands, so that help and SQL start at once.
 """
 
+import atexit
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -191,6 +193,7 @@ def main() -> None:
     """The entry point: 0 done, 1 some work failed, 2 a wrong word, setting or file, 130 interrupted."""
     from warehouse.errors import Mistake, WorkFailed
 
+    atexit.register(_hush)
     try:
         valle(standalone_mode=False)
     except click.ClickException as error:
@@ -207,3 +210,12 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)  # `valle sql … | head` has read enough
+
+
+def _hush() -> None:
+    """Close standard error to what DuckDB's bindings print of leaks as the interpreter goes down beside Prefect's threads.
+
+    Registered first, so it runs last: whatever anybody has to say has been said.
+    """
+    sys.stderr.flush()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -152,7 +152,7 @@ def _failures(root: Path) -> dict[tuple[str, str, str], str]:
 
 def _dropped(root: Path, reason: str) -> list[str]:
     rows = select(
-        root, "select table_name, shard, reason from refusals join wanted using (table_name, shard, fingerprint)"
+        root, "select table_name, shard, refusals.reason from refusals join wanted using (table_name, shard, fingerprint)"
     ).to_pylist()
     reasons = {row["reason"] for row in rows}
     if reason not in reasons:

@@ -1,0 +1,162 @@
+"""The catalogue: taken up once, read by anybody, never in the way."""
+
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from warehouse import ledger
+from warehouse.catalogue import MIGRATIONS, Catalogue, migrate
+from warehouse.errors import Mistake
+from warehouse.ledger import MADE, Attempt, Record
+from warehouse.plan import Wanted
+from warehouse.query import connect, select
+from warehouse.store import write_shard
+from warehouse.tables import UTTERANCES
+
+RECIPE = [
+    Wanted(
+        table="utterances",
+        takes=(),
+        gathers=(),
+        lasting=False,
+        one_to_one=False,
+        fingerprints={"*": "f" * 12},
+        stages={"*": "{}"},
+        sources={},
+    )
+]
+
+
+def make(root: Path, shard: str) -> Record:
+    """A shard and its record, as a worker leaves them."""
+    rows = pa.Table.from_pylist([{"utterance_id": shard, "seconds": 1.0}], schema=UTTERANCES.schema)
+    artifact = write_shard(root, UTTERANCES, shard, "f" * 12, rows, stage="{}", inputs="{}", seconds=rows["seconds"])
+    now = datetime.now(UTC).isoformat()
+    attempt = Attempt(
+        run_id=uuid4().hex,
+        flow_run_id=None,
+        table_name="utterances",
+        shard=shard,
+        fingerprint="f" * 12,
+        attempt=1,
+        started_at=now,
+        ended_at=now,
+        state=MADE,
+        error=None,
+        host="here",
+        device="cpu",
+        seconds=0.1,
+        audio_seconds=1.0,
+        peak_memory_bytes=1,
+    )
+    record = Record(attempt, artifact)
+    ledger.emit(root, record)
+    return record
+
+
+@pytest.fixture
+def catalogue(tmp_path: Path) -> Catalogue:
+    index = Catalogue(tmp_path)
+    index.remember("toy", RECIPE, {})
+    return index
+
+
+def count(root: Path, table: str) -> int:
+    return int(select(root, f"select count(*) as n from {table}")["n"][0].as_py())
+
+
+def test_a_record_counts_once_however_often_it_is_taken_up(catalogue: Catalogue) -> None:
+    record = make(catalogue.root, "a")
+    catalogue.take_up()
+    ledger.emit(catalogue.root, record)  # as after a kill between taking up and putting away
+    catalogue.take_up()
+    assert count(catalogue.root, "runs") == count(catalogue.root, "artifacts") == 1
+    assert ledger.waiting(catalogue.root) == []
+
+
+def test_a_kill_before_records_are_put_away_loses_nothing(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(catalogue.root, "a")
+    with monkeypatch.context() as killed:
+        killed.setattr(ledger, "keep", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            catalogue.take_up()
+    make(catalogue.root, "b")
+    catalogue.take_up()
+    assert count(catalogue.root, "runs") == 2
+    catalogue.rebuild()
+    assert count(catalogue.root, "runs") == count(catalogue.root, "artifacts") == 2
+
+
+def test_a_reader_keeps_its_copy_and_blocks_nobody(catalogue: Catalogue) -> None:
+    make(catalogue.root, "a")
+    catalogue.take_up()
+    with connect(catalogue.root) as reader:
+        make(catalogue.root, "b")
+        catalogue.take_up()
+        assert reader.sql("select count(*) from runs").fetchall() == [(1,)]
+    assert count(catalogue.root, "runs") == 2
+
+
+def test_many_may_take_up_at_once(catalogue: Catalogue) -> None:
+    def work(name: int) -> None:
+        for i in range(3):
+            make(catalogue.root, f"{name}-{i}")
+            Catalogue(catalogue.root).take_up()
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert count(catalogue.root, "runs") == count(catalogue.root, "artifacts") == 12
+
+
+def test_another_process_is_waited_for(catalogue: Catalogue, tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    catalogue.take_up()
+    code = f"import duckdb, time; c = duckdb.connect('{tmp_path}/.catalogue.duckdb'); print(1, flush=True); time.sleep(1)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        begun = time.monotonic()
+        catalogue.take_up()
+        assert time.monotonic() - begun > 0.1, "the other process held the lock"
+
+
+def test_every_view_works_before_anything_is_made(catalogue: Catalogue) -> None:
+    catalogue.take_up()
+    with connect(catalogue.root) as reader:
+        for (view,) in reader.sql("select view_name from duckdb_views() where not internal").fetchall():
+            reader.sql(f'from "{view}"').fetchall()
+
+
+def test_views_work_from_any_folder(catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(catalogue.root, "a")
+    sources = {"a": "whatever"}
+    catalogue.remember("toy", [Wanted(**{**vars(RECIPE[0]), "sources": sources, "lasting": True})], {})
+    catalogue.take_up()
+    monkeypatch.chdir("/")
+    with duckdb.connect(tmp_path / "catalogue.duckdb", read_only=True) as anybody:
+        assert anybody.sql("select utterance_id from utterances").fetchall() == [("a",)]
+
+
+def test_a_migration_is_done_once_and_in_order(tmp_path: Path) -> None:
+    with duckdb.connect(tmp_path / "x.duckdb") as db:
+        migrate(db)
+        migrate(db)
+        assert db.sql("from migrations order by number").fetchall() == [(i,) for i in range(len(MIGRATIONS))]
+
+
+def test_a_folder_where_nothing_ran_is_no_warehouse(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match="is not a warehouse"):
+        Catalogue(tmp_path / "empty").last_run()
