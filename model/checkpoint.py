@@ -43,8 +43,8 @@ def num_parameters(model: nn.Module) -> int:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that appears whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    """Writes a file that appears whole or not at all; one process at a time, so what a kill left is written over."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
     with open(unfinished, "wb") as file:
         file.write(content)
         file.flush()

@@ -11,6 +11,7 @@ Shapes: B batch, T frames, V vocabulary.
 
 import io
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,6 +32,10 @@ from model.settings import Settings
 
 STATE = "training.pt"
 _LOG = logging.getLogger(__name__)
+
+
+class Diverged(ArithmeticError):
+    """A training whose loss is no number any more."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,7 @@ def train(
 
     Raises:
         NoExamples: a worker's share of the examples is empty.
+        Diverged: the loss is no number any more; the last state saved is from before.
     """
     workers = Workers.here()
     workers.wait()  # nobody still writes what another is about to read
@@ -232,6 +238,8 @@ def _step(
     sums = torch.stack([loss_sum.detach().double(), (targets != IGNORED).sum().double()])
     workers.add([sums])
     total, num_codes = sums.tolist()
+    if not math.isfinite(total):
+        raise Diverged(f"the loss became {total} at step {state.step}: lower the learning rate or warm up longer")
     parameters = list(model.parameters())
     for parameter in parameters:  # an embedding that only another worker's rows read has none here
         if parameter.grad is None:

@@ -14,7 +14,7 @@ from model import training as training_module
 from model.batches import Example
 from model.checkpoint import load
 from model.settings import Settings, Size
-from model.training import Training, train
+from model.training import Diverged, Training, train
 
 SYMBOLS = tuple("abcdefgh")
 SIZE = Size(num_layers=1, num_heads=2, width=16, ffn_width=32, dropout=0.1)
@@ -98,6 +98,12 @@ def test_progress_is_noted_before_the_first_step_and_after_the_last(tmp_path):
 
 def test_saving_more_often_changes_nothing(tmp_path):
     assert run(tmp_path / "a", "ar", save_every=1) == run(tmp_path / "b", "ar", save_every=100)
+
+
+def test_a_training_that_diverges_says_so_and_leaves_no_checkpoint(tmp_path):
+    with pytest.raises(Diverged, match=r"the loss became (nan|inf) at step \d: lower the learning rate"):
+        run(tmp_path, "ar", replace(TRAINING, learning_rate=1e30))
+    assert not (tmp_path / "weights.safetensors").exists()
 
 
 def test_without_anything_to_validate_on_the_losses_are_null(tmp_path):
