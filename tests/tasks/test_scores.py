@@ -180,6 +180,22 @@ def test_a_continuation_is_compared_from_where_its_prompt_ends(
     assert scored[CONTINUAL, SIMILARITY] == pytest.approx(scored[VALLE, SIMILARITY], abs=0.1)
 
 
+def test_only_the_first_seconds_of_an_utterance_are_its_prompt(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing(monkeypatch, LONG)
+    own, other = (soundfile.read(world.root / "audio" / name)[0] for name in ("anna/1.wav", "ben/2.wav"))
+    cut = round(PROMPT_SECONDS * SAMPLE_RATE)
+    going_on = np.concatenate([own[:cut], np.resize(other, len(own) - cut)])
+    soundfile.write(world.root / "audio" / "turncoat.wav", going_on, SAMPLE_RATE)
+    first, second, third = world.tables["recordings"]
+    changed = replace(
+        world, tables=world.tables | {"recordings": [first, second | {"audio_path": "turncoat.wav"}, third]}
+    )
+    one, same = (values(judge(where, whisper, sample(world, TRUTH, 0, 1, heard=0))) for where in (world, changed))
+    assert one[TRUTH, SIMILARITY] == pytest.approx(same[TRUTH, SIMILARITY], abs=1e-6)
+
+
 def test_silence_has_no_voice_and_says_so(world: World, whisper: str, monkeypatch: pytest.MonkeyPatch) -> None:
     hearing(monkeypatch, LONG)
     soundfile.write(world.root / "silence.wav", np.zeros(48_000), 24_000)

@@ -102,7 +102,13 @@ def test_two_judges_are_never_averaged(db: duckdb.DuckDBPyConnection) -> None:
     assert {row["wer"] for row in rows if row["source"] == "this warehouse"} == {0.0, 1.0}
 
 
-def test_dropped_scores_and_texts_without_words_count_for_nothing(db: duckdb.DuckDBPyConnection) -> None:
-    silent = {**alike("valle/a/0", 0.0), "value": None, "dropped": "silent"}
-    rows = show(db, silent, heard("valle/b/0", 0, 0))
-    assert [row for row in rows if row["source"] == "this warehouse"] == []
+def test_dropped_scores_count_for_nothing(db: duckdb.DuckDBPyConnection) -> None:
+    silent = {**alike("valle/a/1", None), "dropped": "no_voice"}
+    wordless = {**heard("valle/a/1", 3, 0), "dropped": "no_words"}
+    ours = show(db, alike("valle/a/0", 0.6), silent, heard("valle/a/0", 1, 4), wordless)[0]
+    assert (ours["similarity"], ours["wer"], ours["num_samples"]) == (0.6, 0.25, 1)
+
+
+def test_where_every_score_was_dropped_there_is_no_row(db: duckdb.DuckDBPyConnection) -> None:
+    rows = show(db, {**alike("valle/a/0", None), "dropped": "no_voice"})
+    assert all(row["source"] != "this warehouse" for row in rows)
