@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 _BLOCK = 1 << 18  # values decoded at once, all channels together: 1 MiB of float32
 _RATES = range(4_000, 400_000)  # Hz, of anything that was ever recorded as speech
 _UNKNOWN = 2**63 - 1  # SF_COUNT_MAX, libsndfile's word for a length that the header leaves open
+_MP3_LEAD = 32 * 1152  # samples decoded before a stretch: a frame borrows bits from up to 21 silent ones before it
 _EXACT = ("FLAC", "WAV", "WAVEX", "AIFF")  # formats whose header counts every sample, where it counts at all
 
 
@@ -59,11 +60,13 @@ def read(path: Path, rate: int, start: int = 0, stop: int | None = None) -> NDAr
         Unreadable: the file is missing, no audio, cut off within the stretch, or not finite there.
     """
     with _opened(path) as file:
+        lead = min(start, _MP3_LEAD if file.subtype.startswith("MPEG_LAYER") else 0)
         if start:
-            _seek(file, path, start)
-        blocks = list(_blocks(file, path, start, stop))
+            _seek(file, path, start - lead)
+        blocks = list(_blocks(file, path, start - lead, stop))
         own_rate = int(file.samplerate)
-    speech = np.concatenate([block.mean(axis=1, dtype=np.float32) for block in blocks] or [np.zeros(0, np.float32)])
+    mono = np.concatenate([block.mean(axis=1, dtype=np.float32) for block in blocks] or [np.zeros(0, np.float32)])
+    speech = mono[lead:]
     if stop is not None and len(speech) < stop - start:
         raise Unreadable(f"{path.name} ends at sample {start + len(speech):,}, before sample {stop:,}")
     if not np.isfinite(speech).all():
