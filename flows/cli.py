@@ -132,13 +132,14 @@ def stats(root: str | None, site: str | None, as_json: bool) -> None:
     if as_json:
         show(_select(root, site, "from overview"), "json")
         return
-    for title, query in (
-        ("Per split", "from overview"),
-        ("What was kept, and what was dropped for which reason", "from funnel_at_a_glance"),
-        ("The speakers with most hours", "from speakers limit 10"),
-    ):
+    sections = {
+        "Per split": "from overview",
+        "What was kept, and what was dropped for which reason": "from funnel_at_a_glance",
+        "The speakers with most hours": "from speakers limit 10",
+    }
+    for title, rows in {title: _select(root, site, query) for title, query in sections.items()}.items():
         click.echo(f"{title}\n")
-        show(_select(root, site, query), "table")
+        show(rows, "table")
         click.echo()
 
 

@@ -128,8 +128,11 @@ def materialize(
         run.workers.close()
         catalogue.take_up()
     if run.tally.failures:
-        first = run.tally.failures[0]
-        raise WorkFailed(f"{len(run.tally.failures)} shards failed, the first {first.name}: {first.error}")
+        first, number = run.tally.failures[0], len(run.tally.failures)
+        raise WorkFailed(
+            f"{number} shard{'s' * (number > 1)} failed, the first {first.name}: {first.error}; "
+            "the rest is kept, and `valle rerun --failed` takes up what failed"
+        )
     return run.tally
 
 

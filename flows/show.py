@@ -3,8 +3,9 @@
 import csv
 import io
 import json
+import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +27,7 @@ def say(words: str) -> None:
 
 
 def _json(_names: Sequence[str], rows: Rows) -> str:
-    return json.dumps(list(rows), default=_plain, indent=1, allow_nan=False) + "\n"
+    return json.dumps(_finite(list(rows)), default=_plain, indent=1, allow_nan=False) + "\n"
 
 
 def _csv(names: Sequence[str], rows: Rows) -> str:
@@ -73,6 +74,10 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
-def without_nan(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with NaN as null, which is all that JSON can say of it."""
-    return [{k: None if isinstance(v, float) and v != v else v for k, v in row.items()} for row in rows]
+def _finite(value: Any) -> Any:
+    """NaN and infinity as null, which is all that JSON can say of them."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -87,7 +87,7 @@ def test_a_shard_whose_writer_died_before_its_record_is_found(pipeline: Run, roo
 
 def test_a_failed_shard_costs_itself(pipeline: Run, root: Path, tmp_path: Path) -> None:
     write_corpus(tmp_path / "audio", b="pause broken")
-    with pytest.raises(WorkFailed, match="1 shards failed, the first utterances/b: OSError: the disk is on fire"):
+    with pytest.raises(WorkFailed, match="1 shard failed, the first utterances/b: OSError: the disk is on fire"):
         pipeline()
     assert rows(root, "select shard from artifacts where table_name = 'codes' order by all") == [("a",), ("c",)]
     assert rows(root, "select shard, error from failures") == [("b", "OSError: the disk is on fire")]

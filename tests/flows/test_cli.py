@@ -1,0 +1,204 @@
+"""The commands: what they print, and how they end."""
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.conftest import TOY
+from tests.toy import write_corpus
+
+from flows.cli import main
+
+Said = tuple[int, str, str]  # exit code, standard output, standard error
+
+
+@pytest.fixture
+def valle(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+    """Runs one command in this process."""
+    monkeypatch.setattr("flows.cli.atexit.register", lambda _: None)
+
+    def run(*words: object) -> Said:
+        monkeypatch.setattr("sys.argv", ["valle", *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return write_corpus(tmp_path / "audio", a="pause one three", b="pause i seven")
+
+
+@pytest.fixture
+def made(prefect_server: None, ray_here: None, tmp_path: Path, corpus: Path, valle: Callable[..., Said]) -> Path:
+    """A warehouse with the toy pipeline in it."""
+    root = tmp_path / "root"
+    assert valle("run", "--recipe", TOY, "--audio", corpus, "--root", root)[0] == 0
+    return root
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run", "--recipe", "dmo"], "there is no recipe 'dmo'"),
+        (["run", "--recipe", "nowhere.py:f"], "there is no recipe file nowhere.py"),
+        (["plan", "--set", "codez.model=x"], "recipe demo makes no table 'codez'; did you mean 'codes'?"),
+        (["plan", "--set", "codes.modle=x"], "codes has no setting 'modle'; did you mean 'model'?"),
+        (["plan", "--set", "codes"], "a setting reads TABLE.FIELD=VALUE"),
+        (["plan", "--set", "utterances.max_seconds=long"], "utterances.max_seconds is float, and 'long' is not"),
+        (["run", "--until", "code"], "recipe demo makes no table 'code'; did you mean 'codes'?"),
+        (["run", "--site", "nowhere.toml"], "there is no site file nowhere.toml"),
+        (["status", "--root", "/proc/nothing"], "/proc/nothing is not a warehouse"),
+        (["sql", "select 1", "--root", "/proc/nothing"], "/proc/nothing is not a warehouse"),
+        (["rerun", "--failed", "--root", "/proc/nothing"], "/proc/nothing is not a warehouse"),
+        (["catalogue", "rebuild", "--root", "/proc/nothing"], "/proc/nothing is not a warehouse"),
+        (["stats", "--root", "/proc/nothing"], "/proc/nothing is not a warehouse"),
+        (["rerun"], "say one of --failed"),
+        (["bake"], "No such command 'bake'"),
+        (["sql", "select 1", "--format", "xml"], "'xml' is not one of"),
+    ],
+)
+def test_a_wrong_word_is_named_in_one_sentence(valle: Callable[..., Said], words: list[str], says: str) -> None:
+    code, out, err = valle(*words)
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+def test_a_wrong_key_of_a_site_is_named(valle: Callable[..., Said], tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    for text, says in (
+        ("wrokers = 2", "a site has no key 'wrokers'"),
+        ("workers = 'many'", "site key workers cannot be 'many'"),
+        ("workers =", "cannot be read"),
+    ):
+        site.write_text(text)
+        code, _, err = valle("plan", "--site", site)
+        assert code == 2
+        assert says in err
+
+
+def test_plan_changes_nothing_and_says_why(valle: Callable[..., Said], tmp_path: Path, corpus: Path) -> None:
+    words = ["plan", "--recipe", TOY, "--audio", corpus, "--root", tmp_path / "root"]
+    code, out, _ = valle(*words, "--json")
+    assert code == 0
+    assert {(row["table"], row["why"]) for row in json.loads(out)} == {
+        ("utterances", "missing"),
+        ("codes", "waits"),
+        ("examples", "waits"),
+        ("totals", "waits"),
+    }
+    assert not (tmp_path / "root").exists()
+
+
+def test_plan_names_the_setting_that_made_a_shard_stale(made: Path, corpus: Path, valle: Callable[..., Said]) -> None:
+    words = ["--recipe", TOY, "--audio", corpus, "--root", made]
+    assert valle("plan", *words)[2] == "nothing to make\n"
+    code, out, _ = valle("plan", *words, "--set", "codes.step=2", "--json")
+    assert code == 0
+    assert {(row["table"], row["why"], row["reason"]) for row in json.loads(out)} == {
+        (table, "stale", "codes.step 1 -> 2") for table in ("codes", "examples", "totals")
+    }
+
+
+def test_a_second_run_says_that_there_is_nothing_to_make(
+    made: Path, corpus: Path, valle: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.workers.Workers._start", lambda _: pytest.fail("Ray was started"))
+    code, _, err = valle("run", "--recipe", TOY, "--audio", corpus, "--root", made)
+    assert code == 0
+    assert "nothing to make: all 7 shards of toy are current" in err
+
+
+def test_rerun_makes_a_table_again_and_what_hangs_on_it(made: Path, valle: Callable[..., Said]) -> None:
+    assert valle("rerun", "--table", "codes", "--shard", "a", "--root", made)[0] == 0
+    counts = json.loads(
+        valle("sql", "select table_name, count(*) as n from runs group by all", "--root", made, "--format", "json")[1]
+    )
+    assert {row["table_name"]: row["n"] for row in counts} == {"utterances": 2, "codes": 3, "examples": 2, "totals": 1}
+
+
+def test_rerun_takes_up_only_what_failed(
+    prefect_server: None, ray_here: None, valle: Callable[..., Said], tmp_path: Path, corpus: Path
+) -> None:
+    root = tmp_path / "root"
+    write_corpus(corpus, b="pause wrong")
+    code, _, err = valle("run", "--recipe", TOY, "--audio", corpus, "--root", root)
+    assert code == 1
+    assert "valle: 1 shard failed, the first utterances/b: ValueError: these are no utterances" in err
+    write_corpus(corpus, b="pause right", c="pause new")
+    assert valle("rerun", "--failed", "--root", root)[0] == 0
+    made = json.loads(valle("sql", "select distinct recording_id from utterances", "--root", root, "--format", "json")[1])
+    assert sorted(row["recording_id"] for row in made) == ["a", "b"], "c is new, and nobody asked for it"
+
+
+def test_rerun_by_a_reason_for_which_rows_were_dropped(made: Path, valle: Callable[..., Said]) -> None:
+    code, _, err = valle("rerun", "--dropped", "noisy", "--root", made)
+    assert code == 2
+    assert "no row was dropped for 'noisy'; it has silence, too_short" in err
+    assert valle("rerun", "--dropped", "too_short", "--root", made)[0] == 0
+
+
+def test_status_for_people_and_for_machines(made: Path, valle: Callable[..., Said]) -> None:
+    code, out, _ = valle("status", "--root", made, "--json")
+    assert code == 0
+    rows = {row["table"]: row for row in json.loads(out)}
+    assert rows["codes"] | {"fingerprint": "", "hours": 0} == {
+        "table": "codes",
+        "fingerprint": "",
+        "made": 2,
+        "pending": 0,
+        "failed": 0,
+        "rows": 4,
+        "dropped": 1,
+        "hours": 0,
+    }
+    assert "utterances" in valle("status", "--root", made)[1]
+
+
+def test_sql_in_three_formats(made: Path, valle: Callable[..., Said], tmp_path: Path) -> None:
+    query = "select table_name, num_rows, [1, 2] as l from artifacts where shard = 'all'"
+    assert json.loads(valle("sql", query, "--root", made, "--format", "json")[1]) == [
+        {"table_name": "totals", "num_rows": 1, "l": [1, 2]}
+    ]
+    assert list(csv.reader(io.StringIO(valle("sql", query, "--root", made, "--format", "csv")[1]))) == [
+        ["table_name", "num_rows", "l"],
+        ["totals", "1", "[1, 2]"],
+    ]
+    assert "totals" in valle("sql", query, "--root", made)[1]
+    code, out, _ = valle("sql", query, "--root", made, "--format", "csv", "--output", tmp_path / "out.csv")
+    assert (code, out) == (0, "")
+    assert (tmp_path / "out.csv").read_text().startswith("table_name,num_rows,l\n")
+    assert valle("sql", "drop table artifacts", "--root", made)[0] == 2
+    assert valle("sql", "from artifacts where false", "--root", made, "--format", "json")[1] == "[]\n"
+
+
+def test_stats_show_the_corpus(made: Path, valle: Callable[..., Said]) -> None:
+    code, out, _ = valle("stats", "--root", made)
+    assert code == 0
+    assert "too_short 1" in out
+    assert json.loads(valle("stats", "--root", made, "--json")[1])[0]["utterances"] == 4
+
+
+def test_a_lost_catalogue_is_rebuilt(made: Path, valle: Callable[..., Said]) -> None:
+    (made / "catalogue.duckdb").unlink()
+    assert valle("status", "--root", made)[0] == 2
+    code, _, err = valle("catalogue", "rebuild", "--root", made)
+    assert code == 0
+    assert "7 artifacts, 7 runs" in err
+    assert valle("status", "--root", made)[0] == 0
+
+
+def test_not_a_number_is_null_in_json(made: Path, valle: Callable[..., Said]) -> None:
+    out = valle("sql", "select 'nan'::double as x, 'inf'::double as y", "--root", made, "--format", "json")[1]
+    assert json.loads(out) == [{"x": None, "y": None}]
