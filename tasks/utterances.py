@@ -171,7 +171,7 @@ def _short_enough(stretch: Stretch, limits: Limits, quietest: Callable[[int, int
     room = limits.longest - 2 * limits.margin
     while end - start > room:
         even = (end - start) // -(-(end - start) // room)  # the length of equal pieces, as few as will do
-        at = quietest(start + even // 2, start + min(room, even + even // 2))
+        at = quietest(start + max(1, even // 2), start + min(room, even + even // 2))
         yield start, at
         start = at
     yield start, end
