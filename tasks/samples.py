@@ -78,6 +78,10 @@ class Samples:
     device: str = field(default="cpu", compare=False)
     batch_size: int = field(default=32, compare=False)  # samples that the model speaks at once
 
+    def __post_init__(self) -> None:
+        if not self.seeds:
+            raise ValueError("samples.seeds must name one seed at least")
+
     @property
     def takes(self) -> tuple[Table, ...]:
         """The tables it reads; `checkpoints` only where the model is the one trained here."""

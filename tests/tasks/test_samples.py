@@ -212,6 +212,11 @@ def test_a_length_that_nobody_speaks_is_said_with_the_setting(world: World) -> N
         make(world, stage(world, min_seconds=4.0))
 
 
+def test_without_a_seed_there_is_nothing_to_say() -> None:
+    with pytest.raises(ValueError, match=r"samples\.seeds"):
+        Samples(seeds=())
+
+
 def test_the_newest_weights_that_were_kept_speak(world: World) -> None:
     mine = codec.identity(world.codec)
     newer = evaluation.kept_weights(world.root, "ar", 20, mine)
