@@ -112,6 +112,8 @@ class Recordings:
     def _heard(self, entry: Entry) -> Row:
         """What decoding shows: the columns that it fills, and whether the recording is kept."""
         path = self.audio / entry.path
+        if printable(entry.path) != entry.path:
+            return {"dropped": "unreadable", "detail": "its name is no UTF-8, so no table can hold it; rename the file"}
         try:
             if path.stat().st_size == 0:
                 return {"dropped": "empty", "detail": "there is not one byte in it"}

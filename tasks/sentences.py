@@ -10,22 +10,27 @@ import re
 import zlib
 from collections.abc import Iterator
 
-_NAMES = """
+
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_NAMES = _words("""
     Alice Anna Arthur Ben Clara Daniel David Edward Ella Emma Frank George Grace Hannah Harry Helen Henry Ida Jack
     James Jane John Julia Laura Leo Lucy Mark Martha Mary Max Nora Oliver Oscar Paul Peter Rose Ruth Sam Sarah Simon
     Thomas Tom Victor Walter William
-""".split()
-_PEOPLE = """
+""")
+_PEOPLE = _words("""
     actor artist aunt baker boy brother captain carpenter child cook cousin dancer daughter doctor driver farmer father
     fisherman friend gardener girl grandmother guard guest hunter judge king lady lawyer man master merchant miller
     mother nephew neighbor nurse officer grandfather painter pilot poet priest prince princess queen sailor shepherd
     singer sister soldier son stranger student tailor teacher traveler uncle visitor waiter weaver woman worker writer
-""".split()
-_ANIMALS = """
+""")
+_ANIMALS = _words("""
     bear bird butterfly cat chicken cow crow dog donkey duck eagle fox frog goat goose horse kitten lamb lion mouse owl
     pig pony puppy rabbit raven sheep snake spider squirrel swan tiger turtle whale wolf
-""".split()
-_THINGS = """
+""")
+_THINGS = _words("""
     apple arrow bag ball banana barrel basket bed bell blanket boat book bottle bowl box bridge broom brush bucket
     button cake candle card cart chain chair chest clock cloak coat coin cup curtain desk door dress drum engine
     envelope feather fence flag flower flute fork garment gate gift glass glove hammer hat helmet jacket jar jewel key
@@ -33,18 +38,18 @@ _THINGS = """
     notebook orange paddle page parcel pear pen pencil photograph piano picture pillow pipe plate pot purse ribbon ring
     robe rope saddle sail scarf shell shield ship shirt shoe shovel spoon stamp stick stone stove string sword table
     telescope tent ticket tool torch towel toy tray trumpet umbrella vase violin wagon wallet watch wheel whistle window
-""".split()
-_PLACES = """
+""")
+_PLACES = _words("""
     airport bakery bank barn bay beach cabin camp canal castle cave cellar church city coast corner cottage desert farm
     field forest fountain garden hall harbor hill hospital hotel house island kitchen lake library lighthouse market
     meadow mill mountain museum office palace park path pond port prison river road room school shop square stable
     station street temple theater tower town tunnel valley village well wood yard
-""".split()
-_IDEAS = """
+""")
+_IDEAS = _words("""
     answer chance change choice danger dream game idea journey lesson mistake moment plan problem promise question
     reason secret song sound story storm surprise trouble truth voice war wish
-""".split()
-_ADJECTIVES = """
+""")
+_ADJECTIVES = _words("""
     ancient angry beautiful big black blue bold brave bright broken brown busy calm careful cheap clean clear clever
     cold common curious dangerous dark deep different dirty dry dusty early easy empty familiar famous fine fresh
     friendly funny gentle golden good grand gray great green happy hard heavy hidden high honest huge humble hungry
@@ -52,39 +57,39 @@ _ADJECTIVES = """
     pleasant polite poor pretty proud quick quiet rare red rich rough round royal rude sad safe serious sharp short
     silent silver simple slow small smooth soft strange strong sudden sweet tall thick thin tiny tired useful warm weak
     wet white wide wild wise wonderful wooden wrong yellow young
-""".split()
-_DID_TO_THING = """
+""")
+_DID_TO_THING = _words("""
     borrowed bought broke brought built buried carried caught chose cleaned closed counted covered cut delivered
     described discovered drew dropped examined fixed found gave grabbed held hid kept lifted lost made measured mended
     moved needed noticed offered opened ordered packed painted picked placed pulled pushed raised reached received
     remembered removed repaired sent shared showed sold stole threw took touched traded turned used wanted washed
     watched weighed wore wrapped
-""".split()
-_DID_TO_PERSON = """
+""")
+_DID_TO_PERSON = _words("""
     admired answered asked avoided believed blamed called followed forgave greeted heard helped invited knew liked loved
     met missed praised recognized saved saw surprised taught thanked trusted visited warned welcomed
-""".split()
-_DID = """
+""")
+_DID = _words("""
     arrived ate began climbed coughed cried danced drank fell fled flew hesitated hurried jumped knelt laughed left
     listened nodded played prayed ran rested returned sang sat shouted slept smiled spoke stayed stood stopped swam
     talked trembled vanished waited walked wandered whispered woke worked worried
-""".split()
-_ADVERBS = """
+""")
+_ADVERBS = _words("""
     again alone almost always angrily badly carefully early easily finally gently gladly happily kindly late loudly
     once patiently politely proudly quickly quietly rarely sadly silently slowly softly soon suddenly today together
     tomorrow twice usually warmly well wisely yesterday
-""".split()
-_AMOUNTS = (
-    "two three four five six seven eight nine ten twelve twenty thirty forty fifty hundred many several few".split()
+""")
+_AMOUNTS = _words(
+    "two three four five six seven eight nine ten twelve twenty thirty forty fifty hundred many several few"
 )
-_WHERE = "above across against along around behind below beside beyond in inside near outside over past through".split()
-_WHEN = "morning evening night summer winter spring autumn afternoon Monday Tuesday Friday Saturday Sunday".split()
-_PRONOUNS = "he she they we you I".split()
-_FUNCTION_WORDS = """
+_WHERE = _words("above across against along around behind below beside beyond in inside near outside over past through")
+_WHEN = _words("morning evening night summer winter spring autumn afternoon Monday Tuesday Friday Saturday Sunday")
+_PRONOUNS = _words("he she they we you I")
+_FUNCTION_WORDS = _words("""
     a after an and because before believe but can change could days do every for give had her his hours if is it
     more my never not nothing one our please said say should than that the then there this until was were what where
     while why with without
-""".split()
+""")
 _LISTS = {"name": _NAMES, "adjective": _ADJECTIVES, "adverb": _ADVERBS, "amount": _AMOUNTS, "did": _DID}
 _LISTS |= {"did_to_thing": _DID_TO_THING, "did_to_person": _DID_TO_PERSON}
 

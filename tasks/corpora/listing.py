@@ -18,7 +18,26 @@ from warehouse.errors import Mistake
 
 Stat = tuple[int, int]  # bytes, mtime in ns
 
-COMPANIONS = frozenset(".txt .json .jsonl .md .csv .tsv .log .lab .textgrid .vtt .srt .xml .html .pdf .py .sh".split())
+COMPANIONS = frozenset(
+    (
+        ".txt",
+        ".json",
+        ".jsonl",
+        ".md",
+        ".csv",
+        ".tsv",
+        ".log",
+        ".lab",
+        ".textgrid",
+        ".vtt",
+        ".srt",
+        ".xml",
+        ".html",
+        ".pdf",
+        ".py",
+        ".sh",
+    )
+)
 """Suffixes of files that stand beside audio. Every other file counts as audio, and one that is none gets its row."""
 
 _BYTES_PER_SECOND = {".flac": 16_800, ".mp3": 8_000, ".ogg": 8_000, ".opus": 4_000, ".m4a": 8_000}

@@ -115,14 +115,14 @@ def test_the_suffix_does_not_matter(tmp_path):
 
 
 def test_every_bad_file_is_examined_or_refused_and_what_is_examined_can_be_read(speech):
-    kept = 0
+    refused = []
     for line in (speech / "bad/manifest.jsonl").read_text().splitlines():
         path = speech / "bad" / json.loads(line)["path"]
         try:
             found = examine(path)
         except Unreadable as error:
-            assert path.name in str(error)
-            continue
-        kept += 1
-        assert len(read(path, found.sample_rate, 0, found.num_samples)) == found.num_samples
-    assert kept == 54
+            refused.append((path.name, str(error).split(" ")[0]))
+        else:
+            assert len(read(path, found.sample_rate, 0, found.num_samples)) == found.num_samples
+    assert len(refused) == 43
+    assert all(name == named for name, named in refused)

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from pathlib import Path
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -85,7 +85,7 @@ def test_speech_is_never_called_silence(recording, limits):
 @given(recordings(), limits_of_any_kind)
 def test_a_long_pause_is_never_inside_an_utterance(recording, limits):
     speech, length = recording
-    long = [(a, b) for (_, a), (b, _) in zip(speech, speech[1:], strict=False) if b - a > limits.pause]
+    long = [(a, b) for (_, a), (b, _) in pairwise(speech) if b - a > limits.pause]
     for start, end, dropped in cut(speech, length, limits, middle):
         if dropped != "silence":
             assert not any(start < a and b < end for a, b in long)
@@ -129,12 +129,22 @@ def test_a_recording_without_a_voice_is_one_silence():
 def test_a_speaker_stays_in_one_split_whoever_else_comes():
     splits = {str(i): split(str(i), 0.1, 0.2) for i in range(2_000)}
     share = {name: list(splits.values()).count(name) / 2_000 for name in ("train", "dev", "test")}
-    assert share == {"train": pytest.approx(0.7, abs=0.03), "dev": pytest.approx(0.1, abs=0.03), "test": pytest.approx(0.2, abs=0.03)}
+    assert share == {
+        "train": pytest.approx(0.7, abs=0.03),
+        "dev": pytest.approx(0.1, abs=0.03),
+        "test": pytest.approx(0.2, abs=0.03),
+    }
     assert {i for i in splits if split(i, 0.3, 0.2) == "test"} == {i for i in splits if splits[i] == "test"}
 
 
 def recording(**columns: object) -> dict[str, object]:
-    known = {"recording_id": "a", "speaker_id": "s", "audio_path": "a.wav", "sample_rate": RATE, "num_samples": 40 * RATE}
+    known = {
+        "recording_id": "a",
+        "speaker_id": "s",
+        "audio_path": "a.wav",
+        "sample_rate": RATE,
+        "num_samples": 40 * RATE,
+    }
     return known | columns
 
 
@@ -209,7 +219,9 @@ def test_speech_is_found_where_the_corpus_does_not_say(speech):
     path = speech / "librispeech-mini/LibriSpeech/test-other/533/1066/533-1066-0000.flac"
     rate, length = soundfile.info(path).samplerate, soundfile.info(path).frames
     found = voice.stretches(path, rate, length)
-    assert found == sorted(found) and found[0][0] >= 0 and found[-1][1] <= length
+    assert found == sorted(found)
+    assert found[0][0] >= 0
+    assert found[-1][1] <= length
     assert sum(end - start for start, end in found) > 0.7 * length
 
 
