@@ -228,14 +228,13 @@ def _lists(path: str, utterance_ids: list[str], columns: tuple[str, ...]) -> lis
     """For each utterance, its lists in some columns of a Parquet file."""
     table = pq.read_table(path, columns=["utterance_id", *columns])
     places = pc.index_in(pa.array(utterance_ids, pa.string()), value_set=table["utterance_id"].combine_chunks())
-    taken = table.select(columns).take(places).combine_chunks()
+    taken = table.select(columns).take(places)
     if any(column.null_count for column in taken.columns):
         raise ValueError(f"{path} lacks {' or '.join(columns)} of an example: an example must be whole")
     parts = []
     for column in taken.columns:
-        values = column.combine_chunks()
-        offsets = values.offsets.to_numpy()
-        parts.append(np.split(values.values.to_numpy()[: offsets[-1]], offsets[1:-1]) if len(values) else [])
+        ends = np.cumsum(pc.list_value_length(column).to_numpy())
+        parts.append(np.split(pc.list_flatten(column).to_numpy(), ends[:-1]) if len(ends) else [])
     return [list(row) for row in zip(*parts, strict=True)]
 
 
