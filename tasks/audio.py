@@ -63,10 +63,9 @@ def read(path: Path, rate: int, start: int = 0, stop: int | None = None) -> NDAr
         lead = min(start, _MP3_LEAD if file.subtype.startswith("MPEG_LAYER") else 0)
         if start:
             _seek(file, path, start - lead)
-        blocks = list(_blocks(file, path, start - lead, stop))
+        mono = [block.mean(axis=1, dtype=np.float32) for block in _blocks(file, path, start - lead, stop)]
         own_rate = int(file.samplerate)
-    mono = np.concatenate([block.mean(axis=1, dtype=np.float32) for block in blocks] or [np.zeros(0, np.float32)])
-    speech = mono[lead:]
+    speech = np.concatenate([np.zeros(0, np.float32), *mono])[lead:]
     if stop is not None and len(speech) < stop - start:
         raise Unreadable(f"{path.name} ends at sample {start + len(speech):,}, before sample {stop:,}")
     if not np.isfinite(speech).all():
