@@ -47,7 +47,7 @@ def valle(context: click.Context, verbose: bool) -> None:
 @valle.command()
 @where
 @click.pass_obj
-def demo(verbose: bool, root: str | None, site: str | None) -> None:
+def demo(verbose: bool, /, root: str | None, site: str | None) -> None:
     """The whole pipeline, offline, on a made corpus."""
     from flows.commands import Request
     from flows.demo import run_demo
@@ -58,7 +58,7 @@ def demo(verbose: bool, root: str | None, site: str | None) -> None:
 @valle.command()
 @what
 @click.pass_obj
-def run(verbose: bool, **words: Any) -> None:
+def run(verbose: bool, /, **words: Any) -> None:
     """Make what is missing."""
     from flows.commands import Request
     from flows.commands import run as make
@@ -70,7 +70,7 @@ def run(verbose: bool, **words: Any) -> None:
 @what
 @click.option("--json", "as_json", is_flag=True, help="One array of objects, a shard each.")
 @click.pass_obj
-def plan(verbose: bool, as_json: bool, **words: Any) -> None:
+def plan(verbose: bool, /, as_json: bool, **words: Any) -> None:
     """What `run` would make, and why."""
     from flows.commands import Request, summary, what_would_run
 
@@ -88,6 +88,7 @@ def plan(verbose: bool, as_json: bool, **words: Any) -> None:
 @click.pass_obj
 def rerun(
     verbose: bool,
+    /,
     root: str | None,
     site: str | None,
     audio: str | None,
@@ -214,7 +215,7 @@ def main() -> None:
 
 
 def _hush() -> None:
-    """Close standard error to what DuckDB's bindings print of leaks as the interpreter goes down beside Prefect's threads.
+    """Close standard error to what DuckDB's bindings print of leaks as the interpreter goes down with Prefect.
 
     Registered first, so it runs last: whatever anybody has to say has been said.
     """

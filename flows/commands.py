@@ -55,7 +55,12 @@ def run(request: Request) -> None:
         if provide := getattr(stage, "provide", None):
             provide()
     catalogue = Catalogue(site.root)
-    options = {"recipe": request.recipe, "site": request.site, "settings": list(request.settings), "audio": str(site.audio)}
+    options = {
+        "recipe": request.recipe,
+        "site": request.site,
+        "settings": list(request.settings),
+        "audio": str(site.audio),
+    }
     catalogue.remember(recipe.name, recipe.wanted(), options)
     plans = catalogue.take_up(look_at_disk=True)
     if not request.again and not any(plan.pending for plan in _until(plans, request.until)):
@@ -101,7 +106,12 @@ def what_would_run(request: Request) -> list[dict[str, Any]]:
 
 
 def rerun(
-    request: Request, *, failed: bool = False, table: str | None = None, shard: str | None = None, dropped: str | None = None
+    request: Request,
+    *,
+    failed: bool = False,
+    table: str | None = None,
+    shard: str | None = None,
+    dropped: str | None = None,
 ) -> None:
     """Make shards of the last run again, and what hangs on them.
 
@@ -134,12 +144,6 @@ def rerun(
     )
 
 
-def status(root: Path) -> list[dict[str, Any]]:
-    """Per table: fingerprint, shards made, pending and failed, rows, hours."""
-    Catalogue(root).last_run()  # says what is wrong where nothing has run
-    return select(root, "from status").to_pylist()
-
-
 def _until(plans: list[StagePlan], until: str | None) -> list[StagePlan]:
     names = [plan.wanted.table for plan in plans]
     return plans[: names.index(until) + 1] if until else plans
@@ -152,7 +156,8 @@ def _failures(root: Path) -> dict[tuple[str, str, str], str]:
 
 def _dropped(root: Path, reason: str) -> list[str]:
     rows = select(
-        root, "select table_name, shard, refusals.reason from refusals join wanted using (table_name, shard, fingerprint)"
+        root,
+        "select table_name, shard, refusals.reason from refusals join wanted using (table_name, shard, fingerprint)",
     ).to_pylist()
     reasons = {row["reason"] for row in rows}
     if reason not in reasons:

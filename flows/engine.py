@@ -211,8 +211,9 @@ class _Run:
         at_a_time = self.workers.prepare(self._needs(jobs[0].stage), len(jobs))
         size = -(-len(jobs) // MOST_TASKS)
         batches = [Batch(jobs[i : i + size], self.workers) for i in range(0, len(jobs), size)]
-        with ThreadPoolTaskRunner(max_workers=at_a_time) as runner:
-            futures = {runner.submit(self._task(batch), {"batch": batch}): batch for batch in batches}
+        runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=at_a_time)
+        with runner:
+            futures: dict[Any, Batch] = {runner.submit(self._task(batch), {"batch": batch}): batch for batch in batches}
             for future in as_completed(list(futures)):
                 batch = futures[future]
                 future.wait()

@@ -7,7 +7,7 @@ the stage that makes `codes`.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import Field, dataclass, fields, replace
 from difflib import get_close_matches
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -63,7 +63,8 @@ class Recipe:
 
     def place(self, where: Mapping[str, Any]) -> "Recipe":
         """The recipe with the fields that say where a stage works put in, wherever a stage has them."""
-        return replace(self, stages=tuple(_placed(stage, where) for stage in self.stages))
+        settings = {f"{s.makes.name}.{f.name}": getattr(s, f.name) for s in self.stages for f in _fields(s)}
+        return replace(self, stages=tuple(_placed(stage, where, settings) for stage in self.stages))
 
     def wanted(self) -> list[Wanted]:
         """What the recipe asks for, as data.
@@ -82,7 +83,7 @@ def set_field(stage: Stage, name: str, value: str) -> Stage:
     """A stage with one field set from text, read as the field's type says."""
     from pydantic import TypeAdapter, ValidationError  # heavy, and only needed here
 
-    table, known = stage.makes.name, [f.name for f in fields(stage)]  # type: ignore[arg-type]
+    table, known = stage.makes.name, [f.name for f in _fields(stage)]
     if name not in known:
         raise Mistake(f"{table} has no setting {name!r}{closest(name, known)}")
     hint = get_type_hints(type(stage))[name]
@@ -138,9 +139,14 @@ def _wanted(stage: Stage, prints: dict[str, str]) -> Wanted:
     )
 
 
-def _placed(stage: Stage, where: Mapping[str, Any]) -> Stage:
-    places = {f.name: where[f.name] for f in fields(stage) if not f.compare and f.name in where}  # type: ignore[arg-type]
-    return replace(stage, **places)  # type: ignore[type-var]
+def _placed(stage: Stage, where: Mapping[str, Any], settings: Mapping[str, Any]) -> Stage:
+    places = {f.name: where[f.name] for f in _fields(stage) if not f.compare and f.name in where}
+    shared = {f.name: f.metadata["same_as"] for f in _fields(stage) if f.metadata.get("same_as") in settings}
+    return replace(stage, **places, **{name: settings[other] for name, other in shared.items()})  # type: ignore[type-var]
+
+
+def _fields(stage: Stage) -> tuple[Field[Any], ...]:
+    return fields(stage)  # type: ignore[arg-type]  # a stage is a dataclass, which no Protocol can say
 
 
 def _as_json(text: str) -> Any:

@@ -77,7 +77,7 @@ def librispeech() -> Recipe:
             Codes(model=ENCODEC),
             Examples(),
             Checkpoints(size="small"),
-            Samples(),
+            Samples(split="all"),  # the paper's: every speaker of test-clean
             Scores(judge=WHISPER),
         )
     )

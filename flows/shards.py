@@ -164,5 +164,7 @@ def _seconds(stage: Stage, rows: pa.Table, datasets: Sequence[ds.Dataset]) -> pa
     for table, dataset in zip(stage.takes, datasets, strict=True):
         if table.key == stage.makes.key and len(table.key) == 1 and "seconds" in table.schema.names:
             known: Any = dataset.to_table(columns=[table.key[0], "seconds"])
-            return known["seconds"].take(pc.index_in(rows[table.key[0]], value_set=known[table.key[0]].combine_chunks()))
+            return known["seconds"].take(
+                pc.index_in(rows[table.key[0]], value_set=known[table.key[0]].combine_chunks())
+            )
     return None

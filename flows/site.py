@@ -25,7 +25,9 @@ class Site:
     audio: Path | None = None  # the corpus; <root>/audio unless said
     device: str = "auto"  # cpu, cuda, or auto: cuda where this machine has one
     ray_address: str = "local"  # local, auto, or host:port of a cluster
-    workers: int | None = None  # at most so many shards at a time; as many as there are CPUs (or GPU shares) unless said
+    workers: int | None = (
+        None  # at most so many shards at a time; as many as there are CPUs (or GPU shares) unless said
+    )
     object_store_bytes: int = 300_000_000  # of a local Ray
     train_workers: int = 2  # of each half's training
     retries: int = 2  # of a shard that failed for a reason that may pass

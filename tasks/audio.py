@@ -24,7 +24,7 @@ _MP3_LEAD = 32 * 1152  # samples decoded before a stretch: a frame borrows bits 
 _EXACT = ("FLAC", "WAV", "WAVEX", "AIFF")  # formats whose header counts every sample, where it counts at all
 
 
-class Unreadable(ValueError):  # noqa: N818  `except Unreadable` says all there is to say
+class Unreadable(ValueError):
     """A file that is no audio, or not whole; the message is one sentence about it."""
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pyarrow.dataset import Dataset
 
 from tasks import symbols
-from tasks.stage import Resources
+from tasks.stage import Resources, same_as
 from warehouse.tables import CHECKPOINTS, CODEBOOKS, CODES, EXAMPLES, PHONES
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Checkpoints:
     needs, version, gathers = Resources(cpus=0.0), 1, ("ar", "nar")
 
     size: str = "small"  # one of `model.settings.SIZES`
-    codec: str = "embedded"  # the EnCodec that made the codes: a known name, `embedded` or a file
+    codec: str = same_as("codes.model", "embedded")  # the EnCodec that made the codes
     seed: int = 0
     num_validations: int = 20  # evenly over the steps, beside the one before the first
     valid_utterances: int = 512  # at most
@@ -101,10 +101,8 @@ class Checkpoints:
     launch: Launch = field(default=here, compare=False, repr=False)
 
     def identity(self) -> dict[str, object]:
-        """The symbol table and the codec's weights, which the weights mean nothing without."""
-        from model.codec import identity
-
-        return {"codec": identity(self.codec), "symbols": symbols.digest()}
+        """The symbol table, which the weights mean nothing without."""
+        return {"symbols": symbols.digest()}
 
     def __call__(self, examples: Dataset, phones: Dataset, codes: Dataset, *, shard: "Half", folder: Path) -> pa.Table:
         """One row for each validation of the half `shard`; the last names the weights, which lie in `folder`.

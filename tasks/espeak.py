@@ -1,9 +1,9 @@
 """espeak-ng, through the wheel that carries it: where its library lies, and speech from it.
 
 The library keeps its state in globals of the process, and some of it (the
-phase of its oscillators) outlives an utterance: the same calls in the same order
-in a fresh process give the same samples, the same call twice in one process does
-not. Source: espeak-ng's `speak_lib.h`.
+phase of its oscillators, and its noise) outlives an utterance: the same calls in
+the same order in a fresh process give the same samples, the same call twice in
+one process does not. Source: espeak-ng's `speak_lib.h` and `espeak_ng.h`.
 """
 
 import ctypes
@@ -19,6 +19,7 @@ SAMPLE_RATE = 22_050  # Hz, what espeak-ng's formant synthesizer gives
 _RETRIEVAL = 1  # AUDIO_OUTPUT_RETRIEVAL: hand the samples to the callback, play nothing
 _NO_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
 _UTF8 = 1  # espeakCHARS_UTF8
+_SEED = 1
 _RATE, _VOLUME, _PITCH, _RANGE, _WORD_GAP = 1, 2, 3, 4, 7  # espeak_PARAMETER
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
@@ -55,6 +56,7 @@ def _library() -> Any:
     rate = library.espeak_Initialize(_RETRIEVAL, 0, data_path().encode(), _NO_EXIT)
     if rate != SAMPLE_RATE:
         raise RuntimeError(f"espeak-ng started with {rate} Hz, not {SAMPLE_RATE} Hz; its data folder may be incomplete")
+    library.espeak_ng_SetRandSeed(ctypes.c_long(_SEED))  # else it starts from the clock
     return library
 
 
@@ -78,7 +80,7 @@ def synthesize(text: str, voice: Voice) -> NDArray[np.float32]:
 
     pieces: list[NDArray[np.int16]] = []
 
-    @_Callback
+    @_Callback  # type: ignore[untyped-decorator]
     def collect(samples: Any, count: int, _events: Any) -> int:
         if samples and count > 0:
             pieces.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())

@@ -7,7 +7,6 @@ by one fresh process in one fixed order, seeded anew. Beyond LibriLight's keys e
 Source: the voices of espeak-ng, of variants that the embedded models were not trained on.
 """
 
-import ctypes
 import json
 import os
 import random
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.espeak import SAMPLE_RATE as ESPEAK_RATE
-from tasks.espeak import Voice, library_path, synthesize
+from tasks.espeak import Voice, synthesize
 from tasks.sentences import sentences
 
 SUBSET = "small"
@@ -94,8 +93,6 @@ def truth(audio: Path) -> list[tuple[str, int, int, str]]:
 
 def _write(root: Path) -> None:
     """Speaks the whole corpus; belongs into a fresh process."""
-    synthesize(".", VOICES["2120"])  # starts the library, which seeds its noise by the clock
-    ctypes.cdll.LoadLibrary(library_path()).espeak_ng_SetRandSeed(ctypes.c_long(_SEED))
     pick = random.Random(_SEED)
     unheard = sentences(_SEED, held_out=True)
     for number, (speaker, voice) in enumerate(VOICES.items(), start=1):

@@ -25,7 +25,7 @@ from pyarrow.dataset import Dataset
 
 from tasks import audio, prompts
 from tasks.prompts import Codes, Row, Utterance
-from tasks.stage import Resources
+from tasks.stage import Resources, same_as
 from tasks.symbols import BOUNDARY, SYMBOL_IDS, SYMBOLS
 from warehouse.store import write_atomically
 from warehouse.tables import (
@@ -61,7 +61,7 @@ class Samples:
     needs, version, gathers = Resources(gpus=1.0), 1, True
 
     checkpoint: str = TRAINED  # `trained` (here), `embedded`, or a folder with the pair `ar/` and `nar/`
-    codec: str = EMBEDDED  # the EnCodec that made the codes: a known name, `embedded` or a file
+    codec: str = same_as("codes.model", EMBEDDED)  # the EnCodec that made the codes
     split: str = "test"  # whose examples are said: train, dev, test, or all
     min_seconds: float = 4.0
     max_seconds: float = 10.0
@@ -89,15 +89,12 @@ class Samples:
         return (*inputs, CHECKPOINTS) if self.checkpoint == TRAINED else inputs
 
     def identity(self) -> dict[str, object]:
-        """The weights of the codec and of the model, in place of their names.
+        """The weights of the model, in place of the folder that they lie in.
 
         Raises:
             ValueError: the checkpoint's folder holds no pair.
         """
-        from model import codec
-
-        weights = TRAINED if self.checkpoint == TRAINED else _identify(_folder(self.checkpoint))
-        return {"codec": codec.identity(self.codec), "checkpoint": weights}
+        return {"checkpoint": TRAINED if self.checkpoint == TRAINED else _identify(_folder(self.checkpoint))}
 
     def __call__(
         self,

@@ -25,7 +25,7 @@ from pyarrow.dataset import Dataset
 from tasks import audio, prompts
 from tasks.prompts import Codes, Row
 from tasks.samples import CONTINUAL, EMPTY, Waveform, decode
-from tasks.stage import Resources
+from tasks.stage import Resources, same_as
 from warehouse.tables import CODEBOOKS, CODES, FRAME_RATE, RECORDINGS, SAMPLE_RATE, SAMPLES, SCORES, UTTERANCES
 
 Voice = NDArray[np.float32]  # [256], of length 1
@@ -42,7 +42,7 @@ _BLOCK = 256  # waveforms held in memory at once
 class Scores:
     """Word error rate by Whisper, speaker similarity by Resemblyzer.
 
-    A prompt is the first `prompt_seconds` of its utterance, as in `Samples`; the two settings have to agree.
+    A prompt is the first `prompt_seconds` of its utterance, as in `Samples`.
     `valle-continual` repeats its prompt before it goes on: its words are counted over the whole, as in the paper,
     but its voice is compared from where the prompt ends, or the prompt would be compared with itself.
     """
@@ -51,18 +51,18 @@ class Scores:
     needs, version, gathers = Resources(gpus=0.5), 1, False
 
     judge: str = "embedded"  # the Whisper that listens: a known name, `embedded` or a file
-    codec: str = "embedded"  # the EnCodec that decodes prompts: the one that made the codes
-    prompt_seconds: float = prompts.SECONDS
+    codec: str = same_as("codes.model", "embedded")  # the EnCodec that decodes prompts
+    prompt_seconds: float = same_as("samples.prompt_seconds", prompts.SECONDS)
     audio: Path = field(default=Path("audio"), compare=False)  # the corpus
     root: Path = field(default=Path("."), compare=False)  # the warehouse
     device: str = field(default="cpu", compare=False)
     batch_size: int = field(default=16, compare=False)  # samples that Whisper hears at once
 
     def identity(self) -> dict[str, object]:
-        """The weights of the judges and of the codec, in place of their names."""
-        from model import asr, codec
+        """The weights of the judges, in place of their names."""
+        from model import asr
 
-        return {"judge": asr.identity(self.judge), "codec": codec.identity(self.codec), "voices": voice_judge()}
+        return {"judge": asr.identity(self.judge), "voices": voice_judge()}
 
     def __call__(self, samples: Dataset, utterances: Dataset, recordings: Dataset, codes: Dataset) -> pa.Table:
         """Three rows for each sample that was made, and one for each that is empty."""

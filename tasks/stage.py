@@ -8,8 +8,8 @@ any moment. A field marked `field(compare=False)` says *where* a stage works
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -26,7 +26,11 @@ class Resources:
     gpus: float = 0.0
 
 
-@runtime_checkable
+def same_as(setting: str, default: Any) -> Any:
+    """A field that takes its value from another stage of the recipe, `TABLE.FIELD`; alone, its default."""
+    return field(default=default, compare=False, metadata={"same_as": setting})
+
+
 class Stage(Protocol):
     """Makes one table out of others.
 
@@ -41,31 +45,40 @@ class Stage(Protocol):
     It may also have a method `identity() -> dict[str, object]`: what stands in
     its fingerprint for settings whose words alone do not name a result, such as
     the hash of the weights in place of the name of a model.
+
+    A field marked `same_as("codes.model")` is another stage's setting, which this
+    one has to share: the recipe hands it on, and it counts in the fingerprint above.
     """
 
-    makes: Table
-    takes: tuple[Table, ...]
-    needs: Resources
-    version: int  # raise it when the same settings would give other rows
-    gathers: bool | tuple[str, ...]  # reads every shard to make one called `all`, or those named here
+    @property
+    def makes(self) -> Table: ...
+
+    @property
+    def takes(self) -> tuple[Table, ...]: ...
+
+    @property
+    def needs(self) -> Resources: ...
+
+    @property
+    def version(self) -> int:
+        """Raise it when the same settings would give other rows."""
+
+    @property
+    def gathers(self) -> bool | tuple[str, ...]:
+        """Whether it reads every shard to make one called `all`, or those named here."""
 
     def __call__(self, *inputs: Any, **where: Any) -> pa.Table: ...
 
 
-@runtime_checkable
-class Source(Protocol):
+class Source(Stage, Protocol):
     """A stage that takes nothing, so it has to say what its shards are.
 
     `shards` gives their names, and better the files that each is made from: then
-    audio added, changed or removed is noticed on the next run.
+    audio added, changed or removed is noticed on the next run. Called with the name
+    of a shard, it returns its rows.
+
+    It may also have a method `provide() -> None`, which a run calls before anything
+    else: there a source whose corpus is made, rather than found, makes it.
     """
 
-    makes: Table
-    takes: tuple[Table, ...]
-    needs: Resources
-    version: int
-    gathers: bool | tuple[str, ...]
-
     def shards(self) -> Mapping[str, SourceFiles] | Iterable[str]: ...
-
-    def __call__(self, shard: str) -> pa.Table: ...

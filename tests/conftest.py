@@ -61,7 +61,9 @@ def pipeline(
     from flows.pipeline import pipeline as flow
 
     site = tmp_path / "site.toml"
-    site.write_text(f'root = "{tmp_path}/root"\naudio = "{tmp_path}/audio"\ndevice = "cpu"\nretry_delay_seconds = 0.0\n')
+    site.write_text(
+        f'root = "{tmp_path}/root"\naudio = "{tmp_path}/audio"\ndevice = "cpu"\nretry_delay_seconds = 0.0\n'
+    )
 
     def run(recipe: str = TOY, **words: Any) -> dict[str, int]:
         return flow(recipe=recipe, site=str(site), **words)

@@ -55,7 +55,7 @@ def test_what_is_heavy_waits_inside_the_calls(module: str) -> None:
 
 
 def test_help_loads_neither_arrow_nor_duckdb() -> None:
-    code = "import sys; sys.argv = ['valle', '--help']\nfrom flows.cli import valle\ntry: valle()\nexcept SystemExit: pass\nprint(*sys.modules)"
+    code = "import sys\nfrom flows.cli import valle\nvalle(['--help'], standalone_mode=False)\nprint(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=True)
     assert not {"pyarrow", "duckdb", "pydantic", "rich"} & set(loaded.stdout.split())
 

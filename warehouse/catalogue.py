@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ import pyarrow as pa
 
 from warehouse import ledger
 from warehouse.errors import BrokenPromise, Mistake
-from warehouse.plan import StagePlan, Wanted, from_json, plan, to_json
+from warehouse.plan import Artifacts, StagePlan, Wanted, from_json, plan, to_json
 from warehouse.statistics import create_views
 from warehouse.store import Artifact, clear_unfinished, list_shards, read_artifact, write_atomically
+from warehouse.tables import TABLES
 
 PATIENCE = 60.0  # seconds to wait for another process to let go of the private database
 _THREADS = threading.Lock()  # DuckDB's lock is between processes; threads of one process share its database
@@ -130,30 +131,45 @@ class Catalogue:
         return LastRun(said["name"], said["options"], from_json(said["stages"]))
 
     def artifacts(self) -> dict[tuple[str, str, str], Artifact]:
-        """Every shard the catalogue knows, by table, shard and fingerprint. Reads the published copy."""
-        if not self.published.exists():
-            return {}
-        with closing(duckdb.connect(self.published, read_only=True)) as db:
-            return _artifacts(db)
+        """Every shard that exists, by table, shard and fingerprint: what is published, put right by a look at the disk.
 
-    def plan(self, artifacts: dict[tuple[str, str, str], Artifact]) -> list[StagePlan]:
+        Changes nothing.
+        """
+        artifacts = {}
+        if self.published.exists():
+            with closing(duckdb.connect(self.published, read_only=True)) as db:
+                artifacts = _artifacts(db)
+        gone, found = self._differences(artifacts)
+        lost = set(gone)
+        there = [artifact for artifact in artifacts.values() if artifact.path not in lost] + found
+        return {(artifact.table_name, artifact.shard, artifact.fingerprint): artifact for artifact in there}
+
+    def plan(self, artifacts: Artifacts) -> list[StagePlan]:
         """The last run's recipe against these artifacts."""
         return plan(self.last_run().stages, artifacts) if (self.root / "recipes").is_dir() else []
 
     def _look_at_disk(self, db: duckdb.DuckDBPyConnection) -> None:
-        known = {artifact.path: artifact.bytes for artifact in _artifacts(db).values()}
-        tables = {path.split("/", 1)[0] for path in known} | {w.table for w in self.last_run().stages}
-        there = list_shards(self.root, sorted(tables))
-        clear_unfinished(self.root, sorted(tables))
-        gone = [path for path, size in known.items() if there.get(path) != size]
+        clear_unfinished(self.root, self._tables(_artifacts(db)))
+        gone, found = self._differences(_artifacts(db))
         db.execute("delete from artifacts where path in (select unnest(?::varchar[]))", [gone]).fetchall()
+        _insert_rows(db, "artifacts", found)
+
+    def _differences(self, artifacts: Artifacts) -> tuple[list[str], list[Artifact]]:
+        """Paths that are known and not there, or not of their size, and shards that are there and not known."""
+        known = {artifact.path: artifact.bytes for artifact in artifacts.values()}
+        there = list_shards(self.root, self._tables(artifacts))
+        gone = [path for path, size in known.items() if there.get(path) != size]
         found = []
         for path in sorted(there.keys() - (known.keys() - set(gone))):
-            try:
+            with suppress(BrokenPromise):  # not ours, or damaged: as good as absent, and made again
                 found.append(read_artifact(self.root, self.root / path))
-            except BrokenPromise:
-                continue  # not ours, or damaged: as good as absent, and made again
-        _insert_rows(db, "artifacts", found)
+        return gone, found
+
+    def _tables(self, artifacts: Artifacts) -> list[str]:
+        """Tables that may have shards on disk: every folder whose shards have fingerprints."""
+        known = {table for table, _, _ in artifacts}
+        wanted = {wanted.table for wanted in self.last_run().stages} if (self.root / "recipes").is_dir() else set()
+        return sorted(known | wanted | {table.name for table in TABLES})
 
     def _publish(self, db: duckdb.DuckDBPyConnection, plans: list[StagePlan]) -> None:
         for leftover in self.root.glob(".publishing-*"):

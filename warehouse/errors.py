@@ -1,8 +1,8 @@
 """The errors of the warehouse and of whoever runs it.
 
-    Mistake          a wrong word, setting or file; said in one sentence, exit code 2
-    WorkFailed       some shards could not be made, the others are kept; exit code 1
-    BrokenPromise    a stage did not keep its contract: wrong columns, lost rows
+Mistake          a wrong word, setting or file; said in one sentence, exit code 2
+WorkFailed       some shards could not be made, the others are kept; exit code 1
+BrokenPromise    a stage did not keep its contract: wrong columns, lost rows
 """
 
 

@@ -87,7 +87,7 @@ def kept(root: Path) -> list[Path]:
 
 
 def _line(record: Record) -> str:
-    return json.dumps({"attempt": asdict(record.attempt), "artifact": record.artifact and asdict(record.artifact)}) + "\n"
+    return json.dumps(asdict(record)) + "\n"
 
 
 def _parse(line: dict[str, dict[str, object]]) -> Record:

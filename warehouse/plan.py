@@ -146,10 +146,10 @@ def _differences(
     old: Artifact, recipe: Mapping[str, Wanted], artifacts: Artifacts, memory: dict[str, dict[str, str]]
 ) -> dict[str, str]:
     """Settings that differ between what made a shard and the recipe, here and upstream, by their names."""
-    key = f"{old.path}"
-    if key in memory:
-        return memory[key]
-    memory[key] = found = {}
+    if old.path in memory:
+        return memory[old.path]
+    found: dict[str, str] = {}
+    memory[old.path] = found
     if old.table_name in recipe:
         found |= _setting_changes(old.table_name, old.stage, recipe[old.table_name].stage(old.shard))
     for path in _shard_inputs(old):

@@ -104,7 +104,7 @@ def write_shard(
             fingerprint=fingerprint,
             path=path.relative_to(root).as_posix(),
             num_rows=rows.num_rows,
-            num_dropped=sum(refusal["rows"] for refusal in refusals.values()),
+            num_dropped=sum(int(refusal["rows"]) for refusal in refusals.values()),
             seconds=None if seconds is None else float(pc.sum(seconds).as_py() or 0.0),
             dropped=json.dumps(refusals, sort_keys=True),
             bytes=0,

@@ -58,7 +58,9 @@ RECORDINGS = Table(
     grain="an audio file",
     key=("recording_id",),
     schema=schema(
-        column("recording_id", pa.string(), "path under the corpus without suffix; the suffix stays where two would share an id"),
+        column(
+            "recording_id", pa.string(), "path under the corpus without suffix, which stays where two would share an id"
+        ),
         column("corpus", pa.string(), "such as librilight, librispeech, sample, or the folder's name"),
         column("subset", pa.string(), "such as small or test-clean"),
         column("speaker_id", pa.string(), "who reads; the folder's name where nothing else is known"),
@@ -111,7 +113,9 @@ TRANSCRIPTS = Table(
         column("temperature", pa.float32(), "of the decoding that was kept"),
         column(
             "words",
-            pa.list_(pa.struct({"word": pa.string(), "start": pa.float64(), "end": pa.float64(), "prob": pa.float32()})),
+            pa.list_(
+                pa.struct({"word": pa.string(), "start": pa.float64(), "end": pa.float64(), "prob": pa.float32()})
+            ),
             "seconds from the utterance's start; null unless asked for",
         ),
         column("judge", pa.string(), "engine and model"),

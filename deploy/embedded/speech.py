@@ -14,13 +14,64 @@ from tasks.sentences import VOCABULARY, sentences
 
 __all__ = ["HELD_OUT_VOICES", "TRAIN_VOICES", "VOCABULARY", "sentences", "speak"]
 
-_ACCENTS = "en-us en-gb-x-rp en-gb-scotland en-029 en-us-nyc en-gb-x-gbclan en-gb-x-gbcwmd".split()
-_VARIANTS = """
-    m1 m2 m3 m4 m5 m7 m8 f1 f2 f3 f4 Alex Alicia Andrea Andy Annie Denis Diogo Gene Henrique Hugo Jacky Lee
-    Marco Mario Michael Mike adam anika antonio belinda benjamin boris caleb david edward ian john linda marcelo max
-    michel miguel norbert pablo paul pedro quincy robert sandro shelby steph victor zac
-""".split()
-_HELD_OUT_VARIANTS = "m6 f5 Gene2 Reed ed travis rob mike2".split()
+_ACCENTS = ["en-us", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-us-nyc", "en-gb-x-gbclan", "en-gb-x-gbcwmd"]
+_VARIANTS = [
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m7",
+    "m8",
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "Alex",
+    "Alicia",
+    "Andrea",
+    "Andy",
+    "Annie",
+    "Denis",
+    "Diogo",
+    "Gene",
+    "Henrique",
+    "Hugo",
+    "Jacky",
+    "Lee",
+    "Marco",
+    "Mario",
+    "Michael",
+    "Mike",
+    "adam",
+    "anika",
+    "antonio",
+    "belinda",
+    "benjamin",
+    "boris",
+    "caleb",
+    "david",
+    "edward",
+    "ian",
+    "john",
+    "linda",
+    "marcelo",
+    "max",
+    "michel",
+    "miguel",
+    "norbert",
+    "pablo",
+    "paul",
+    "pedro",
+    "quincy",
+    "robert",
+    "sandro",
+    "shelby",
+    "steph",
+    "victor",
+    "zac",
+]
+_HELD_OUT_VARIANTS = ["m6", "f5", "Gene2", "Reed", "ed", "travis", "rob", "mike2"]
 
 
 def _voices(variants: list[str]) -> tuple[Voice, ...]:

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.conftest import TOY
-from tests.toy import write_corpus
 
 from flows.cli import main
+from tests.conftest import TOY
+from tests.toy import write_corpus
 
 Said = tuple[int, str, str]  # exit code, standard output, standard error
 
@@ -138,7 +138,9 @@ def test_rerun_takes_up_only_what_failed(
     assert "valle: 1 shard failed, the first utterances/b: ValueError: these are no utterances" in err
     write_corpus(corpus, b="pause right", c="pause new")
     assert valle("rerun", "--failed", "--root", root)[0] == 0
-    made = json.loads(valle("sql", "select distinct recording_id from utterances", "--root", root, "--format", "json")[1])
+    made = json.loads(
+        valle("sql", "select distinct recording_id from utterances", "--root", root, "--format", "json")[1]
+    )
     assert sorted(row["recording_id"] for row in made) == ["a", "b"], "c is new, and nobody asked for it"
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.toy import write_corpus
 
+from tests.toy import write_corpus
 from warehouse.catalogue import Catalogue
 from warehouse.errors import WorkFailed
 from warehouse.query import select
@@ -117,7 +117,9 @@ def test_a_dead_worker_is_replaced_and_costs_its_shard(pipeline: Run, root: Path
 
 
 def test_a_stage_that_loses_a_row_is_caught(pipeline: Run, root: Path) -> None:
-    with pytest.raises(WorkFailed, match=r"BrokenPromise: codes/a gave 1 rows for 2 kept rows of utterances \(1 lost\)"):
+    with pytest.raises(
+        WorkFailed, match=r"BrokenPromise: codes/a gave 1 rows for 2 kept rows of utterances \(1 lost\)"
+    ):
         pipeline(settings=["codes.loses=true"])
 
 

@@ -72,9 +72,13 @@ def test_the_embedded_whisper_writes_down_what_is_said_and_how_sure_it_is(tmp_pa
     assert [normal(row["text"]) for row in rows] == [normal(FIRST), normal(SECOND)]
     assert {row["judge"] for row in rows} == {f"openai-whisper/{asr.identity('embedded')}"}
     for row in rows:
-        assert row["dropped"] is None and row["language"] == "en" and row["language_prob"] is None
-        assert -1 < row["avg_logprob"] < 0 <= row["no_speech_prob"] < 0.5 and row["temperature"] == 0
-        assert row["compression_ratio"] > 0.5 and row["words"] is None
+        assert row["dropped"] is None
+        assert row["language"] == "en"
+        assert row["language_prob"] is None
+        assert -1 < row["avg_logprob"] < 0 <= row["no_speech_prob"] < 0.5
+        assert row["temperature"] == 0
+        assert row["compression_ratio"] > 0.5
+        assert row["words"] is None
 
 
 def test_every_kept_utterance_has_a_row_in_the_same_order_and_dropped_ones_have_none(tmp_path: Path) -> None:
@@ -108,7 +112,8 @@ def test_a_bad_file_costs_itself_and_says_why(tmp_path: Path) -> None:
     (tmp_path / "book-0.wav").write_bytes(b"no audio at all")
     bad, good = made(Transcripts(audio=tmp_path), utterances, recordings)
     assert (bad["dropped"], good["dropped"]) == ("unreadable", None)
-    assert "book-0.wav" in bad["detail"] and bad["text"] is None
+    assert "book-0.wav" in bad["detail"]
+    assert bad["text"] is None
 
 
 def test_more_than_thirty_seconds_cost_themselves(tmp_path: Path) -> None:
@@ -121,14 +126,17 @@ def test_more_than_thirty_seconds_cost_themselves(tmp_path: Path) -> None:
 
 def test_another_language_than_asked_for_is_refused_with_its_evidence(tmp_path: Path) -> None:
     (row,) = made(Transcripts(audio=tmp_path, language="de"), *corpus(tmp_path, [FIRST]))
-    assert row["dropped"] == "not_german" and row["detail"] == "sounds like english"
-    assert row["text"] and row["avg_logprob"] is not None
+    assert row["dropped"] == "not_german"
+    assert row["detail"] == "sounds like english"
+    assert row["text"]
+    assert row["avg_logprob"] is not None
 
 
 def test_the_reference_is_the_corpuss_own_text(tmp_path: Path) -> None:
     spoken, silent = made(Transcripts(model="reference", audio=tmp_path), *corpus(tmp_path, [FIRST, None]))
     assert (spoken["text"], spoken["judge"], spoken["dropped"]) == (FIRST, "reference", None)
-    assert spoken["avg_logprob"] is None and spoken["temperature"] is None
+    assert spoken["avg_logprob"] is None
+    assert spoken["temperature"] is None
     assert (silent["text"], silent["dropped"]) == (None, "no_text")
 
 
@@ -136,7 +144,8 @@ def test_the_reference_is_no_text_for_a_part_of_its_recording(tmp_path: Path) ->
     (whole,), recordings = corpus(tmp_path, [FIRST])
     part = utterance({"recording_id": "book-0"}, 0, whole["end_sample"] // 2)
     (row,) = made(Transcripts(model="reference"), [part], recordings)
-    assert row["dropped"] == "no_text" and "part" in row["detail"]
+    assert row["dropped"] == "no_text"
+    assert "part" in row["detail"]
 
 
 def test_no_utterances_are_no_rows(tmp_path: Path) -> None:

@@ -124,7 +124,9 @@ def test_another_process_is_waited_for(catalogue: Catalogue, tmp_path: Path) -> 
     import sys
 
     catalogue.take_up()
-    code = f"import duckdb, time; c = duckdb.connect('{tmp_path}/.catalogue.duckdb'); print(1, flush=True); time.sleep(1)"
+    code = (
+        f"import duckdb, time; c = duckdb.connect('{tmp_path}/.catalogue.duckdb'); print(1, flush=True); time.sleep(1)"
+    )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()

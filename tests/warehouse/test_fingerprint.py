@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tests.toy import ToyCodes, ToyExamples, ToyTotals, ToyUtterances
-
 from flows.recipe import Recipe
 from tasks.stage import Resources
+from tests.toy import ToyCodes, ToyExamples, ToyTotals, ToyUtterances
 from warehouse.fingerprint import ANY, describe, fingerprints
 from warehouse.tables import CHECKPOINTS, CODES
 

@@ -21,7 +21,8 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "query", ["select 1", "from artifacts", "with a as (select 1) from a", "show tables", "summarize artifacts", "values (1)"]
+    "query",
+    ["select 1", "from artifacts", "with a as (select 1) from a", "show tables", "summarize artifacts", "values (1)"],
 )
 def test_what_reads_is_allowed(root: Path, query: str) -> None:
     assert select(root, query).num_rows >= 1

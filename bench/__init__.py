@@ -1,0 +1,1 @@
+"""Figures of speed and memory, as ratios or against a limit, never asserted by a test."""

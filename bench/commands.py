@@ -1,0 +1,116 @@
+"""How soon the light commands answer, and how long a plan over many shards takes.
+
+    python -m bench.commands
+
+Each figure is the median of five runs of the whole process.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pyarrow as pa
+
+from flows.recipe import source_shards
+from flows.recipes import load_recipe
+from warehouse import ledger
+from warehouse.catalogue import Catalogue
+from warehouse.ledger import MADE, Attempt, Record
+from warehouse.plan import StagePlan, inputs_of, plan_stage
+from warehouse.store import Artifact, write_shard
+
+NUM_SHARDS = 2_000
+RECIPE = f"{Path(__file__).parents[1] / 'tests' / 'toy.py'}:toy"  # three tables follow the shards, one gathers them
+
+
+def fabricate(root: Path, audio: Path, num_shards: int = NUM_SHARDS) -> None:
+    """A warehouse in which all is made: one small file for each shard, and its record."""
+    audio.mkdir(parents=True)
+    for i in range(num_shards):
+        (audio / f"{i:05d}.txt").write_text("pause\none")
+    recipe = load_recipe(RECIPE)[0].place({"audio": audio})
+    wanted = recipe.wanted()
+    plans: dict[str, StagePlan] = {}
+    artifacts: dict[tuple[str, str, str], Artifact] = {}
+    for stage, want in zip(recipe.stages, wanted, strict=True):
+        listings = {} if stage.takes else source_shards(stage)
+        for shard in plan_stage(want, plans, artifacts).shards:
+            inputs = listings.get(shard) or inputs_of(want, shard, plans)
+            rows = pa.table(
+                {
+                    name: pa.nulls(1, type_)
+                    for name, type_ in zip(stage.makes.schema.names, stage.makes.schema.types, strict=True)
+                }
+            ).cast(stage.makes.schema)
+            artifact = write_shard(
+                root, stage.makes, shard, want.fingerprint(shard), rows, stage=want.stage(shard), inputs=inputs
+            )
+            artifacts[artifact.table_name, shard, artifact.fingerprint] = artifact
+        plans[want.table] = plan_stage(want, plans, artifacts)
+    records = [Record(_attempt(artifact), artifact) for artifact in artifacts.values()]
+    ledger.keep(root, records, [])
+    catalogue = Catalogue(root)
+    catalogue.remember(recipe.name, wanted, {"recipe": RECIPE, "site": None, "settings": [], "audio": str(audio)})
+    catalogue.rebuild()
+
+
+def _attempt(artifact: Artifact) -> Attempt:
+    now = datetime.now(UTC).isoformat()
+    return Attempt(
+        run_id=uuid4().hex,
+        flow_run_id=None,
+        table_name=artifact.table_name,
+        shard=artifact.shard,
+        fingerprint=artifact.fingerprint,
+        attempt=1,
+        started_at=now,
+        ended_at=now,
+        state=MADE,
+        error=None,
+        host="bench",
+        device="cpu",
+        seconds=1.0,
+        audio_seconds=None,
+        peak_memory_bytes=0,
+    )
+
+
+def seconds(*words: str, times: int = 5) -> float:
+    """The median wall clock of `valle WORDS`, start of the process to its end."""
+    taken = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        subprocess.run([Path(sys.executable).parent / "valle", *words], check=True, capture_output=True)
+        taken.append(time.perf_counter() - begun)
+    return statistics.median(taken)
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, audio = Path(folder) / "root", Path(folder) / "audio"
+        begun = time.perf_counter()
+        fabricate(root, audio)
+        fabricated = time.perf_counter() - begun
+        where = ["--root", str(root)]
+        what = [*where, "--audio", str(audio), "--recipe", RECIPE]
+        figures = {
+            "valle --help (goal 0.5 s)": seconds("--help"),
+            "valle sql 'select 1' (goal 1 s)": seconds("sql", "select 1", *where),
+            f"valle status, {3 * NUM_SHARDS} shards": seconds("status", *where),
+            f"valle plan, {3 * NUM_SHARDS} shards, nothing pending (goal 3 s)": seconds("plan", *what),
+            f"valle plan, {3 * NUM_SHARDS} shards, two tables stale": seconds("plan", *what, "--set", "codes.step=2"),
+            f"valle run, {3 * NUM_SHARDS} shards, nothing to make": seconds("run", *what),
+            "fabricating them": fabricated,
+        }
+    print(json.dumps({name: round(value, 2) for name, value in figures.items()}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
