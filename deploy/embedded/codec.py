@@ -3,8 +3,8 @@
 Three phases, and the first does most of the work. `start`: the weights of a linear transform codec (`klt.py`) and
 codebooks from k-means over its latents; no gradient. `decoder`: the decoder alone learns to undo the quantization.
 `all`: encoder, codebooks and decoder together, the quantizer passed straight through. What ships is a moving average.
-The surprising fact: codebooks learn best as plain parameters here; with 360 latents a step for 8 x 1024 codes, the
-paper's moving averages and restarts only stir.
+The surprising fact: codes must not be Adam's to move. A code is chosen once in a few steps, which makes Adam's step
+for it tens of times too long, and the codebooks dissolve; moving means stay.
 Source: Défossez et al. 2022 (arXiv:2210.13438), section 3, without its discriminators.
 
 A state is saved as it goes; the same command takes it up again. Shapes: B batch, N samples, D width, T frames.
@@ -65,6 +65,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--wave", type=float, default=0.3)
     parser.add_argument("--linear", type=float, default=1.0)
     parser.add_argument("--mel", type=float, default=1.0)
+    parser.add_argument("--commitment", type=float, default=0.5)
     parser.add_argument("--every", type=int, default=100, help="steps between saved states")
     parser.add_argument("--export", type=Path, nargs="?", const=EMBEDDED, help="write the weights and their card")
     return parser.parse_args()
@@ -114,9 +115,14 @@ def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
     return torch.cat([(norms - 2 * part @ codebook.T).argmin(1) for part in vectors.split(8192)])
 
 
+def frame_weights(latents: Tensor) -> Tensor:
+    """How much the error of each latent `[M, D]` counts: a loud frame less than its energy says."""
+    return (latents.pow(2).sum(1) + 0.1).rsqrt()
+
+
 def kmeans_codebooks(latents: Tensor) -> Tensor:
-    """Residual codebooks `[Q, K, D]` of latents `[M, D]`; a loud frame counts less than its energy."""
-    weights = (latents.pow(2).sum(1) + 0.1).rsqrt()
+    """Residual codebooks `[Q, K, D]` of latents `[M, D]`."""
+    weights = frame_weights(latents)
     residual, codebooks = latents, []
     for _ in range(SHAPE.num_codebooks):
         codes = residual[torch.multinomial(weights, CODEBOOK_SIZE)].clone()
@@ -131,19 +137,35 @@ def kmeans_codebooks(latents: Tensor) -> Tensor:
     return torch.stack(codebooks)
 
 
-def quantize(latents: Tensor, codebooks: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantized latents `[B, D, T]`, with gradients for the codes and straight through, and the codebooks' own loss."""
-    flat = latents.transpose(1, 2).flatten(0, 1)
-    residual, total, loss = flat.detach(), torch.zeros_like(flat), torch.zeros(())
-    for codebook in codebooks:
-        chosen = codebook[nearest(residual, codebook.detach())]
-        loss = loss + F.mse_loss(chosen, residual)
-        total = total + chosen
-        residual = residual - chosen.detach()
-    commitment = F.mse_loss(flat, total.detach())
-    straight = total + flat - flat.detach()
-    loss = (loss + 0.25 * commitment) / flat.detach().pow(2).mean()
-    return straight.unflatten(0, (len(latents), -1)).transpose(1, 2), loss
+class Codebooks:
+    """Residual codebooks that follow their latents: each code is the moving mean of what it was chosen for."""
+
+    def __init__(self, codes: Tensor, mass: Tensor | None = None) -> None:
+        self.codes = codes  # [Q, K, D]
+        self.mass = torch.full(codes.shape[:2], 0.3) if mass is None else mass  # [Q, K], latents a step
+
+    def quantize(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Latents `[B, D, T]` quantized and passed straight through, their commitment loss, and what `follow` takes."""
+        flat = latents.transpose(1, 2).flatten(0, 1)
+        residual, total = flat.detach(), torch.zeros_like(flat.detach())
+        weights = frame_weights(residual)
+        weights = weights / weights.mean()
+        seen = torch.zeros(*self.mass.shape, flat.shape[1] + 1)
+        for codes, found in zip(self.codes, seen, strict=True):
+            owner = nearest(residual, codes)
+            found.index_add_(0, owner, weights[:, None] * F.pad(residual, (1, 0), value=1.0))
+            total = total + codes[owner]
+            residual = residual - codes[owner]
+        distances, energies = (flat - total).pow(2).sum(1), flat.detach().pow(2).sum(1)
+        commitment = (weights * distances).sum() / (weights * energies).sum()
+        straight = flat + (total - flat).detach()
+        return straight.unflatten(0, (len(latents), -1)).transpose(1, 2), commitment, seen
+
+    def follow(self, seen: Tensor) -> None:
+        """Moves the codes by one step's `[Q, K, 1 + D]`: weights of the latents that chose each, and their sum."""
+        mass = _EMA * self.mass + (1 - _EMA) * seen[..., 0]
+        sums = _EMA * self.mass[..., None] * self.codes + (1 - _EMA) * seen[..., 1:]
+        self.codes, self.mass = sums / mass[..., None].clamp(min=1e-9), mass
 
 
 # losses
@@ -190,26 +212,28 @@ def start(state: Path, speech: NDArray[np.int16]) -> None:
     """The phase without gradients: the transform of speech, and codebooks for its latents."""
     torch.manual_seed(0)
     model = build(SHAPE)
-    wav = torch.from_numpy(speech[: _KLT_SECONDS * SAMPLE_RATE].astype(np.float32) / 32768)
+    length = min(_KLT_SECONDS * SAMPLE_RATE, len(speech) // HOP * HOP)
+    wav = torch.from_numpy(speech[:length].astype(np.float32) / 32768)
     start_from_transform(model.encoder, model.decoder, wav)
     pick = np.random.default_rng(0)
     with torch.no_grad():
         rounds = range(_KMEANS_FRAMES // (16 * 2 * FRAME_RATE))
         latents = [model.encoder(crops(speech, pick, 16, 2.0)).transpose(1, 2).flatten(0, 1) for _ in rounds]
-        codebooks = kmeans_codebooks(torch.cat(latents))
-    parameters = [*model.encoder.parameters(), *model.decoder.parameters(), codebooks]
-    _save(state, {"step": 0, "parameters": parameters, "average": parameters, "optimizer": None})
+        codebooks = Codebooks(kmeans_codebooks(torch.cat(latents)))
+    parameters = [*model.encoder.parameters(), *model.decoder.parameters()]
+    values = {"parameters": parameters, "average": parameters, "codes": codebooks.codes, "mass": codebooks.mass}
+    _save(state, {"step": 0, "optimizer": None, **values})
 
 
 def train(options: argparse.Namespace, rank: int, speech: NDArray[np.int16]) -> None:
     """The phases `decoder` and `all`, from the saved state to `options.steps`; workers average their gradients."""
     state = torch.load(options.state / "state.pt")
     model = build(SHAPE)
-    codebooks = torch.nn.Parameter(state["parameters"][-1])
+    codebooks = Codebooks(state["codes"], state["mass"])
     encoder, decoder = list(model.encoder.parameters()), list(model.decoder.parameters())
-    parameters, average = [*encoder, *decoder, codebooks], state["average"]
+    parameters, average = [*encoder, *decoder], state["average"]
     _copy(state["parameters"], parameters)
-    optimizer = torch.optim.Adam([{"params": encoder}, {"params": [*decoder, codebooks]}], betas=(0.8, 0.99))
+    optimizer = torch.optim.Adam([{"params": encoder}, {"params": decoder}], betas=(0.8, 0.99))
     if state["optimizer"]:
         optimizer.load_state_dict(state["optimizer"])
     bands = {window: mel_bands(window, count) for window, count in _WINDOWS.items()}
@@ -217,30 +241,32 @@ def train(options: argparse.Namespace, rank: int, speech: NDArray[np.int16]) -> 
     began = time.time()
     for step in range(state["step"], options.steps):
         alone = step < options.decoder_steps
-        for parameter in [*encoder, codebooks]:
+        for parameter in encoder:
             parameter.requires_grad_(not alone)
         warm = min(1.0, (1 + step - (0 if alone else options.decoder_steps)) / _WARM_UP)
         optimizer.param_groups[0]["lr"] = options.encoder_rate * warm
         optimizer.param_groups[1]["lr"] = options.decoder_rate * warm
         wav = crops(speech, np.random.default_rng((step, rank)), options.batch, options.seconds)
-        latents, codebook_loss = quantize(model.encoder(wav), codebooks)
+        latents, commitment, chosen = codebooks.quantize(model.encoder(wav))
         parts = losses(model.decoder(latents), wav, bands)
         loss = options.wave * parts["wave"] + options.linear * parts["linear"] + options.mel * parts["mel"]
         optimizer.zero_grad()
-        (loss + codebook_loss).backward()
-        _share_gradients(parameters, options.workers)
+        (loss + options.commitment * commitment).backward()
+        _share([p.grad for p in parameters if p.grad is not None] + [chosen], options.workers)
         torch.nn.utils.clip_grad_norm_(parameters, 10.0)
         optimizer.step()
+        if not alone:
+            codebooks.follow(chosen)
         with torch.no_grad():
             torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - min(_EMA, (1 + step) / (10 + step)))
-        seen.append({name: part.item() for name, part in parts.items()} | {"codebook": codebook_loss.item()})
+        seen.append({name: part.item() for name, part in parts.items()} | {"commitment": commitment.item()})
         if rank == 0 and (step + 1) % options.every == 0:
             means = {name: round(float(np.mean([row[name] for row in seen])), 4) for name in seen[0]}
             _log(
                 options.state, {"step": step + 1, "phase": "decoder" if alone else "all", **means}, time.time() - began
             )
-            saved = {"step": step + 1, "parameters": parameters, "average": average}
-            _save(options.state, saved | {"optimizer": optimizer.state_dict()})
+            saved = {"parameters": parameters, "average": average, "codes": codebooks.codes, "mass": codebooks.mass}
+            _save(options.state, {"step": step + 1, "optimizer": optimizer.state_dict(), **saved})
             seen.clear()
 
 
@@ -258,13 +284,13 @@ def _work(rank: int, options: argparse.Namespace) -> None:
     train(options, rank, speech)
 
 
-def _share_gradients(parameters: list[Any], workers: int) -> None:
-    gradients = [p.grad for p in parameters if p.grad is not None]
+def _share(tensors: list[Tensor], workers: int) -> None:
+    """Every worker's tensors become their mean."""
     if workers > 1:
-        flat = torch.cat([g.flatten() for g in gradients])
+        flat = torch.cat([t.flatten() for t in tensors])
         distributed.all_reduce(flat)
-        for gradient, mean in zip(gradients, (flat / workers).split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(mean.view_as(gradient))
+        for tensor, mean in zip(tensors, (flat / workers).split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
 
 
 def _copy(source: list[Tensor], target: list[Any]) -> None:
@@ -294,10 +320,9 @@ def export(state: Path, path: Path) -> None:
 
     saved = torch.load(state / "state.pt")
     model = build(SHAPE)
-    *weights, codebooks = saved["average"]
-    _copy(weights, [*model.encoder.parameters(), *model.decoder.parameters()])
-    for layer, codebook in zip(model.quantizer.vq.layers, codebooks, strict=True):
-        layer._codebook.embed.copy_(codebook)
+    _copy(saved["average"], [*model.encoder.parameters(), *model.decoder.parameters()])
+    for layer, codes in zip(model.quantizer.vq.layers, saved["codes"], strict=True):
+        layer._codebook.embed.copy_(codes)
         layer._codebook.inited.fill_(1)
     training_only = ("embed_avg", "cluster_size")
     tensors = {
