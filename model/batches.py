@@ -33,7 +33,7 @@ class Chunks(Protocol):
     def __getitem__(self, index: int, /) -> Sequence[Example]: ...
 
 
-class NoExamples(ValueError):  # noqa: N818
+class NoExamples(ValueError):
     """There is nothing to train on."""
 
 

@@ -22,7 +22,7 @@ class Sampling:
     temperature: float = 1.0  # divides the logits; 0 takes the likeliest code
     top_k: int = 0  # only the k likeliest codes; 0 for all
     top_p: float = 0.8  # only the likeliest codes that reach this probability together; 1 for all
-    window: int = 10  # K: frames that repetition is counted in; 0 turns repetition awareness off
+    window: int = 10  # K: frames that repetition is counted in, also the last of the prompt; 0 turns it off
     threshold: float = 0.1  # a code that fills more than this share of the window is drawn again from all codes
 
     def __post_init__(self) -> None:

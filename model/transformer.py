@@ -111,7 +111,7 @@ class Transformer(nn.Module):
         self.apply(_initialize)
         for layer in layers:  # the residual stream keeps its size however many layers add to it
             for out in (layer.attention_out, layer.ffn_out):
-                nn.init.normal_(out.weight, std=0.02 / (2 * size.num_layers) ** 0.5)
+                out.weight.data /= (2 * size.num_layers) ** 0.5
 
     def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None = None, cache: Cache | None = None) -> Tensor:
         """`[B, S, D]` to `[B, S, D]`.
@@ -137,7 +137,7 @@ class Transformer(nn.Module):
 
 def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=module.in_features**-0.5)  # 0.02 halves the pace of a narrow one
         nn.init.zeros_(module.bias)
     if isinstance(module, Norm) and module.scale_and_shift is not None:  # starts as a plain norm
         nn.init.zeros_(module.scale_and_shift.weight)

@@ -71,7 +71,7 @@ def test_both_halves_learn_a_few_utterances_by_heart(learned):
 
 def test_what_was_learned_is_spoken_back_exactly(learned):
     pair, known, _ = learned
-    prompt = 8
+    prompt = 10  # frames, half of it, as in training
     spoken = generate(pair, [Request(known[0].phones, known[0].codes[:, :prompt], seed=3)], GREEDY)[0]
     assert spoken.finished
     assert spoken.codes.dtype == np.uint16
