@@ -40,7 +40,7 @@ def run(folder, half, training=TRAINING, **more):
     return train(Settings(half, SIZE, SYMBOLS, "a codec"), training, CHUNKS, VALID, folder, **more)
 
 
-class Killed(Exception):  # noqa: N818
+class Killed(Exception):
     """Stands for a kill."""
 
 
