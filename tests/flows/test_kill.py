@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
+
 from tests.conftest import TOY
 from tests.toy import write_corpus
-
 from warehouse.query import select
 
 TABLES = ("utterances", "codes", "examples", "totals")

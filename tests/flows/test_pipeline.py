@@ -11,9 +11,9 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+
 from tests.conftest import TOY
 from tests.toy import write_corpus
-
 from warehouse.query import select
 
 

@@ -121,7 +121,8 @@ def test_a_multilingual_model_says_which_language_and_how_sure_it_is(tmp_path: P
     model = asr.load_asr(str(untrained(tmp_path, num_vocab=51_865)))
     detected, forced = (asr.transcribe(model, [noise(1.0, 0)], language=language)[0] for language in (None, "de"))
     assert forced.language == "de"
-    assert detected.language_prob is not None and forced.language_prob is not None
+    assert detected.language_prob is not None
+    assert forced.language_prob is not None
     assert 0 < forced.language_prob <= detected.language_prob <= 1
 
 

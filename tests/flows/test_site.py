@@ -1,0 +1,55 @@
+"""Sites: strict, and each source of words winning over the one before."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.site import load_site
+from warehouse.errors import Mistake
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "site.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_without_a_word_all_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    site = load_site()
+    assert site.root == tmp_path / "warehouse-data"
+    assert site.corpus == tmp_path / "warehouse-data" / "audio"
+
+
+def test_the_environment_wins_over_the_file_and_the_command_line_over_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, "root = '/file'\naudio = '/corpus'\nworkers = 3\n[gpus]\ncodes = 0.25\n")
+    assert load_site(file).root == Path("/file")
+    assert load_site(file).gpus == {"codes": 0.25}
+    monkeypatch.setenv("VALLE_ROOT", "/environment")
+    monkeypatch.setenv("VALLE_WORKERS", "5")
+    assert (load_site(file).root, load_site(file).workers) == (Path("/environment"), 5)
+    assert load_site(file, root="/line").root == Path("/line")
+    assert load_site(file, root=None).corpus == Path("/corpus")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("rooot = '/x'", "a site has no key 'rooot'.*did you mean 'root'"),
+        ("workers = 'many'", "site key workers cannot be 'many'"),
+        ("gpus = 1", "site key gpus cannot be 1"),
+        ("root = ", "cannot be read"),
+    ],
+)
+def test_a_wrong_word_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(Mistake, match=says) as error:
+        load_site(write(tmp_path, text))
+    assert "\n" not in str(error.value)
+
+
+def test_a_wrong_word_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALLE_WORKERS", "many")
+    with pytest.raises(Mistake, match=r"site key workers cannot be 'many' \(the environment\)"):
+        load_site()
