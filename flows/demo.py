@@ -16,7 +16,7 @@ LEADERBOARD = """
 
 
 def run_demo(request: Request) -> None:
-    """Make what is missing of the demo, then print the funnel, what Whisper misheard, the leaderboard and the speech."""
+    """Make what is missing of the demo; print the funnel, what Whisper misheard, the leaderboard, where speech is."""
     run(request)
     site = request.where()
     print("\nThe funnel: what came in, what was kept, what was dropped and why\n")

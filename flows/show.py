@@ -1,4 +1,4 @@
-"""How things are said: tables for people, CSV and JSON for machines. Data to standard output, words to standard error."""
+"""How things are said: tables for people, CSV and JSON for machines. Data goes to standard output, words to error."""
 
 import csv
 import io
