@@ -9,7 +9,7 @@ any moment. A field marked `field(compare=False)` says *where* a stage works
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -31,6 +31,7 @@ def same_as(setting: str, default: Any) -> Any:
     return field(default=default, compare=False, metadata={"same_as": setting})
 
 
+@runtime_checkable
 class Stage(Protocol):
     """Makes one table out of others.
 
@@ -70,6 +71,7 @@ class Stage(Protocol):
     def __call__(self, *inputs: Any, **where: Any) -> pa.Table: ...
 
 
+@runtime_checkable
 class Source(Stage, Protocol):
     """A stage that takes nothing, so it has to say what its shards are.
 
