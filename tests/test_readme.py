@@ -1,0 +1,56 @@
+"""The README tells the truth: its commands, options, views and files are there."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from flows.cli import valle
+from flows.recipes import RECIPES
+from warehouse.statistics import VIEWS
+from warehouse.tables import TABLES
+
+HOUSE = Path(__file__).parents[1]
+README = (HOUSE / "README.md").read_text()
+
+
+def commands() -> list[str]:
+    """Every `valle …` in the README, as written."""
+    return sorted({found.strip() for found in re.findall(r"`valle ([a-z][^`]*)`", README)})
+
+
+def find(words: list[str]) -> click.Command:
+    command: click.Command = valle
+    while isinstance(command, click.Group) and words:
+        command = command.commands[words.pop(0)]
+    return command
+
+
+@pytest.mark.parametrize("words", commands())
+def test_a_command_of_the_readme_exists_with_its_options(words: str) -> None:
+    command = find(re.findall(r"[a-z]+", words.split("[")[0])[:2])
+    known = {name for option in [*command.params, *valle.params] for name in option.opts}
+    assert set(re.findall(r"--[a-z-]+", words)) <= known
+
+
+def test_every_command_is_in_the_readme() -> None:
+    for name, command in valle.commands.items():
+        for path in [f"{name} {sub}" for sub in command.commands] if isinstance(command, click.Group) else [name]:
+            assert f"`valle {path}" in README, path
+
+
+def test_every_recipe_view_and_folder_is_in_the_readme() -> None:
+    for word in RECIPES:
+        assert f"| `{word}` |" in README
+    for view in set(VIEWS) - {"refusals", "funnel_at_a_glance"}:
+        assert f"`{view}`" in README, view
+    for table in TABLES:
+        assert table.name in README
+    for path in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (HOUSE / path).exists(), path
+
+
+def test_the_two_commands_are_in_the_makefile() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (HOUSE / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"^make ([a-z]+)", README, re.MULTILINE)) == {"demo", "test"} <= targets
