@@ -42,28 +42,23 @@ class Request:
         """
         from flows.recipes import load_recipe
 
-        recipe = load_recipe(self.recipe)[0].set(self.settings)
-        if self.until and self.until not in recipe.tables:
-            raise Mistake(f"recipe {recipe.name} makes no table {self.until!r}{closest(self.until, recipe.tables)}")
-        return recipe
+        return load_recipe(self.recipe)[0].set(self.settings)
 
 
 def run(request: Request) -> None:
     """Make what is missing. With nothing to make, Prefect and Ray are not even started."""
+    from flows.recipes import words
+
     site, recipe = request.where(), request.what().place({"audio": request.where().corpus})
+    tables = recipe.until(request.until)
     for stage in recipe.stages:
         if provide := getattr(stage, "provide", None):
             provide()
     catalogue = Catalogue(site.root)
-    options = {
-        "recipe": request.recipe,
-        "site": request.site,
-        "settings": list(request.settings),
-        "audio": str(site.audio),
-    }
-    catalogue.remember(recipe.name, recipe.wanted(), options)
+    said = words(request.recipe, request.site, request.settings, site.corpus)
+    catalogue.remember(recipe.name, recipe.wanted(), said)
     plans = catalogue.take_up(look_at_disk=True)
-    if not request.again and not any(plan.pending for plan in _until(plans, request.until)):
+    if not request.again and not any(plan.pending for plan in plans if plan.wanted.table in tables):
         made = sum(len(plan.current) for plan in plans)
         say(f"nothing to make: all {made} shards of {recipe.name} are current in {site.root}")
         return
@@ -84,9 +79,10 @@ def run(request: Request) -> None:
 def what_would_run(request: Request) -> list[dict[str, Any]]:
     """Every pending shard of a recipe, and why; lasting shards whose data has grown, too. Changes nothing."""
     site, recipe = request.where(), request.what().place({"audio": request.where().corpus})
+    tables = recipe.until(request.until)
     artifacts = Catalogue(site.root).artifacts()
     wanted = recipe.wanted()
-    plans = _until(plan(wanted, artifacts), request.until)
+    plans = [stage for stage in plan(wanted, artifacts) if stage.wanted.table in tables]
     latest = {(table, shard): artifact for (table, shard, _), artifact in artifacts.items()}  # newest last
     stale = stale_settings(wanted, artifacts, latest)
     failed = _failures(site.root) if artifacts else {}
@@ -142,11 +138,6 @@ def rerun(
             verbose=request.verbose,
         )
     )
-
-
-def _until(plans: list[StagePlan], until: str | None) -> list[StagePlan]:
-    names = [plan.wanted.table for plan in plans]
-    return plans[: names.index(until) + 1] if until else plans
 
 
 def _failures(root: Path) -> dict[tuple[str, str, str], str]:

@@ -110,9 +110,11 @@ def materialize(
     """Make every shard of the recipe that the warehouse does not have. Called inside a Prefect flow.
 
     Raises:
+        Mistake: the recipe makes no table called `until`, or names weights or a corpus that is not there.
         WorkFailed: some shards could not be made; the others are there.
     """
     catalogue = Catalogue(site.root)
+    tables = recipe.until(until)
     recipe = recipe.place(places(site))
     for stage in recipe.stages:
         if provide := getattr(stage, "provide", None):
@@ -122,7 +124,7 @@ def materialize(
     run = _Run(recipe, site, catalogue, selection, Workers(site, module))
     try:
         with _publishing(catalogue):
-            for stage in recipe.stages[: recipe.tables.index(until) + 1 if until else None]:
+            for stage in recipe.stages[: len(tables)]:
                 run.make_table(stage)
     finally:
         run.workers.close()
@@ -217,6 +219,8 @@ class _Run:
             for future in as_completed(list(futures)):
                 batch = futures[future]
                 future.wait()
+                if not future.state.is_completed() and not batch.failures:  # Prefect's own trouble, or ours
+                    batch.failures.append(Failure(batch.name, str(future.state.message), may_pass=False))
                 for artifact in batch.made.values():
                     self.artifacts[artifact.table_name, artifact.shard, artifact.fingerprint] = artifact
                     self.touched.add((artifact.table_name, artifact.shard))

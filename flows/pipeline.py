@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.engine import Selection, materialize
-from flows.recipes import load_recipe
+from flows.recipes import load_recipe, words
 from flows.site import load_site
 
 Names = list[str]
@@ -39,7 +39,7 @@ def pipeline(
         where,
         until=until,
         selection=Selection(only=None if only is None else _shards(only), again=_shards(again or [])),
-        options={"recipe": recipe, "site": site, "settings": settings, "audio": str(where.corpus)},
+        options=words(recipe, site, settings, where.corpus),
         module=module,
     )
     return tally.made

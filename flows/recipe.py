@@ -66,6 +66,16 @@ class Recipe:
         settings = {f"{s.makes.name}.{f.name}": getattr(s, f.name) for s in self.stages for f in _fields(s)}
         return replace(self, stages=tuple(_placed(stage, where, settings) for stage in self.stages))
 
+    def until(self, table: str | None) -> list[str]:
+        """The tables up to and with one; all of them, if none is said.
+
+        Raises:
+            Mistake: the recipe makes no such table.
+        """
+        if table and table not in self.tables:
+            raise Mistake(f"recipe {self.name} makes no table {table!r}{closest(table, self.tables)}")
+        return self.tables[: self.tables.index(table) + 1] if table else self.tables
+
     def wanted(self) -> list[Wanted]:
         """What the recipe asks for, as data.
 

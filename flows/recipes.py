@@ -2,10 +2,11 @@
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from flows.recipe import Recipe, closest
 from tasks.checkpoints import Checkpoints
@@ -128,6 +129,17 @@ def load_recipe(name: str) -> tuple[Recipe, ModuleType | None]:
     if not isinstance(recipe, Recipe):
         raise Mistake(f"{name} gives a {type(recipe).__name__}, not a flows.recipe.Recipe")
     return replace(recipe, name=function), module
+
+
+def words(recipe: str, site: str | None, settings: Sequence[str], corpus: Path) -> dict[str, Any]:
+    """The words of a run, so that `rerun` can say them again, from whatever folder."""
+    path, colon, function = recipe.rpartition(":")
+    return {
+        "recipe": f"{Path(path).absolute()}:{function}" if colon else recipe,
+        "site": str(Path(site).absolute()) if site else None,
+        "settings": list(settings),
+        "audio": str(corpus),
+    }
 
 
 def _module(path: Path) -> ModuleType:

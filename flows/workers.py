@@ -141,7 +141,7 @@ class Workers:
 class RayTrain:
     """Runs a training function in every worker of a Ray Train group, with torch.distributed set up between them."""
 
-    num_workers: int
+    num_workers: int  # at most: no more than the cluster has room for, or Ray would wait for ever
     use_gpu: bool
     storage: Path  # Ray's own notes; what is trained goes where the function puts it
 
@@ -151,13 +151,15 @@ class RayTrain:
         Raises:
             ray.train.TrainingFailedError: a worker failed; what it saved is there for the next attempt.
         """
+        import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
+        room = int(ray.cluster_resources().get("GPU" if self.use_gpu else "CPU", 1))
         TorchTrainer(
             function,
             train_loop_config=config,
-            scaling_config=ScalingConfig(num_workers=self.num_workers, use_gpu=self.use_gpu),
+            scaling_config=ScalingConfig(num_workers=max(1, min(self.num_workers, room)), use_gpu=self.use_gpu),
             # A name of its own: under an old name Ray Train resumes from its own checkpoints, and ours are the truth.
             run_config=RunConfig(
                 name=f"train-{uuid4().hex[:12]}",
