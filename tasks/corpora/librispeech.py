@@ -1,5 +1,6 @@
 """LibriSpeech on disk: `<subset>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac`, a `.trans.txt` a chapter.
 
+`SPEAKERS.TXT` says which subset each reader belongs to, and is believed before the folder's name.
 The surprising fact: its own text is upper case without a full stop or comma, so it says nothing of prosody.
 Source: Panayotov et al. 2015; openslr.org/12.
 """
@@ -22,6 +23,8 @@ from tasks.corpora.listing import (
     walk,
 )
 
+SPEAKERS = "SPEAKERS.TXT"
+
 
 @dataclass(frozen=True)
 class LibriSpeech:
@@ -40,12 +43,14 @@ class LibriSpeech:
             for speaker in subfolders(root, join(base, subset)):
                 path = join(subset, speaker)
                 if may_hold(path, only):
-                    yield from _group(root, path, join(base, path))
+                    yield from _group(root, path, join(base, path), _stat(root, join(base, SPEAKERS)))
 
     def entries(self, root: Path, portion: Portion) -> Iterator[Entry]:
         """What the transcripts say; a line without audio is an entry of its own."""
+        [readers] = [_readers(root / path) for path in portion.shared if path.endswith(SPEAKERS)] or [{}]
         for folder, files in portion.folders.items():
             subset, speaker, chapter = folder.split("/")[-3:]
+            subset = readers.get(speaker, subset)
             texts = _texts(root, [path for path in portion.shared if parent(path) == folder])
             for name in files:
                 text = texts.pop(PurePosixPath(name).stem, None)
@@ -56,7 +61,7 @@ class LibriSpeech:
                 yield Entry(path, speaker, subset, chapter, text=text, note=note, missing=True)
 
 
-def _group(root: Path, path: str, folder: str) -> Iterator[Group]:
+def _group(root: Path, path: str, folder: str, speakers: dict[str, Stat]) -> Iterator[Group]:
     folders: dict[str, dict[str, Stat]] = {}
     shared: dict[str, Stat] = {}
     for chapter, files in walk(root, folder):
@@ -64,7 +69,21 @@ def _group(root: Path, path: str, folder: str) -> Iterator[Group]:
             folders[chapter] = {name: stat for name, stat in files.items() if is_audio(name)}
             shared |= {join(chapter, name): stat for name, stat in files.items() if name.endswith(".trans.txt")}
     if folders:
-        yield Group(path, folders, shared)
+        yield Group(path, folders, shared | speakers)
+
+
+def _stat(root: Path, path: str) -> dict[str, Stat]:
+    """A file's size and mtime by its path, if it is there."""
+    if not (root / path).is_file():
+        return {}
+    found = (root / path).stat()
+    return {path: (found.st_size, found.st_mtime_ns)}
+
+
+def _readers(path: Path) -> dict[str, str]:
+    """The subset of each reader: lines of `ID | SEX | SUBSET | MINUTES | NAME`, and comments that begin with `;`."""
+    lines = [line.split("|") for line in path.read_text("utf-8", "replace").splitlines() if not line.startswith(";")]
+    return {line[0].strip(): line[2].strip() for line in lines if len(line) > 2}
 
 
 def _texts(root: Path, transcripts: list[str]) -> dict[str, str]:

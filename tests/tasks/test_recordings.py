@@ -195,6 +195,17 @@ def test_librispeech_brings_its_text(tmp_path):
     assert (third["text"], third["dropped"]) == ("STUFF IT INTO YOU", "no_audio")
 
 
+def test_librispeech_believes_its_list_of_speakers_before_a_folders_name(tmp_path):
+    for place in (tmp_path, tmp_path / "LibriSpeech"):
+        audio(place / "mixed/1089/134686/1089-134686-0000.flac")
+        audio(place / "mixed/61/70968/61-70968-0000.flac")
+        list_of = "; a comment | with | bars\n1089 | M | test-clean | 8.03 | Peter Bishop | of Leeds\nnonsense\n"
+        (place / "SPEAKERS.TXT").write_text(list_of)
+        stage = Recordings(layout="librispeech", audio=tmp_path)
+        assert [row["subset"] for row in rows(stage).values()] == ["test-clean", "mixed"]
+        assert any(path.endswith("SPEAKERS.TXT") for path in stage.shards()["mixed-61"])
+
+
 def test_a_manifest_or_a_text_beside_a_file_of_a_folder_is_read(tmp_path):
     audio(tmp_path / "anna/one.wav")
     audio(tmp_path / "anna/two.mp3")
