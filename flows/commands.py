@@ -64,16 +64,7 @@ def run(request: Request) -> None:
         return
     os.environ.update(environment(site))
     _quiet(site.root, request.verbose)
-    from flows.pipeline import pipeline
-
-    pipeline(
-        recipe=request.recipe,
-        site=request.site or "",
-        until=request.until,
-        settings=list(request.settings),
-        only=None if request.only is None else list(request.only),
-        again=list(request.again),
-    )
+    _flow(request)
 
 
 def what_would_run(request: Request) -> list[dict[str, Any]]:
@@ -163,6 +154,25 @@ def _of_table(plans: list[StagePlan], table: str, shard: str | None) -> list[str
     if shard and shard not in shards[table]:
         raise Mistake(f"{table} has no shard {shard!r}{closest(shard, shards[table][:8])}")
     return [f"{table}/{name}" for name in ([shard] if shard else shards[table])]
+
+
+def _flow(request: Request) -> None:
+    """Run the flow, here, and tell Prefect's server of it where there is one."""
+    from flows.pipeline import pipeline
+
+    try:
+        pipeline(
+            recipe=request.recipe,
+            site=request.site or "",
+            until=request.until,
+            settings=list(request.settings),
+            only=None if request.only is None else list(request.only),
+            again=list(request.again),
+        )
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        raise Mistake(f"{error}: start Prefect's server, or unset PREFECT_API_URL to do without") from error
 
 
 def _quiet(root: Path, verbose: bool) -> None:

@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,6 +121,20 @@ def test_a_second_run_says_that_there_is_nothing_to_make(
     code, _, err = valle("run", "--recipe", TOY, "--audio", corpus, "--root", made)
     assert code == 0
     assert "nothing to make: all 7 shards of toy are current" in err
+
+
+def test_a_server_that_does_not_answer_is_named(tmp_path: Path, corpus: Path) -> None:
+    valle = Path(sys.executable).parent / "valle"
+    said = subprocess.run(
+        [valle, "run", "--recipe", TOY, "--audio", corpus, "--root", tmp_path / "root"],
+        env=os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path / "prefect")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 2
+    assert "Failed to reach API at http://127.0.0.1:9/api/: start Prefect's server" in said.stderr
+    assert "Traceback" not in said.stderr
 
 
 def test_rerun_makes_a_table_again_and_what_hangs_on_it(made: Path, valle: Callable[..., Said]) -> None:
