@@ -1,10 +1,12 @@
 """One attempt at one shard: read what it needs, call the stage, check the promise, write, leave a record."""
 
+import fcntl
 import resource
 import socket
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,9 +114,15 @@ def one_line(error: BaseException) -> str:
 
 
 def _make(job: Job) -> Artifact:
+    if not job.stage.makes.files:
+        return _write(job)
+    with _alone(job):
+        return _write(job, shard=job.shard, folder=_folder(job))
+
+
+def _write(job: Job, **where: Any) -> Artifact:
     table = job.stage.makes
     datasets = [_dataset(taken.schema, paths) for taken, paths in zip(job.stage.takes, job.reads, strict=True)]
-    where = {"shard": job.shard, "folder": _folder(job)} if table.files else {}
     rows = job.stage(*datasets, **where) if job.stage.takes else job.stage(job.shard, **where)
     if is_one_to_one(job.stage):
         _check_one_to_one(job, rows, datasets[0])
@@ -132,6 +140,16 @@ def _make(job: Job) -> Artifact:
 
 def _dataset(schema: pa.Schema, paths: Sequence[Path]) -> ds.Dataset:
     return ds.dataset([str(path) for path in paths], schema=schema, format="parquet")
+
+
+@contextmanager
+def _alone(job: Job) -> Iterator[None]:
+    """Nobody else works in this shard's folder meanwhile; a worker that is left of a killed run is waited for."""
+    path = shard_path(job.root, job.stage.makes.name, job.fingerprint, job.shard)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{job.shard}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however that ends
+        yield
 
 
 def _folder(job: Job) -> Path:
