@@ -1,6 +1,5 @@
 """What the commands do: plan, run and rerun a recipe on a site. The words are `flows.cli`'s."""
 
-import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -188,15 +187,8 @@ def _quiet(root: Path, verbose: bool) -> None:
         "PREFECT_LOGGING_HANDLERS_CONSOLE_TASK_RUNS_LEVEL": "INFO" if verbose else "CRITICAL",
     }.items():
         os.environ.setdefault(name, value)
-    log = root / "logs" / "valle.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(log)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    import prefect  # noqa: F401  # sets up its loggers, which then get one handler more
-
-    logging.getLogger("prefect").addHandler(handler)
     if verbose:
-        say(f"logs lie in {log.parent}")
+        say(f"logs lie in {root / 'logs'}")
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -5,11 +5,13 @@ a range of shards where there are many; inside it each shard is one call of a
 worker. What is done is the catalogue's to know, not Prefect's cache.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -114,6 +116,7 @@ def materialize(
         WorkFailed: some shards could not be made; the others are there.
     """
     catalogue = Catalogue(site.root)
+    (site.root / "logs").mkdir(parents=True, exist_ok=True)
     tables = recipe.until(until)
     recipe = recipe.place(places(site))
     for stage in recipe.stages:
@@ -123,7 +126,7 @@ def materialize(
     catalogue.take_up(look_at_disk=True)
     run = _Run(recipe, site, catalogue, selection, Workers(site, module))
     try:
-        with _publishing(catalogue):
+        with _publishing(catalogue), _logging(site.root):
             for stage in recipe.stages[: len(tables)]:
                 run.make_table(stage)
     finally:
@@ -262,6 +265,21 @@ def _publishing(catalogue: Catalogue) -> Iterator[None]:
     finally:
         stopped.set()
         thread.join()
+
+
+@contextmanager
+def _logging(root: Path) -> Iterator[None]:
+    """What Prefect says goes to a file of the warehouse, too."""
+    handler = logging.FileHandler(root / "logs" / "valle.log")
+    words = "%(asctime)s %(levelname)s %(flow_run_name)s %(task_run_name)s: %(message)s"
+    handler.setFormatter(logging.Formatter(words, defaults={"flow_run_name": "-", "task_run_name": "-"}))
+    logger = logging.getLogger("prefect")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
 
 
 def _device(site: Site) -> str:
