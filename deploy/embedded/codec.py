@@ -1,13 +1,14 @@
 """Trains the small EnCodec that ships in model/embedded, on a CPU in two hours: `python -m deploy.embedded.codec`.
 
-Three phases, and the first does most of the work. `start`: the weights of a linear transform codec (`klt.py`) and
-codebooks from k-means over its latents; no gradient. `decoder`: the decoder alone learns to undo the quantization.
-`all`: encoder, codebooks and decoder together, the quantizer passed straight through. What ships is a moving average.
-The surprising fact: codes must not be Adam's to move. A code is chosen once in a few steps, which makes Adam's step
-for it tens of times too long, and the codebooks dissolve; moving means stay.
+Four phases. `start`: the weights of a linear transform codec (`klt.py`) and codebooks from k-means over its latents;
+no gradient, and a codec already. `decoder`: the decoder alone learns to undo the quantization. `all`: encoder,
+codebooks and decoder together, the quantizer passed straight through. `finish`: the encoder's moving average stays as
+it is, k-means fits the codebooks to it, the decoder follows with a falling rate. What ships is a moving average.
+The surprising fact: from random weights nothing of this works, at any rate that was tried; from a transform all of it.
 Source: Défossez et al. 2022 (arXiv:2210.13438), section 3, without its discriminators.
 
-A state is saved as it goes; the same command takes it up again. Shapes: B batch, N samples, D width, T frames.
+A state is saved as it goes; the same command takes it up again, and nothing random outlives a step.
+Shapes: B batch, N samples, D width, M latents.
 """
 
 import argparse
@@ -24,9 +25,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed
-from torch.nn import functional as F
 
+from deploy.embedded.codebooks import Codebooks
 from deploy.embedded.klt import start_from_transform
+from deploy.embedded.losses import losses
 from deploy.embedded.speech import HELD_OUT_VOICES, TRAIN_VOICES, sentences, speak
 from model.codec import CODEBOOK_SIZE, EMBEDDED, FRAME_RATE, HOP, SAMPLE_RATE, Shape, build, load_codec
 
@@ -34,10 +36,9 @@ SHAPE = Shape(n_filters=12, dimension=128, lstm=2, norm="none", num_codebooks=8)
 
 _SENTENCES = 24  # of each voice and worker
 _KLT_SECONDS = 600
-_KMEANS_FRAMES, _KMEANS_ROUNDS = 80_000, 6
-_EMA = 0.998
+_KMEANS_FRAMES = 80_000
+_EMA = 0.998  # of the weights
 _WARM_UP = 50  # steps, at the beginning of each phase
-_WINDOWS = {256: 24, 512: 40, 1024: 64, 2048: 80}  # samples of an STFT to its number of mel bands
 
 
 def main() -> None:
@@ -57,15 +58,18 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--state", type=Path, default=Path(".work/codec"), help="folder of the state and its speech")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread that share each step")
     parser.add_argument("--decoder-steps", type=int, default=1500)
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--steps", type=int, default=10_000, help="to the end of the phase `all`")
+    parser.add_argument("--finish-steps", type=int, default=2_000)
     parser.add_argument("--decoder-rate", type=float, default=5e-4)
     parser.add_argument("--encoder-rate", type=float, default=1e-4)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=0.6)
-    parser.add_argument("--wave", type=float, default=0.3)
+    parser.add_argument("--wave", type=float, default=0.5)
     parser.add_argument("--linear", type=float, default=1.0)
-    parser.add_argument("--mel", type=float, default=1.0)
-    parser.add_argument("--commitment", type=float, default=0.5)
+    parser.add_argument("--envelope", type=float, default=1.0)
+    parser.add_argument("--mel", type=float, default=0.5)
+    parser.add_argument("--correlation", type=float, default=2.0)
+    parser.add_argument("--commitment", type=float, default=2.0)
     parser.add_argument("--every", type=int, default=100, help="steps between saved states")
     parser.add_argument("--export", type=Path, nargs="?", const=EMBEDDED, help="write the weights and their card")
     return parser.parse_args()
@@ -106,105 +110,6 @@ def held_out_speech(per_voice: int) -> list[NDArray[np.float32]]:
     ]
 
 
-# the quantizer while it learns
-
-
-def nearest(vectors: Tensor, codebook: Tensor) -> Tensor:
-    """Indices `[M]` of the codes `[K, D]` nearest to vectors `[M, D]`."""
-    norms = codebook.pow(2).sum(1)
-    return torch.cat([(norms - 2 * part @ codebook.T).argmin(1) for part in vectors.split(8192)])
-
-
-def frame_weights(latents: Tensor) -> Tensor:
-    """How much the error of each latent `[M, D]` counts: a loud frame less than its energy says."""
-    return (latents.pow(2).sum(1) + 0.1).rsqrt()
-
-
-def kmeans_codebooks(latents: Tensor) -> Tensor:
-    """Residual codebooks `[Q, K, D]` of latents `[M, D]`."""
-    weights = frame_weights(latents)
-    residual, codebooks = latents, []
-    for _ in range(SHAPE.num_codebooks):
-        codes = residual[torch.multinomial(weights, CODEBOOK_SIZE)].clone()
-        for _ in range(_KMEANS_ROUNDS):
-            owner = nearest(residual, codes)
-            mass = torch.zeros(CODEBOOK_SIZE).index_add_(0, owner, weights)
-            sums = torch.zeros_like(codes).index_add_(0, owner, residual * weights[:, None])
-            orphans = residual[torch.multinomial(weights, CODEBOOK_SIZE)]
-            codes = torch.where(mass[:, None] > 0, sums / mass[:, None].clamp(min=1e-9), orphans)
-        codebooks.append(codes)
-        residual = residual - codes[nearest(residual, codes)]
-    return torch.stack(codebooks)
-
-
-class Codebooks:
-    """Residual codebooks that follow their latents: each code is the moving mean of what it was chosen for."""
-
-    def __init__(self, codes: Tensor, mass: Tensor | None = None) -> None:
-        self.codes = codes  # [Q, K, D]
-        self.mass = torch.full(codes.shape[:2], 0.3) if mass is None else mass  # [Q, K], latents a step
-
-    def quantize(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents `[B, D, T]` quantized and passed straight through, their commitment loss, and what `follow` takes."""
-        flat = latents.transpose(1, 2).flatten(0, 1)
-        residual, total = flat.detach(), torch.zeros_like(flat.detach())
-        weights = frame_weights(residual)
-        weights = weights / weights.mean()
-        seen = torch.zeros(*self.mass.shape, flat.shape[1] + 1)
-        for codes, found in zip(self.codes, seen, strict=True):
-            owner = nearest(residual, codes)
-            found.index_add_(0, owner, weights[:, None] * F.pad(residual, (1, 0), value=1.0))
-            total = total + codes[owner]
-            residual = residual - codes[owner]
-        distances, energies = (flat - total).pow(2).sum(1), flat.detach().pow(2).sum(1)
-        commitment = (weights * distances).sum() / (weights * energies).sum()
-        straight = flat + (total - flat).detach()
-        return straight.unflatten(0, (len(latents), -1)).transpose(1, 2), commitment, seen
-
-    def follow(self, seen: Tensor) -> None:
-        """Moves the codes by one step's `[Q, K, 1 + D]`: weights of the latents that chose each, and their sum."""
-        mass = _EMA * self.mass + (1 - _EMA) * seen[..., 0]
-        sums = _EMA * self.mass[..., None] * self.codes + (1 - _EMA) * seen[..., 1:]
-        self.codes, self.mass = sums / mass[..., None].clamp(min=1e-9), mass
-
-
-# losses
-
-
-def mel_bands(window: int, bands: int) -> Tensor:
-    """Triangles `[bands, window / 2 + 1]` on the mel scale from 0 to 12 kHz, each of unit sum."""
-    edges = 700 * (10 ** (torch.linspace(0, 2595 * np.log10(1 + 12_000 / 700), bands + 2) / 2595) - 1)
-    hertz = torch.linspace(0, 12_000, window // 2 + 1)
-    low, middle, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    triangles = torch.minimum((hertz - low) / (middle - low), (high - hertz) / (high - middle)).clamp(min=0)
-    return triangles / triangles.sum(1, keepdim=True).clamp(min=1e-3)
-
-
-def magnitudes(wav: Tensor, window: int) -> Tensor:
-    """STFT magnitudes `[B, F, frames]`; the epsilon keeps the root's gradient finite in silence."""
-    padded = F.pad(wav.squeeze(1), (window // 2, window // 2))
-    spectrum = torch.stft(
-        padded, window, window // 4, window=torch.hann_window(window), center=False, return_complex=True
-    )
-    return torch.view_as_real(spectrum).pow(2).sum(-1).add(1e-9).sqrt()
-
-
-def losses(decoded: Tensor, wav: Tensor, bands: dict[int, Tensor]) -> dict[str, Tensor]:
-    """What separates decoded speech from speech, each relative to the waveform's own loudness.
-
-    `wave`: log10 of the noise-to-signal ratio. `linear`: the STFT magnitudes' difference as a share. `mel`: log10 mel
-    bands, with an epsilon inside the logarithm, since a clamp starves the gradient.
-    """
-    noise, energy = (decoded - wav).pow(2).mean((1, 2)), wav.pow(2).mean((1, 2))
-    linear = mel = torch.zeros(())
-    for window, triangles in bands.items():
-        truth, guess = magnitudes(wav, window), magnitudes(decoded, window)
-        linear = linear + ((truth - guess).abs().sum((1, 2)) / (truth.sum((1, 2)) + 0.5)).mean() / len(bands)
-        difference = torch.log10(triangles @ truth + 1e-2) - torch.log10(triangles @ guess + 1e-2)
-        mel = mel + difference.abs().mean() / len(bands)
-    return {"wave": torch.log10((noise + 1e-6) / (energy + 1e-6)).mean(), "linear": linear, "mel": mel}
-
-
 # training
 
 
@@ -215,18 +120,23 @@ def start(state: Path, speech: NDArray[np.int16]) -> None:
     length = min(_KLT_SECONDS * SAMPLE_RATE, len(speech) // HOP * HOP)
     wav = torch.from_numpy(speech[:length].astype(np.float32) / 32768)
     start_from_transform(model.encoder, model.decoder, wav)
-    pick = np.random.default_rng(0)
-    with torch.no_grad():
-        rounds = range(_KMEANS_FRAMES // (16 * 2 * FRAME_RATE))
-        latents = [model.encoder(crops(speech, pick, 16, 2.0)).transpose(1, 2).flatten(0, 1) for _ in rounds]
-        codebooks = Codebooks(kmeans_codebooks(torch.cat(latents)))
+    codebooks = Codebooks(torch.zeros(SHAPE.num_codebooks, CODEBOOK_SIZE, SHAPE.dimension))
+    codebooks.fit(latents_of(model.encoder, speech), anew=True)
     parameters = [*model.encoder.parameters(), *model.decoder.parameters()]
     values = {"parameters": parameters, "average": parameters, "codes": codebooks.codes, "mass": codebooks.mass}
     _save(state, {"step": 0, "optimizer": None, **values})
 
 
+@torch.no_grad()
+def latents_of(encoder: Any, speech: NDArray[np.int16]) -> Tensor:
+    """Latents `[M, D]` of crops from all of the speech, for k-means."""
+    pick = np.random.default_rng(0)
+    rounds = range(_KMEANS_FRAMES // (16 * 2 * FRAME_RATE))
+    return torch.cat([encoder(crops(speech, pick, 16, 2.0)).transpose(1, 2).flatten(0, 1) for _ in rounds])
+
+
 def train(options: argparse.Namespace, rank: int, speech: NDArray[np.int16]) -> None:
-    """The phases `decoder` and `all`, from the saved state to `options.steps`; workers average their gradients."""
+    """The phases with gradients, from the saved state on; workers share each step."""
     state = torch.load(options.state / "state.pt")
     model = build(SHAPE)
     codebooks = Codebooks(state["codes"], state["mass"])
@@ -236,38 +146,48 @@ def train(options: argparse.Namespace, rank: int, speech: NDArray[np.int16]) -> 
     optimizer = torch.optim.Adam([{"params": encoder}, {"params": decoder}], betas=(0.8, 0.99))
     if state["optimizer"]:
         optimizer.load_state_dict(state["optimizer"])
-    bands = {window: mel_bands(window, count) for window, count in _WINDOWS.items()}
-    seen: list[dict[str, float]] = []
+    ends = {"decoder": options.decoder_steps, "all": options.steps, "finish": options.steps + options.finish_steps}
+    rows: list[dict[str, float]] = []
     began = time.time()
-    for step in range(state["step"], options.steps):
-        alone = step < options.decoder_steps
+    for step in range(state["step"], ends["finish"]):
+        torch.manual_seed(step)
+        phase = next(name for name, end in ends.items() if step < end)
+        if step == ends["all"]:
+            _copy(average, parameters)
+            codebooks.fit(latents_of(model.encoder, speech))
+            _broadcast(codebooks.codes, options.workers)
         for parameter in encoder:
-            parameter.requires_grad_(not alone)
-        warm = min(1.0, (1 + step - (0 if alone else options.decoder_steps)) / _WARM_UP)
-        optimizer.param_groups[0]["lr"] = options.encoder_rate * warm
-        optimizer.param_groups[1]["lr"] = options.decoder_rate * warm
+            parameter.requires_grad_(phase == "all")
+        for group, rate in zip(optimizer.param_groups, learning_rates(step, phase, ends, options), strict=True):
+            group["lr"] = rate
         wav = crops(speech, np.random.default_rng((step, rank)), options.batch, options.seconds)
-        latents, commitment, chosen = codebooks.quantize(model.encoder(wav))
-        parts = losses(model.decoder(latents), wav, bands)
-        loss = options.wave * parts["wave"] + options.linear * parts["linear"] + options.mel * parts["mel"]
+        latents, commitment, chosen, spare = codebooks.quantize(model.encoder(wav))
+        parts = losses(model.decoder(latents), wav) | {"commitment": commitment}
         optimizer.zero_grad()
-        (loss + options.commitment * commitment).backward()
+        torch.stack([getattr(options, name) * part for name, part in parts.items()]).sum().backward()
         _share([p.grad for p in parameters if p.grad is not None] + [chosen], options.workers)
         torch.nn.utils.clip_grad_norm_(parameters, 10.0)
         optimizer.step()
-        if not alone:
-            codebooks.follow(chosen)
+        if phase == "all":
+            _broadcast(spare, options.workers)
+            codebooks.follow(chosen, spare)
         with torch.no_grad():
             torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - min(_EMA, (1 + step) / (10 + step)))
-        seen.append({name: part.item() for name, part in parts.items()} | {"commitment": commitment.item()})
+        rows.append({name: part.item() for name, part in parts.items()})
         if rank == 0 and (step + 1) % options.every == 0:
-            means = {name: round(float(np.mean([row[name] for row in seen])), 4) for name in seen[0]}
-            _log(
-                options.state, {"step": step + 1, "phase": "decoder" if alone else "all", **means}, time.time() - began
-            )
+            _log(options.state, {"step": step + 1, "phase": phase}, rows, time.time() - began)
             saved = {"parameters": parameters, "average": average, "codes": codebooks.codes, "mass": codebooks.mass}
             _save(options.state, {"step": step + 1, "optimizer": optimizer.state_dict(), **saved})
-            seen.clear()
+            rows.clear()
+
+
+def learning_rates(step: int, phase: str, ends: dict[str, int], options: argparse.Namespace) -> tuple[float, float]:
+    """Of the encoder and the decoder: warm at the beginning of a phase, falling to a twentieth while finishing."""
+    begin = {"decoder": 0, "all": ends["decoder"], "finish": ends["all"]}[phase]
+    share = min(1.0, (1 + step - begin) / _WARM_UP)
+    if phase == "finish":
+        share *= 1 - 0.95 * (step - begin) / (ends["finish"] - begin)
+    return (options.encoder_rate if phase == "all" else 0.0) * share, options.decoder_rate * share
 
 
 def _work(rank: int, options: argparse.Namespace) -> None:
@@ -293,6 +213,11 @@ def _share(tensors: list[Tensor], workers: int) -> None:
             tensor.copy_(mean.view_as(tensor))
 
 
+def _broadcast(tensor: Tensor, workers: int) -> None:
+    if workers > 1:
+        distributed.broadcast(tensor, 0)
+
+
 def _copy(source: list[Tensor], target: list[Any]) -> None:
     with torch.no_grad():
         for to, value in zip(target, source, strict=True):
@@ -305,10 +230,13 @@ def _save(state: Path, values: dict[str, Any]) -> None:
     fresh.replace(state / "state.pt")
 
 
-def _log(state: Path, row: dict[str, Any], seconds: float) -> None:
-    logging.getLogger("codec").info("%s %.0f s", row, seconds)
+def _log(state: Path, row: dict[str, Any], rows: list[dict[str, float]], seconds: float) -> None:
+    """A line of the log: the means of every loss, each worker's own speech aside."""
+    means = {name: round(float(np.mean([each[name] for each in rows])), 4) for name in rows[0]}
+    line = json.dumps(row | means | {"seconds": round(seconds)})
+    logging.getLogger("codec").info(line)
     with (state / "log.jsonl").open("a") as file:
-        file.write(json.dumps(row | {"seconds": round(seconds)}) + "\n")
+        file.write(line + "\n")
 
 
 # what ships
@@ -329,9 +257,11 @@ def export(state: Path, path: Path) -> None:
         name: t.half().contiguous() for name, t in model.state_dict().items() if not name.endswith(training_only)
     }
     path.write_bytes(save(tensors))
-    path.with_suffix(".json").write_text(json.dumps({"shape": asdict(SHAPE)}, indent=2) + "\n")
-    figures = {"step": saved["step"], "bytes": path.stat().st_size, **evaluate(path)}
-    print(json.dumps(figures, indent=2))
+    described = {"shape": asdict(SHAPE)}
+    path.with_suffix(".json").write_text(json.dumps(described))
+    described["figures"] = {"step": saved["step"], **evaluate(path)}
+    path.with_suffix(".json").write_text(json.dumps(described, indent=2) + "\n")
+    print(json.dumps(described["figures"]))
 
 
 def evaluate(path: Path) -> dict[str, Any]:

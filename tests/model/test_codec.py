@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.codec import EMBEDDED, HOP, Codec, CodecError, Shape, build, encodec, identity, load_codec
+from model.codec import EMBEDDED, HOP, Codec, CodecError, Shape, build, encodec, figures, identity, load_codec
 
 TINY = Shape(n_filters=4, dimension=16, lstm=1, norm="none", num_codebooks=8)
 
@@ -159,6 +159,15 @@ def test_weights_without_their_shape_are_refused(tmp_path):
         load_codec(path)
 
 
+@pytest.mark.parametrize("described", ["", "[]", "{}", '{"shape": {"filters": 3}}'])
+def test_a_shape_that_is_none_is_refused(tmp_path, described):
+    path = save_safetensors(tmp_path / "codec.safetensors")
+    path.with_suffix(".json").write_text(described)
+    for read in (load_codec, identity):
+        with pytest.raises(CodecError, match=r"codec\.json does not give the shape"):
+            read(path)
+
+
 @pytest.mark.parametrize("content", [b"", b"no weights at all", b"PK\x03\x04 torn"])
 @pytest.mark.parametrize("suffix", [".th", ".safetensors"])
 def test_a_file_that_holds_no_weights_is_refused_in_one_sentence(tmp_path, content, suffix):
@@ -206,4 +215,5 @@ def test_the_embedded_codec_carries_speech():
     assert by_chance > 1.0
     assert codes.unique().numel() > 500
     assert identity("embedded").startswith("embedded@")
+    assert figures()["stoi"] > 0.8
     assert EMBEDDED.stat().st_size < 8_000_000
