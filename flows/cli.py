@@ -126,6 +126,17 @@ def sql(query: str, root: str | None, site: str | None, format_: str, output: st
 
 
 @valle.command()
+@click.argument("id_", metavar="ID")
+@where
+@click.option("--json", "as_json", is_flag=True, help="One array with one object, the history.")
+def why(id_: str, root: str | None, site: str | None, as_json: bool) -> None:
+    """Where an utterance, a recording, TABLE/SHARD or a table comes from, and why it is in the dataset or not."""
+    from flows.why import why as tell
+
+    click.echo(tell(_root(root, site), id_, as_json=as_json), nl=False)
+
+
+@valle.command()
 @where
 @click.option("--json", "as_json", is_flag=True, help="One array of objects, a split each.")
 def stats(root: str | None, site: str | None, as_json: bool) -> None:
@@ -142,6 +153,23 @@ def stats(root: str | None, site: str | None, as_json: bool) -> None:
         click.echo(f"{title}\n")
         show(rows, "table")
         click.echo()
+
+
+@valle.group()
+def export() -> None:
+    """The dataset in other people's words."""
+
+
+@export.command()
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@where
+@click.option("--audio", envvar="VALLE_AUDIO", help="Where the corpus lies now. Default: where it lay.")
+def lhotse(folder: Path, root: str | None, site: str | None, audio: str | None) -> None:
+    """Manifests that lhotse loads: recordings, supervisions, and cuts with their codes."""
+    from flows.export import export_lhotse
+    from flows.show import say
+
+    say(export_lhotse(_root(root, site), folder, audio))
 
 
 @valle.group()

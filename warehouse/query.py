@@ -4,8 +4,10 @@ The connection can read files under the warehouse's root alone and can write
 none, whatever the statement says; DuckDB's own parser decides what a SELECT is.
 """
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -20,11 +22,20 @@ def select(root: Path, sql: str) -> pa.Table:
         Mistake: there is no catalogue, the text is not one SELECT, or DuckDB refuses it.
     """
     with closing(connect(root)) as db:
-        check(sql)
-        try:
-            return db.sql(sql).to_arrow_table()
-        except duckdb.Error as error:
-            raise Mistake(f"DuckDB refuses this query: {_first_sentence(error)}") from error
+        return rows(db, sql)
+
+
+def rows(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()) -> pa.Table:
+    """The rows of one SELECT over a connection, with a value for each of its parameters.
+
+    Raises:
+        Mistake: the text is not one SELECT, or DuckDB refuses it.
+    """
+    check(sql)
+    try:
+        return db.sql(sql, params=list(parameters)).to_arrow_table()
+    except duckdb.Error as error:
+        raise Mistake(f"DuckDB refuses this query: {_first_sentence(error)}") from error
 
 
 def connect(root: Path) -> duckdb.DuckDBPyConnection:

@@ -21,6 +21,7 @@ VIEWS = (
     "failures",
     "throughput",
     "dataset",
+    "dataset_versions",
     "overview",
     "speakers",
     "codebook_usage",

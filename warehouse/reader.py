@@ -1,0 +1,54 @@
+"""A reader of a warehouse, for Python: SQL in, Arrow out; pandas by `.to_pandas()`.
+
+The surprising fact: it shows the warehouse as it was when it was opened. A catalogue is published by rename, so a
+reader keeps its copy for as long as it likes and no flow ever waits for it; open another one to see what is newer.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+
+from warehouse.query import connect, rows
+
+
+class Reader:
+    """A read-only view of one published catalogue; a context manager."""
+
+    def __init__(self, root: Path) -> None:
+        """Open the catalogue under this root.
+
+        Raises:
+            Mistake: nothing has been published there.
+        """
+        self.root = root.absolute()
+        self._db = connect(self.root)
+
+    def sql(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """The rows of one SELECT, with a value for each `?` or `$1` in it.
+
+        Raises:
+            Mistake: the text is not one SELECT, or DuckDB refuses it.
+        """
+        return rows(self._db, query, parameters)
+
+    def files(self, table: str, shard: str | None = None) -> list[str]:
+        """The paths of a table's current shards, or of the one of this name, wherever the root lies now."""
+        paths = self.sql(
+            "select a.path from wanted as w join artifacts as a using (table_name, shard, fingerprint) "
+            "where w.state = 'made' and table_name = $1 and shard = coalesce($2, shard) order by shard",
+            [table, shard],
+        )["path"]
+        return [str(self.root / path) for path in paths.to_pylist()]
+
+    def close(self) -> None:
+        """Let go of the catalogue."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
