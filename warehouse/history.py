@@ -19,6 +19,7 @@ Row = dict[str, Any]
 
 _ATTEMPTS = 20  # of one table, the latest; a table of 30,000 shards has more than a page
 _MADE = "made"
+_NO_EXAMPLES = "not in dataset: the last run makes no example of it"
 _OF_RECORDING = "utterance_id >= $1 || '#' and utterance_id < $1 || '$'"  # the sign after # in ASCII is $
 
 
@@ -220,7 +221,7 @@ def _utterance_verdict(steps: list[Step]) -> str:
             return f"not in dataset: {_shard_verdict(step)}"
         if step.table == "examples" and step.rows:
             return f"in dataset, split {step.rows[0]['split']}"
-    return "not in dataset: examples has no row of it"
+    return _NO_EXAMPLES
 
 
 def _recording_verdict(steps: list[Step]) -> str:
@@ -230,7 +231,7 @@ def _recording_verdict(steps: list[Step]) -> str:
     if unmade := next((step for step in steps if step.state != _MADE), None):
         return f"not in dataset: {_shard_verdict(unmade)}"
     if not examples:
-        return "not in dataset: the last run makes no examples"
+        return _NO_EXAMPLES
     kept = examples[0].num_rows - sum(examples[0].dropped.values())
     dropped = [f"{step.table} {reason} {n}" for step in steps for reason, n in step.dropped.items()]
     return f"{kept} of its utterances in dataset" + (f"; dropped: {', '.join(dropped)}" if dropped else "")
