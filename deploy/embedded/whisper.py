@@ -10,16 +10,14 @@ B batch, F mel frames (100 a second), T encoder positions (50 a second), P token
 """
 
 import argparse
-import functools
 import io
 import itertools
 import json
 import math
 import os
-import random
 import time
 import zipfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import jiwer
@@ -30,17 +28,14 @@ import torch.nn.functional as F
 import whisper
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from whisper.model import ModelDimensions, Whisper
+from whisper.model import ModelDimensions, MultiHeadAttention, Whisper
 from whisper.normalizers import EnglishTextNormalizer
-from whisper.tokenizer import Tokenizer, get_tokenizer
 
-from deploy.embedded.speech import HELD_OUT_VOICES, TRAIN_VOICES, VOCABULARY, sentences, speak
+from deploy.embedded.windows import CHARACTERS, SAMPLE_RATE, Bank, Batch, held_out, make_batch, rows, word_classes
 
-SAMPLE_RATE = whisper.audio.SAMPLE_RATE  # Hz
-FRAMES_PER_SECOND = whisper.audio.FRAMES_PER_SECOND
 POSITIONS = 1500  # of the encoder, 30 s
-CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"  # what CTC spells with; 0 is its blank
 WIDTH, HEADS, ENCODER_LAYERS, DECODER_LAYERS = 192, 3, 4, 2
+REACH = (3, 6, 12, 24)  # positions of 20 ms, layer by layer
 ENGLISH_ONLY = 51_864  # rows of every English-only Whisper
 
 
@@ -51,151 +46,28 @@ class Phase:
     name: str
     steps: int
     batch: int
-    seconds: tuple[float, float]  # speech and the silence after it, drawn per batch
+    seconds: tuple[float, float]  # speech and the silence after it
     rate: tuple[float, float]  # learning rate at its first and last step
-    padded: bool  # windows of 30 s, as `decode` makes them; else cut, at a random place of the 30 s
+    padded: bool = False  # windows of 30 s, as `decode` makes them; else cut, at a random place of the 30 s
+    letters: float = 0.3  # weight of the CTC loss
+    words: float = 1.0  # weight of the words by position, and of listening to the right one
 
 
 PHASES = (
-    Phase("short", 4000, 16, (4.0, 8.0), (2e-3, 8e-4), padded=False),
-    Phase("long", 1400, 8, (6.0, 22.0), (8e-4, 4e-4), padded=False),
-    Phase("padded", 600, 8, (4.0, 26.0), (4e-4, 2e-5), padded=True),
+    Phase("short", 3500, 8, (3.0, 6.0), (1.5e-3, 7e-4)),
+    Phase("long", 1600, 8, (5.0, 20.0), (7e-4, 5e-5), letters=0.0),
+    Phase("padded", 100, 8, (4.0, 24.0), (1e-4, 2e-5), padded=True, letters=0.0),
 )
-WARM_UP = 300  # steps
-CTC_WEIGHT = 0.5
+WARM_UP = 150  # steps
 
 
-class Bank:
-    """Spoken sentences, each used a few times: speaking costs as much as a training step."""
+class Heads(nn.Module):
+    """What only training needs: the letters for CTC, and the word that each position belongs to."""
 
-    def __init__(self, seed: int, size: int = 1500) -> None:
-        self._pick = random.Random(seed)
-        self._texts = sentences(seed)
-        self._size = size
-        self._spoken: list[tuple[str, NDArray[np.float32]]] = []
-
-    def refresh(self, count: int) -> None:
-        """Speaks `count` more and forgets the oldest."""
-        for text in itertools.islice(self._texts, count):
-            said = self._fragment(text) if self._pick.random() < 0.2 else text
-            voice = self._pick.choice(TRAIN_VOICES)
-            voice = replace(voice, pitch=self._pick.randint(20, 80), rate=self._pick.randint(130, 195))
-            pace = self._pick.uniform(0.93, 1.07)  # moves the formants, for voices that are not here
-            self._spoken.append((said, speak(said, voice, round(SAMPLE_RATE * pace))))
-        self._spoken = self._spoken[-self._size :]
-
-    def _fragment(self, text: str) -> str:
-        """Some words from within, half the time in any order, so that hearing counts and grammar does not."""
-        words = text.rstrip(".?").replace(",", "").split()[1:]
-        start = self._pick.randrange(max(1, len(words) - 3))
-        words = words[start : start + self._pick.randint(2, 8)]
-        if self._pick.random() < 0.5:
-            self._pick.shuffle(words)
-        return " ".join(words)
-
-    def window(self, seconds: float) -> tuple[str, NDArray[np.float32]]:
-        """Text and waveform of at most `seconds`: sentences with pauses between them, or no speech at all."""
-        if self._pick.random() < 0.04:
-            return "", np.zeros(round(self._pick.uniform(0.5, seconds) * SAMPLE_RATE), np.float32)
-        room = seconds * self._pick.choice([0.5, 0.75, 1.0, 1.0])
-        pieces = [_silence(self._pick.uniform(0.0, 0.3))]
-        said: list[str] = []
-        for _ in range(64):
-            text, speech = self._pick.choice(self._spoken)
-            used = sum(map(len, pieces)) + len(speech)
-            if used > (room if said else seconds) * SAMPLE_RATE:
-                if said:
-                    break
-                continue
-            pieces += [speech, _silence(self._pick.uniform(0.1, 0.8))]
-            said.append(text)
-        return " ".join(said), np.concatenate(pieces)[: round(seconds * SAMPLE_RATE)]
-
-
-def _silence(seconds: float) -> NDArray[np.float32]:
-    return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
-
-
-def disturb(waveform: NDArray[np.float32], pick: np.random.Generator) -> NDArray[np.float32]:
-    """The waveform as other microphones and codecs give it: gain, noise, a narrower band."""
-    num_samples = len(waveform)
-    if pick.random() < 0.5:
-        level = 10 ** (-pick.uniform(15, 50) / 20) * (np.std(waveform) + 1e-3)
-        waveform = waveform + (level * pick.standard_normal(num_samples)).astype(np.float32)
-    if pick.random() < 0.3:
-        cut = pick.uniform(3000, 7500)  # Hz
-        waveform = soxr.resample(soxr.resample(waveform, SAMPLE_RATE, 2 * cut), 2 * cut, SAMPLE_RATE)
-        waveform = np.pad(waveform, (0, max(0, num_samples - len(waveform))))[:num_samples]
-    return (waveform * 10 ** (-pick.uniform(0, 20) / 20)).astype(np.float32)
-
-
-def smear(mel: Tensor, pick: np.random.Generator) -> Tensor:
-    """A log-mel spectrogram `[80, F]` blurred as a small codec blurs it, with stripes left out."""
-    if pick.random() < 0.3:
-        mel = F.avg_pool2d(mel[None], (3, 3), 1, 1, count_include_pad=False)[0] * 0.5 + mel * 0.5
-    if pick.random() < 0.3:
-        mel = mel + pick.uniform(0.02, 0.12) * torch.from_numpy(pick.standard_normal(mel.shape, np.float32))
-    mel = mel.clone()
-    floor = mel.min()
-    for _ in range(pick.integers(0, 3)):
-        start, width = pick.integers(0, 74), pick.integers(1, 7)
-        mel[start : start + width] = floor
-    for _ in range(pick.integers(0, 3)):
-        start, width = pick.integers(0, mel.shape[1]), pick.integers(1, 8)
-        mel[:, start : start + width] = floor
-    return mel
-
-
-@functools.cache
-def english() -> Tokenizer:
-    """Whisper's English-only tokenizer."""
-    return get_tokenizer(multilingual=False)
-
-
-@functools.cache
-def rows() -> dict[int, int]:
-    """Token id to trained row: specials, punctuation, and each word in lower case and with a capital."""
-    tokens = english()
-    known = {tokens.eot, tokens.sot, tokens.no_timestamps, tokens.no_speech}
-    for said in [",", ".", "?"] + [f" {form}" for word in VOCABULARY for form in (word, word.capitalize())]:
-        known.update(tokens.encode(said))
-    return {token: row for row, token in enumerate(sorted(known))}
-
-
-def token_rows(text: str) -> tuple[list[int], list[int]]:
-    """What the decoder reads and what it should answer, in trained rows; no text answers `no speech`."""
-    tokens, row = english(), rows()
-    said = [row[token] for token in tokens.encode(f" {text}")] if text else []
-    start = row[tokens.no_timestamps] if text else row[tokens.no_speech]
-    return [row[tokens.sot], row[tokens.no_timestamps], *said], [start, *said, row[tokens.eot]]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one step reads."""
-
-    mel: Tensor  # [B, 80, F]
-    read: Tensor  # [B, P] trained rows
-    answer: Tensor  # [B, P] trained rows, -100 where there is none
-    letters: list[Tensor]  # for CTC
-
-
-def make_batch(bank: Bank, phase: Phase, pick: np.random.Generator) -> Batch:
-    """Fresh windows, disturbed, of one length."""
-    seconds = pick.uniform(*phase.seconds)
-    window = POSITIONS / 50 if phase.padded else seconds
-    num_samples = 2 * round(window * FRAMES_PER_SECOND / 2) * whisper.audio.HOP_LENGTH
-    mels, read, answer, letters = [], [], [], []
-    for _ in range(phase.batch):
-        text, waveform = bank.window(pick.uniform(*phase.seconds) if phase.padded else seconds)
-        heard = whisper.pad_or_trim(torch.from_numpy(disturb(waveform, pick)), num_samples)
-        mels.append(smear(whisper.log_mel_spectrogram(heard), pick))
-        inputs, targets = token_rows(text)
-        read.append(torch.tensor(inputs))
-        answer.append(torch.tensor(targets))
-        letters.append(torch.tensor([1 + CHARACTERS.index(c) for c in text.lower() if c in CHARACTERS]))
-    pad = functools.partial(nn.utils.rnn.pad_sequence, batch_first=True)
-    return Batch(torch.stack(mels), pad(read), pad(answer, padding_value=-100), letters)
+    def __init__(self) -> None:
+        super().__init__()
+        self.letters = nn.Linear(WIDTH, len(CHARACTERS) + 1)
+        self.words = nn.Linear(WIDTH, len(word_classes()) + 1)
 
 
 def new_model() -> Whisper:
@@ -210,7 +82,44 @@ def new_model() -> Whisper:
     with torch.no_grad():  # the untrained tokens start out improbable: their row against the last bias
         decoder.ln.bias.fill_(0.25)
         decoder.token_embedding.weight[-1] = -0.5
+        for block, reach in zip(model.encoder.blocks, REACH, strict=True):
+            listen_nearby(block.attn, reach)
     return model
+
+
+def listen_nearby(layer: MultiHeadAttention, reach: int) -> None:
+    """Starts the heads listening `reach` positions before, here, and `reach` after.
+
+    Sinusoids make it a rotation: with q = (sin wt, cos wt) and k = (sin w(s - d), cos w(s - d)), the sum over
+    frequencies w of q.k is greatest at s = t + d, wherever t is.
+    """
+    width = layer.query.in_features
+    size = width // layer.n_head
+    pairs = torch.arange(size // 2)
+    frequencies = torch.exp(-math.log(10_000) / (width // 2 - 1) * pairs)  # the highest of `whisper.model.sinusoids`
+    sine, cosine = pairs, pairs + width // 2  # where the embedding holds them
+    layer.query.weight.mul_(0.3)
+    layer.key.weight.mul_(0.3)
+    for head, shift in enumerate((-reach, 0, reach)):
+        first, second = head * size + pairs, head * size + size // 2 + pairs
+        turn = frequencies * shift
+        layer.query.weight[first, sine] += 1.2
+        layer.query.weight[second, cosine] += 1.2
+        layer.key.weight[first, sine] += 1.2 * turn.cos()
+        layer.key.weight[first, cosine] -= 1.2 * turn.sin()
+        layer.key.weight[second, cosine] += 1.2 * turn.cos()
+        layer.key.weight[second, sine] += 1.2 * turn.sin()
+
+
+def attend(layer: MultiHeadAttention, x: Tensor, xa: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """`MultiHeadAttention.forward`, with its weights `[B, heads, P, T]`; in bf16 faster than torch's fused one."""
+    q, k, v = (
+        project(y).unflatten(-1, (layer.n_head, -1)).transpose(1, 2)
+        for project, y in ((layer.query, x), (layer.key, xa), (layer.value, xa))
+    )
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+    weights = (scores if mask is None else scores + mask.to(scores.dtype)).softmax(-1)
+    return layer.out((weights @ v).transpose(1, 2).flatten(2)), weights
 
 
 def encode(model: Whisper, mel: Tensor, offset: int) -> Tensor:
@@ -219,25 +128,76 @@ def encode(model: Whisper, mel: Tensor, offset: int) -> Tensor:
     x = F.gelu(encoder.conv2(F.gelu(encoder.conv1(mel)))).permute(0, 2, 1)
     x = x + encoder.positional_embedding[offset : offset + x.shape[1]]
     for block in encoder.blocks:
-        x = block(x)
+        x = x + attend(block.attn, normed := block.attn_ln(x), normed)[0]
+        x = x + block.mlp(block.mlp_ln(x))
     return encoder.ln_post(x)
 
 
-def losses(model: Whisper, spell: nn.Linear, batch: Batch, offset: int) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of the tokens and CTC of the letters, each per symbol."""
+def decode(model: Whisper, read: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    """`TextDecoder.forward`: logits `[B, P, V]`, and where the first head of each layer listens `[layers, B, P, T]`."""
+    decoder, num_tokens = model.decoder, read.shape[1]
+    mask = decoder.mask[:num_tokens, :num_tokens]
+    x = decoder.token_embedding(read) + decoder.positional_embedding[:num_tokens]
+    listens = []
+    for block in decoder.blocks:
+        x = x + attend(block.attn, normed := block.attn_ln(x), normed, mask)[0]
+        heard, weights = attend(block.cross_attn, block.cross_attn_ln(x), features)
+        x = x + heard
+        x = x + block.mlp(block.mlp_ln(x))
+        listens.append(weights[:, 0])
+    return decoder.ln(x) @ decoder.token_embedding.weight.T, torch.stack(listens)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Of one batch, in nats."""
+
+    tokens: Tensor  # cross-entropy per token
+    letters: Tensor  # CTC per letter
+    words: Tensor  # cross-entropy per position: which word is being said
+    listening: Tensor  # minus log of the attention that falls on the word of the token
+
+
+def losses(model: Whisper, heads: Heads, batch: Batch, offset: int, phase: Phase) -> Losses:
+    """What the phase asks for; nothing else is computed."""
+    nothing = torch.zeros(())
     with torch.autocast("cpu", torch.bfloat16):
         features = encode(model, batch.mel, offset)
-        logits = model.decoder(batch.read, features)
-        spelled = spell(features)
-    logits = logits.float()
+        logits, listens = decode(model, batch.read, features)
+        spelled = heads.letters(features) if phase.letters else nothing
+        named = heads.words(features) if phase.words else nothing
     others = torch.zeros(logits.shape[-1])
     others[-1] = math.log(ENGLISH_ONLY - len(rows()))
-    tokens = F.cross_entropy((logits + others).flatten(0, 1), batch.answer.flatten())
-    lengths = torch.tensor([len(letters) for letters in batch.letters])
-    positions = torch.full_like(lengths, features.shape[1])
-    by_time = spelled.float().log_softmax(-1).transpose(0, 1)
-    letters = F.ctc_loss(by_time, torch.cat(batch.letters), positions, lengths, reduction="sum", zero_infinity=True)
-    return tokens, letters / lengths.sum()
+    tokens = F.cross_entropy((logits.float() + others).flatten(0, 1), batch.answer.flatten())
+    return Losses(
+        tokens,
+        letters_loss(spelled.float(), batch.letters) if phase.letters else nothing,
+        words_loss(named.float(), batch.words) if phase.words else nothing,
+        listening_loss(listens.float(), batch.heard) if phase.words else nothing,
+    )
+
+
+def letters_loss(spelled: Tensor, letters: list[Tensor]) -> Tensor:
+    """CTC of `[B, T, letters]`, per letter."""
+    lengths = torch.tensor([len(each) for each in letters])
+    positions = torch.full_like(lengths, spelled.shape[1])
+    by_time = spelled.log_softmax(-1).transpose(0, 1)
+    total = F.ctc_loss(by_time, torch.cat(letters), positions, lengths, reduction="sum", zero_infinity=True)
+    return total / lengths.sum()
+
+
+def words_loss(named: Tensor, words: Tensor) -> Tensor:
+    """Cross-entropy of `[B, T, words]`; positions between words count a tenth."""
+    weight = torch.ones(named.shape[-1])
+    weight[0] = 0.1
+    return F.cross_entropy(named.flatten(0, 1), words.flatten(), weight)
+
+
+def listening_loss(listens: Tensor, heard: Tensor) -> Tensor:
+    """How little of `[layers, B, P, T]` falls on the word, over the tokens that have one."""
+    spoken = heard.any(-1)  # [B, P]
+    on_the_word = (listens * heard).sum(-1)[:, spoken]
+    return -(on_the_word + 1e-4).log().mean()
 
 
 def export(model: Whisper, path: Path) -> None:
@@ -260,20 +220,6 @@ def export(model: Whisper, path: Path) -> None:
     os.replace(part, path)
 
 
-def held_out(count: int, seed: int = 1) -> list[tuple[str, NDArray[np.float32]]]:
-    """Utterances of 5 to 20 s: unseen sentences, unseen voices, pauses of 0.2 to 0.8 s."""
-    pick, texts = random.Random(seed), sentences(seed, held_out=True)
-    utterances = []
-    for i in range(count):
-        voice, said, pieces = HELD_OUT_VOICES[i % len(HELD_OUT_VOICES)], [], [_silence(0.1)]
-        seconds = pick.uniform(4.0, 14.0)  # and the sentence that passes it
-        while sum(map(len, pieces)) < seconds * SAMPLE_RATE:
-            said.append(next(texts))
-            pieces += [speak(said[-1], voice, SAMPLE_RATE), _silence(pick.uniform(0.2, 0.8))]
-        utterances.append((" ".join(said), np.concatenate(pieces)))
-    return utterances
-
-
 def word_error_rate(path: Path, utterances: list[tuple[str, NDArray[np.float32]]]) -> float:
     """The checkpoint's, loaded and decoded as any other Whisper, in windows of 30 s."""
     model, normal = whisper.load_model(str(path), device="cpu"), EnglishTextNormalizer()
@@ -283,6 +229,31 @@ def word_error_rate(path: Path, utterances: list[tuple[str, NDArray[np.float32]]
         mels = [whisper.log_mel_spectrogram(whisper.pad_or_trim(w)) for _, w in utterances[i : i + 8]]
         heard += [result.text for result in model.decode(torch.stack(mels), options)]
     return float(jiwer.wer([normal(text) for text, _ in utterances], [normal(text) for text in heard]))
+
+
+def as_recorded(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The waveform unchanged."""
+    return waveform
+
+
+def by_telephone(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Nothing above 4 kHz."""
+    return soxr.resample(soxr.resample(waveform, SAMPLE_RATE, 8000), 8000, SAMPLE_RATE).astype(np.float32)
+
+
+def in_noise(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """White noise, 20 dB below the speech."""
+    noise = np.random.default_rng(0).standard_normal(len(waveform), np.float32)
+    return waveform + 0.1 * np.std(waveform) * noise
+
+
+def measure(path: Path, count: int) -> dict[str, float]:
+    """Word error rates on utterances that no choice was made by, as recorded and worse."""
+    utterances = held_out(count, seed=2)
+    return {
+        change.__name__: word_error_rate(path, [(text, change(waveform)) for text, waveform in utterances])
+        for change in (as_recorded, by_telephone, in_noise)
+    }
 
 
 def rate_at(phase: Phase, step: int, total: int) -> float:
@@ -297,14 +268,14 @@ class Trainer:
 
     def __init__(self, work: Path, output: Path) -> None:
         torch.manual_seed(0)
-        self.model, self.spell = new_model(), nn.Linear(WIDTH, len(CHARACTERS) + 1)
-        self.parameters = [*self.model.parameters(), *self.spell.parameters()]
+        self.model, self.heads = new_model(), Heads()
+        self.parameters = [*self.model.parameters(), *self.heads.parameters()]
         self.optimizer = torch.optim.AdamW(self.parameters, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
         self.step = 0
         self.state, self.output, self.log = work / "state.pt", output, output.with_suffix(".jsonl")
         if self.state.exists():
             saved = torch.load(self.state)
-            for part in ("model", "spell", "optimizer"):
+            for part in ("model", "heads", "optimizer"):
                 getattr(self, part).load_state_dict(saved[part])
             self.step = saved["step"]
         self.bank = Bank(seed=1000 + self.step)
@@ -313,27 +284,27 @@ class Trainer:
 
     def save(self) -> None:
         """The whole state, by rename, and the checkpoint that others load."""
-        parts = {part: getattr(self, part).state_dict() for part in ("model", "spell", "optimizer")}
+        parts = {part: getattr(self, part).state_dict() for part in ("model", "heads", "optimizer")}
         part = self.state.with_suffix(".part")
         torch.save({**parts, "step": self.step}, part)
         os.replace(part, self.state)
         export(self.model, self.output)
 
-    def advance(self, phase: Phase, step: int) -> tuple[float, float]:
-        """One step; returns both losses."""
+    def advance(self, phase: Phase, step: int) -> dict[str, float]:
+        """One step; returns its losses."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate_at(phase, step, self.step)
         self.bank.refresh(max(1, round(phase.batch * sum(phase.seconds) / 2 / 3.5 / 4)))  # each is used about 4 times
-        batch = make_batch(self.bank, phase, self.pick)
+        batch = make_batch(self.bank, phase.batch, phase.seconds, phase.padded, self.pick)
         free = POSITIONS - batch.mel.shape[2] // 2
         offset = int(self.pick.integers(0, free + 1)) if self.pick.random() < 0.5 else 0
-        tokens, letters = losses(self.model, self.spell, batch, offset)
+        each = losses(self.model, self.heads, batch, offset, phase)
         self.optimizer.zero_grad()
-        (tokens + CTC_WEIGHT * letters).backward()
+        (each.tokens + phase.letters * each.letters + phase.words * (each.words + 0.5 * each.listening)).backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         self.step += 1
-        return tokens.item(), letters.item()
+        return {field.name: getattr(each, field.name).item() for field in fields(each)}
 
     def run(self) -> None:
         """All phases, from wherever the state stands; a line of the log every 100 steps."""
@@ -345,7 +316,7 @@ class Trainer:
                 if self.step % 100 and self.step != end:
                     continue
                 line = {"phase": phase.name, "step": self.step, "minutes": round((time.monotonic() - began) / 60, 1)}
-                line |= dict(zip(("loss", "ctc"), np.mean(seen, axis=0).round(4).tolist(), strict=True))
+                line |= {name: round(float(np.mean([each[name] for each in seen])), 4) for name in seen[0]}
                 seen.clear()
                 if self.step % 500 == 0 or self.step == end:
                     self.save()
@@ -356,13 +327,17 @@ class Trainer:
 
 
 def main() -> None:
-    """Trains, or goes on training."""
+    """Trains, or goes on training, or measures."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--output", type=Path, default=Path("model/embedded/whisper.pt"))
     options.add_argument("--work", type=Path, default=Path(".work/whisper"))
+    options.add_argument("--measure", type=int, metavar="N", help="no training: error rates of N held-out utterances")
     chosen = options.parse_args()
-    chosen.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
+    if chosen.measure:
+        print(json.dumps(measure(chosen.output, chosen.measure)))
+        return
+    chosen.work.mkdir(parents=True, exist_ok=True)
     Trainer(chosen.work, chosen.output).run()
 
 
