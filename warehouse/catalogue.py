@@ -24,6 +24,7 @@ import pyarrow as pa
 from warehouse import ledger
 from warehouse.errors import BrokenPromise, Mistake
 from warehouse.plan import Artifacts, StagePlan, Wanted, from_json, plan, to_json
+from warehouse.query import connect
 from warehouse.statistics import create_views
 from warehouse.store import Artifact, clear_unfinished, list_shards, read_artifact, write_atomically
 from warehouse.tables import TABLES
@@ -60,6 +61,30 @@ MIGRATIONS = (
         seconds double,           -- wall clock
         audio_seconds double,
         peak_memory_bytes bigint
+    )
+    """,
+    """
+    create table told (yes boolean)  -- one row, once the kept ledger has been read
+    """,
+    """
+    create table archives (
+        name varchar,             -- a known name, or the URL
+        dest varchar,             -- the folder it is extracted to
+        url varchar,
+        streamed boolean,         -- members were used before the sum of the whole could hold
+        expected_md5 varchar,
+        content_length bigint,    -- bytes
+        etag varchar,
+        bytes_done bigint,
+        md5 varchar,
+        verified varchar,         -- published-md5, given-md5 or self-hashed
+        state varchar,            -- downloading, verified, extracted, failed, wrong_sum or damaged
+        error varchar,
+        num_members bigint,       -- files extracted
+        num_refused bigint,
+        refused json,             -- reason -> members, first
+        started_at timestamp, written_at timestamp, finished_at timestamp,  -- UTC
+        record_id varchar
     )
     """,
 )
@@ -101,11 +126,17 @@ class Catalogue:
             return plans
 
     def rebuild(self) -> tuple[int, int]:
-        """Make the catalogue anew from shards and ledger. Returns how many artifacts and runs it holds."""
-        for path in (self._private, self._private.with_name(f"{self._private.name}.wal"), self.published):
-            path.unlink(missing_ok=True)
-        with self._open() as db:
-            _insert(db, list(ledger.read(ledger.kept(self.root))))
+        """Make the catalogue anew from shards and ledger. Returns how many artifacts and runs it holds.
+
+        Whoever reads meanwhile reads what was published before.
+        """
+        try:
+            with self._open() as db:
+                for table in ("artifacts", "runs", "archives", "told"):  # told last: until then nothing is lost
+                    db.execute(f"delete from {table}").fetchall()
+        except duckdb.Error:  # damaged beyond opening
+            for path in self.root.glob(f"{self._private.name}*"):
+                path.unlink()
         self.take_up(look_at_disk=True)
         with self._open() as db:
             [(artifacts, runs)] = db.sql(
@@ -124,11 +155,9 @@ class Catalogue:
         Raises:
             Mistake: nothing has run here yet.
         """
-        runs = [json.loads(path.read_text()) for path in (self.root / "recipes").glob("*.json")]
-        if not runs:
+        if not (last := self._last_run()):
             raise Mistake(f"{self.root} is not a warehouse: no recipe has run there; `valle run --root` makes one")
-        said = max(runs, key=lambda run: run["ran_at"])
-        return LastRun(said["name"], said["options"], from_json(said["stages"]))
+        return last
 
     def artifacts(self) -> dict[tuple[str, str, str], Artifact]:
         """Every shard that exists, by table, shard and fingerprint: what is published, put right by a look at the disk.
@@ -137,7 +166,7 @@ class Catalogue:
         """
         artifacts = {}
         if self.published.exists():
-            with closing(duckdb.connect(self.published, read_only=True)) as db:
+            with closing(connect(self.root)) as db:
                 artifacts = _artifacts(db)
         gone, found = self._differences(artifacts)
         lost = set(gone)
@@ -146,7 +175,15 @@ class Catalogue:
 
     def plan(self, artifacts: Artifacts) -> list[StagePlan]:
         """The last run's recipe against these artifacts."""
-        return plan(self.last_run().stages, artifacts) if (self.root / "recipes").is_dir() else []
+        last = self._last_run()
+        return plan(last.stages, artifacts) if last else []
+
+    def _last_run(self) -> LastRun | None:
+        runs = [json.loads(path.read_text()) for path in (self.root / "recipes").glob("[!.]*.json")]
+        if not runs:
+            return None
+        said = max(runs, key=lambda run: run["ran_at"])
+        return LastRun(said["name"], said["options"], from_json(said["stages"]))
 
     def _look_at_disk(self, db: duckdb.DuckDBPyConnection) -> None:
         clear_unfinished(self.root, self._tables(_artifacts(db)))
@@ -168,7 +205,8 @@ class Catalogue:
     def _tables(self, artifacts: Artifacts) -> list[str]:
         """Tables that may have shards on disk: every folder whose shards have fingerprints."""
         known = {table for table, _, _ in artifacts}
-        wanted = {wanted.table for wanted in self.last_run().stages} if (self.root / "recipes").is_dir() else set()
+        last = self._last_run()
+        wanted = {stage.table for stage in last.stages} if last else set()
         return sorted(known | wanted | {table.name for table in TABLES})
 
     def _publish(self, db: duckdb.DuckDBPyConnection, plans: list[StagePlan]) -> None:
@@ -178,6 +216,7 @@ class Catalogue:
         db.execute(f"attach '{_quoted(unfinished)}' as copy (storage_version '{STORAGE}')").fetchall()
         db.execute("create table copy.artifacts as from artifacts").fetchall()
         db.execute("create table copy.runs as from runs").fetchall()
+        db.execute("create table copy.archives as from archives").fetchall()
         db.execute("detach copy").fetchall()
         with closing(duckdb.connect(unfinished)) as copy:
             create_views(copy, self.root.resolve(), plans)
@@ -190,7 +229,14 @@ class Catalogue:
         ledger.folder(self.root).mkdir(exist_ok=True)
         with _THREADS, closing(_connect(self._private)) as db:
             migrate(db)
+            self._tell(db)
             yield db
+
+    def _tell(self, db: duckdb.DuckDBPyConnection) -> None:
+        """Tell a new database what those before it had taken up."""
+        if db.sql("select count(*) from told").fetchall() == [(0,)]:
+            _insert(db, list(ledger.read(ledger.kept(self.root))))
+            db.execute("insert into told values (true)").fetchall()
 
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
@@ -216,7 +262,26 @@ def migrate(db: duckdb.DuckDBPyConnection) -> None:
         db.execute("commit").fetchall()
 
 
-def _insert(db: duckdb.DuckDBPyConnection, records: list[ledger.Record]) -> None:
+def _insert(db: duckdb.DuckDBPyConnection, records: list[ledger.Entry]) -> None:
+    """What records tell that is not there yet."""
+    _insert_runs(db, [record for record in records if isinstance(record, ledger.Record)])
+    _insert_archives(db, [record for record in records if isinstance(record, ledger.ArchiveRecord)])
+
+
+def _insert_archives(db: duckdb.DuckDBPyConnection, records: list[ledger.ArchiveRecord]) -> None:
+    """The latest word on each archive, in one transaction."""
+    if not records:
+        return
+    db.execute("begin").fetchall()
+    _insert_rows(db, "archives", records)
+    db.execute(
+        "create or replace table archives as from archives "
+        "qualify row_number() over (partition by name, dest order by written_at desc, record_id) = 1"
+    ).fetchall()
+    db.execute("commit").fetchall()
+
+
+def _insert_runs(db: duckdb.DuckDBPyConnection, records: list[ledger.Record]) -> None:
     """Runs that are not there yet, and what they made, in one transaction."""
     [known] = db.execute(
         "select coalesce(list(run_id), []) from runs where run_id in (select unnest(?::varchar[]))",

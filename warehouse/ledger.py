@@ -2,11 +2,12 @@
 
 Workers write records and never open DuckDB. A record is a JSON file of its own
 until a catalogue takes it up; then it is a line of a `.jsonl` file, for good.
-A record taken up twice counts once, by its `run_id`.
+A record taken up twice counts once, by its id.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -44,15 +45,53 @@ class Record:
     attempt: Attempt
     artifact: Artifact | None
 
+    @property
+    def record_id(self) -> str:
+        """What it counts once by."""
+        return self.attempt.run_id
+
+    @property
+    def written_at(self) -> str:
+        """ISO 8601, UTC."""
+        return self.attempt.ended_at
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveRecord:
+    """How far an archive of a corpus had come at a moment. The latest of its name and folder is what counts."""
+
+    record_id: str
+    name: str  # a known name, or the URL
+    dest: str  # the folder it is extracted to, absolute
+    url: str
+    streamed: bool  # its members were used before the sum of the whole could hold
+    expected_md5: str | None
+    content_length: int | None  # bytes, as the server announces
+    etag: str | None
+    bytes_done: int
+    md5: str | None  # of what has come, once all of it has
+    verified: str | None  # published-md5, given-md5, or self-hashed where nobody has said what the sum should be
+    state: str  # downloading, verified, extracted, failed, wrong_sum or damaged
+    error: str | None  # one sentence
+    num_members: int  # files extracted
+    num_refused: int
+    refused: str  # JSON: reason -> {"members", "first"}
+    started_at: str  # ISO 8601, UTC
+    written_at: str
+    finished_at: str | None
+
+
+Entry = Record | ArchiveRecord
+
 
 def folder(root: Path) -> Path:
     """Where a warehouse's records lie."""
     return root / "ledger"
 
 
-def emit(root: Path, record: Record) -> None:
+def emit(root: Path, record: Entry) -> None:
     """Leave a record. Takes about 2 ms and no lock."""
-    write_atomically(folder(root) / f"{record.attempt.run_id}.json", _line(record).encode())
+    write_atomically(folder(root) / f"{record.record_id}.json", _line(record).encode())
 
 
 def waiting(root: Path) -> list[Path]:
@@ -60,21 +99,33 @@ def waiting(root: Path) -> list[Path]:
     return sorted(path for path in folder(root).glob("*.json") if not path.name.startswith("."))
 
 
-def read(paths: list[Path]) -> Iterator[Record]:
+def read(paths: list[Path]) -> Iterator[Entry]:
     """The records in files of either kind, each record once."""
     seen: set[str] = set()
     for path in paths:
         for line in path.read_text().splitlines():
             record = _parse(json.loads(line))
-            if record.attempt.run_id not in seen:
-                seen.add(record.attempt.run_id)
+            if record.record_id not in seen:
+                seen.add(record.record_id)
                 yield record
 
 
-def keep(root: Path, records: list[Record], taken: list[Path]) -> None:
+def archive(root: Path, name: str, dest: str) -> ArchiveRecord | None:
+    """The latest record of an archive, whether a catalogue has taken it up or not."""
+    found = []
+    for listed in (waiting, kept):  # in this order: what is taken up meanwhile is found among what is kept
+        for path in listed(root):
+            with suppress(FileNotFoundError):
+                lines = path.read_text().splitlines()
+                found += [_parse(json.loads(line)) for line in lines if line.startswith(_ARCHIVE)]
+    ours = [said for said in found if isinstance(said, ArchiveRecord) and (said.name, said.dest) == (name, dest)]
+    return max(ours, key=lambda said: said.written_at, default=None)
+
+
+def keep(root: Path, records: Sequence[Entry], taken: list[Path]) -> None:
     """Move records from files of their own into one `.jsonl`, where they stay."""
     if records:
-        first = min(record.attempt.started_at for record in records).translate(str.maketrans("", "", ":-."))[:15]
+        first = min(record.written_at for record in records).translate(str.maketrans("", "", ":-."))[:15]
         lines = "".join(_line(record) for record in records)
         write_atomically(folder(root) / f"{first}-{uuid4().hex[:8]}.jsonl", lines.encode())
     for path in taken:
@@ -86,10 +137,16 @@ def kept(root: Path) -> list[Path]:
     return sorted(folder(root).glob("*.jsonl"))
 
 
-def _line(record: Record) -> str:
-    return json.dumps(asdict(record)) + "\n"
+_ARCHIVE = '{"archive": '  # how a line of an archive begins
 
 
-def _parse(line: dict[str, dict[str, object]]) -> Record:
+def _line(record: Entry) -> str:
+    said = {"archive": asdict(record)} if isinstance(record, ArchiveRecord) else asdict(record)
+    return json.dumps(said) + "\n"
+
+
+def _parse(line: dict[str, dict[str, object]]) -> Entry:
+    if "archive" in line:
+        return ArchiveRecord(**line["archive"])  # type: ignore[arg-type]
     artifact = line["artifact"]
     return Record(Attempt(**line["attempt"]), Artifact(**artifact) if artifact else None)  # type: ignore[arg-type]
