@@ -172,6 +172,27 @@ def lhotse(folder: Path, root: str | None, site: str | None, audio: str | None) 
     say(export_lhotse(_root(root, site), folder, audio))
 
 
+@valle.command()
+@click.argument("name")
+@where
+@click.option("--dest", metavar="DIR", type=click.Path(file_okay=False), help="Extract here. Default: the corpus.")
+@click.option("--mirror", metavar="URL", help="A server with the publisher's path names.")
+@click.option("--md5", metavar="SUM", help="What the sum of a URL's archive has to be.")
+@click.option("--stream", is_flag=True, help="Extract a plain tar while it arrives, before its sum is known.")
+@click.option("--keep-archive", is_flag=True, help="Do not delete the archive when its members are there.")
+@click.option("--leave-free", "leave_free_gib", metavar="GIB", type=float, default=1.0, show_default=True)
+@click.pass_obj
+def download(verbose: bool, /, name: str, root: str | None, site: str | None, **how: Any) -> None:
+    """An archive of a corpus by its NAME or URL, verified and extracted.
+
+    librilight-small, -medium, -large, librispeech-test-clean, -dev-clean, -test-other.
+    """
+    from flows.commands import Request
+    from flows.commands import download as bring
+
+    bring(Request(root=root, site=site, verbose=verbose), name, **how)
+
+
 @valle.group()
 def catalogue() -> None:
     """The index of the warehouse."""
@@ -183,10 +204,12 @@ def rebuild(root: str | None, site: str | None) -> None:
     """Make the catalogue anew, from shards and ledger."""
     from flows.show import say
     from flows.site import load_site
+    from warehouse import ledger
     from warehouse.catalogue import Catalogue
 
     index = Catalogue(load_site(site, root=root).root)
-    index.last_run()  # says what is wrong where nothing has run
+    if not ledger.kept(index.root):
+        index.last_run()  # says what is wrong where nothing has run
     artifacts, runs = index.rebuild()
     say(f"{index.published}: {artifacts} artifacts, {runs} runs")
 
@@ -240,6 +263,11 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)  # `valle sql … | head` has read enough
+    except OSError as error:
+        if error.filename is None:
+            raise
+        click.echo(f"valle: {error.filename}: {error.strerror}", err=True)
+        sys.exit(2)
 
 
 def _hush() -> None:

@@ -1,6 +1,7 @@
 """What the commands do: plan, run and rerun a recipe on a site. The words are `flows.cli`'s."""
 
 import os
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,17 +49,18 @@ def run(request: Request) -> None:
     """Make what is missing. With nothing to make, Prefect and Ray are not even started."""
     from flows.recipes import words
 
-    site, recipe = request.where(), request.what().place({"audio": request.where().corpus})
+    site = request.where()
+    recipe = request.what().place({"audio": site.corpus})
     tables = recipe.until(request.until)
     for stage in recipe.stages:
         if provide := getattr(stage, "provide", None):
             provide()
     catalogue = Catalogue(site.root)
-    said = words(request.recipe, request.site, request.settings, site.corpus)
+    said = words(request.recipe, request.site, request.settings, site.corpus, request.until)
     catalogue.remember(recipe.name, recipe.wanted(), said)
-    plans = catalogue.take_up(look_at_disk=True)
-    if not request.again and not any(plan.pending for plan in plans if plan.wanted.table in tables):
-        made = sum(len(plan.current) for plan in plans)
+    plans = [stage for stage in catalogue.take_up(look_at_disk=True) if stage.wanted.table in tables]
+    if not request.again and not any(stage.pending for stage in plans):
+        made = sum(len(stage.current) for stage in plans)
         say(f"nothing to make: all {made} shards of {recipe.name} are current in {site.root}")
         return
     os.environ.update(environment(site))
@@ -66,23 +68,42 @@ def run(request: Request) -> None:
     _flow(request)
 
 
+def download(request: Request, name: str, *, dest: str | None, leave_free_gib: float, **how: Any) -> None:
+    """Bring an archive of a corpus. Where it is there already, Prefect is not even started."""
+    from flows.wish import GIB, Wish, is_there
+
+    site = request.where()
+    folder = Path(dest or site.corpus).absolute()
+    if is_there(Wish(name=name, dest=folder, leave_free=int(leave_free_gib * GIB), **how), site.root):
+        return
+    os.environ.update(environment(site))
+    _quiet(site.root, request.verbose)
+    from flows.pipeline import download as flow
+
+    flow(name, request.site or "", str(folder), leave_free_gib=leave_free_gib, **how)
+
+
 def what_would_run(request: Request) -> list[dict[str, Any]]:
     """Every pending shard of a recipe, and why; lasting shards whose data has grown, too. Changes nothing."""
-    site, recipe = request.where(), request.what().place({"audio": request.where().corpus})
+    site = request.where()
+    recipe = request.what().place({"audio": site.corpus})
     tables = recipe.until(request.until)
     artifacts = Catalogue(site.root).artifacts()
     wanted = recipe.wanted()
     plans = [stage for stage in plan(wanted, artifacts) if stage.wanted.table in tables]
     latest = {(table, shard): artifact for (table, shard, _), artifact in artifacts.items()}  # newest last
     stale = stale_settings(wanted, artifacts, latest)
-    failed = _failures(site.root) if artifacts else {}
+    failed = _failures(site.root) if Catalogue(site.root).published.exists() else {}
     rows = []
     for stage in plans:
         table = stage.wanted.table
         for shard, pending in stage.pending.items():
-            name, error = (table, shard), failed.get((table, shard, stage.wanted.fingerprint(shard)))
-            why, reason = ("stale", stale[name]) if name in stale else (pending.why, pending.reason)
-            why, reason = ("failed", error) if error else (why, reason)
+            name = (table, shard, stage.wanted.fingerprint(shard))
+            why, reason = pending.why, pending.reason
+            if name in failed:
+                why, reason = "failed", failed[name]
+            elif name not in artifacts and (table, shard) in stale:
+                why, reason = "stale", stale[table, shard]
             rows.append({"table": table, "shard": shard, "why": why, "reason": reason})
         rows += [
             {"table": table, "shard": shard, "why": "current", "reason": "newer data"}
@@ -105,13 +126,15 @@ def rerun(
         Mistake: nothing has run there, or there is no such table, shard or reason.
     """
     site = load_site(request.site, root=request.root)
-    last = Catalogue(site.root).last_run()
+    catalogue = Catalogue(site.root)
+    last = catalogue.last_run()
+    plans = catalogue.take_up(look_at_disk=True)  # what a killed run left in the ledger counts, too
     if failed:
         chosen = [f"{name}/{key}" for name, key, _ in _failures(site.root)]
     elif dropped:
         chosen = _dropped(site.root, dropped)
     else:
-        chosen = _of_table(Catalogue(site.root).take_up(look_at_disk=True), table or "", shard)
+        chosen = _of_table(plans, table or "", shard)
     if not chosen:
         say(f"nothing has failed in {site.root}")
         return
@@ -123,8 +146,9 @@ def rerun(
             root=str(site.root),
             audio=request.audio or options["audio"],
             settings=options["settings"],
+            until=options["until"],
             only=chosen,
-            again=() if failed else chosen,
+            again=chosen,
             verbose=request.verbose,
         )
     )
@@ -157,6 +181,9 @@ def _of_table(plans: list[StagePlan], table: str, shard: str | None) -> list[str
 
 def _flow(request: Request) -> None:
     """Run the flow, here, and tell Prefect's server of it where there is one."""
+    # Prefect's own server is a child of this process. A Ctrl-C at the terminal must not reach it, or the flow could not
+    # report its end: the server is born with the signal blocked, and `materialize` opens this process to it again.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     from flows.pipeline import pipeline
 
     try:
@@ -172,6 +199,8 @@ def _flow(request: Request) -> None:
         if "Failed to reach API" not in str(error):
             raise
         raise Mistake(f"{error}: start Prefect's server, or unset PREFECT_API_URL to do without") from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def _quiet(root: Path, verbose: bool) -> None:

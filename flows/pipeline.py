@@ -1,10 +1,14 @@
-"""The four flows that Prefect sees. Their parameters are plain names, so that a schedule can hold them."""
+"""The flows that Prefect sees. Their parameters are plain names, so that a schedule can hold them."""
+
+from pathlib import Path
 
 from prefect import flow
 
+from flows.download import download_archive
 from flows.engine import Selection, materialize
 from flows.recipes import load_recipe, words
 from flows.site import load_site
+from flows.wish import GIB, Wish
 
 Names = list[str]
 
@@ -39,10 +43,48 @@ def pipeline(
         where,
         until=until,
         selection=Selection(only=None if only is None else _shards(only), again=_shards(again or [])),
-        options=words(recipe, site, settings, where.corpus),
+        options=words(recipe, site, settings, where.corpus, until),
         module=module,
     )
     return tally.made
+
+
+@flow(log_prints=False)
+def download(
+    name: str,
+    site: str = "",
+    dest: str | None = None,
+    mirror: str | None = None,
+    md5: str | None = None,
+    stream: bool = False,
+    keep_archive: bool = False,
+    leave_free_gib: float = 1.0,
+) -> int:
+    """Bring an archive of a corpus: verified, extracted, and gone on with after a kill.
+
+    Args:
+        name: as `librilight-small`, or a URL.
+        dest: the folder to extract it to; the site's corpus unless said.
+        mirror: a server with the publisher's path names.
+        md5: the sum of a URL's archive.
+        stream: extract a plain tar while it arrives.
+        keep_archive: do not delete the archive when its members are there.
+        leave_free_gib: GiB of the disk that stay free.
+
+    Returns:
+        How many files of it are there.
+    """
+    where = load_site(site or None)
+    wish = Wish(
+        name=name,
+        dest=Path(dest or where.corpus),
+        mirror=mirror,
+        md5=md5,
+        stream=stream,
+        keep_archive=keep_archive,
+        leave_free=int(leave_free_gib * GIB),
+    )
+    return download_archive(wish, where.root).num_members
 
 
 @flow(log_prints=False)

@@ -1,4 +1,4 @@
-"""The four flows, as Prefect sees them. Two of these tests notice what `pip check` does not: see pyproject.toml."""
+"""The flows, as Prefect sees them. Two of these tests notice what `pip check` does not: see pyproject.toml."""
 
 import os
 import socket
