@@ -66,7 +66,7 @@ class Transfer:
                 progress.DownloadColumn(binary_units=True),
                 progress.TransferSpeedColumn(),
                 progress.TimeRemainingColumn(),
-                console=Console(stderr=True),
+                console=Console(stderr=True, markup=False, highlight=False),
                 transient=True,
             )
             self._bar.start()
