@@ -6,6 +6,7 @@ worker. What is done is the catalogue's to know, not Prefect's cache.
 """
 
 import logging
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -21,7 +22,7 @@ from prefect.futures import as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.progress import Progress
-from flows.recipe import Recipe, source_shards
+from flows.recipe import Listings, Recipe
 from flows.shards import Failure, Job
 from flows.site import Site
 from flows.workers import RayTrain, Workers
@@ -29,7 +30,7 @@ from tasks.stage import Resources, Stage
 from warehouse import ledger
 from warehouse.catalogue import Catalogue
 from warehouse.errors import WorkFailed
-from warehouse.plan import Shards, StagePlan, plan_stage, reads
+from warehouse.plan import Shards, StagePlan, Wanted, plan, plan_stage, reads
 from warehouse.store import Artifact
 
 MOST_TASKS = 200  # of one stage; more shards than that share task runs
@@ -41,7 +42,7 @@ class ShardFailed(Exception):
 
     def __init__(self, failures: list[Failure]) -> None:
         super().__init__("; ".join(f"{failure.name}: {failure.error}" for failure in failures))
-        self.may_pass = all(failure.may_pass for failure in failures)
+        self.may_pass = any(failure.may_pass for failure in failures)
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ def _worth_retrying(_task: Any, _task_run: Any, state: Any) -> bool:
 def make(batch: Batch) -> None:
     """Make the shards of a batch that are not made yet, one after the other."""
     attempt = int(runtime.task_run.run_count or 1)
-    batch.failures = []
+    batch.failures = [failure for failure in batch.failures if not failure.may_pass]
+    lost = {failure.name for failure in batch.failures}
     for job in batch.jobs:
-        if job.shard not in batch.made:
+        if job.shard not in batch.made and job.name not in lost:
             outcome = batch.workers.make(job, runtime.flow_run.id, attempt)
             if isinstance(outcome, Failure):
                 batch.failures.append(outcome)
@@ -115,6 +117,7 @@ def materialize(
         Mistake: the recipe makes no table called `until`, or names weights or a corpus that is not there.
         WorkFailed: some shards could not be made; the others are there.
     """
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see flows.commands
     catalogue = Catalogue(site.root)
     (site.root / "logs").mkdir(parents=True, exist_ok=True)
     tables = recipe.until(until)
@@ -122,9 +125,11 @@ def materialize(
     for stage in recipe.stages:
         if provide := getattr(stage, "provide", None):
             provide()
-    catalogue.remember(recipe.name, recipe.wanted(), dict(options or {}))
+    listings = recipe.listings()
+    wanted = recipe.wanted(listings)
+    catalogue.remember(recipe.name, wanted, dict(options or {}))
     catalogue.take_up(look_at_disk=True)
-    run = _Run(recipe, site, catalogue, selection, Workers(site, module))
+    run = _Run(wanted, listings, site, catalogue.artifacts(), selection, Workers(site, module))
     try:
         with _publishing(catalogue), _logging(site.root):
             for stage in recipe.stages[: len(tables)]:
@@ -156,15 +161,33 @@ class _Run:
     """One run of the engine: what is known so far, stage after stage."""
 
     def __init__(
-        self, recipe: Recipe, site: Site, catalogue: Catalogue, selection: Selection, workers: Workers
+        self,
+        wanted: list[Wanted],
+        listings: Listings,
+        site: Site,
+        artifacts: dict[tuple[str, str, str], Artifact],
+        selection: Selection,
+        workers: Workers,
     ) -> None:
         self.site, self.selection, self.workers = site, selection, workers
-        self.wanted = {wanted.table: wanted for wanted in catalogue.last_run().stages}
-        self.artifacts = catalogue.artifacts()
+        self.wanted = {stage.table: stage for stage in wanted}
+        self.listings = listings
+        self.artifacts = artifacts
         self.plans: dict[str, StagePlan] = {}
-        self.allowed: set[tuple[str, str]] = set(selection.only or ())
+        self.allowed = self._with_what_they_wait_for(set(selection.only or ()))
         self.touched: set[tuple[str, str]] = set()  # made in this run
         self.tally = Tally()
+
+    def _with_what_they_wait_for(self, selected: set[tuple[str, str]]) -> set[tuple[str, str]]:
+        """The selected shards, and whatever is pending above them, without which they could not be made."""
+        stages = list(self.wanted.values())
+        plans = {stage.wanted.table: stage for stage in plan(stages, self.artifacts, self.selection.again)}
+        for stage in reversed(stages):
+            for shard in [name for table, name in selected if table == stage.table]:
+                if shard in plans[stage.table].pending:
+                    for above, names in reads(stage, shard, plans):
+                        selected |= {(above.wanted.table, name) for name in names if name in above.pending}
+        return selected
 
     def make_table(self, stage: Stage) -> None:
         """Make what is not current of one table, and wait for it."""
@@ -182,7 +205,7 @@ class _Run:
         return self.plans[table]
 
     def _jobs(self, stage: Stage, plan: StagePlan) -> list[Job]:
-        listings = {} if stage.takes else source_shards(stage)
+        listings = self.listings.get(plan.wanted.table, {})
         jobs = []
         for pending in plan.pending.values():
             read = [(above, names) for above, names in reads(plan.wanted, pending.shard, self.plans)]
@@ -255,7 +278,10 @@ def _publishing(catalogue: Catalogue) -> Iterator[None]:
         while not stopped.wait(pause):
             if ledger.waiting(catalogue.root):
                 begun = time.monotonic()
-                catalogue.take_up()
+                try:
+                    catalogue.take_up()
+                except Exception:  # the run ends with the same call, and that one is heard
+                    logging.getLogger("prefect").exception("the catalogue could not be published")
                 pause = max(PUBLISH_EVERY, 10 * (time.monotonic() - begun))
 
     thread = threading.Thread(target=keep_up, name="publishing", daemon=True)

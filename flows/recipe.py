@@ -17,6 +17,8 @@ from warehouse.errors import Mistake
 from warehouse.fingerprint import ANY, describe, fingerprints, named_shards, short_hash
 from warehouse.plan import Wanted
 
+Listings = Mapping[str, Mapping[str, str]]  # by table, then shard
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -76,16 +78,28 @@ class Recipe:
             raise Mistake(f"recipe {self.name} makes no table {table!r}{closest(table, self.tables)}")
         return self.tables[: self.tables.index(table) + 1] if table else self.tables
 
-    def wanted(self) -> list[Wanted]:
-        """What the recipe asks for, as data.
+    def listings(self) -> Listings:
+        """For each source, its shards, each with the listing of its files as JSON.
+
+        Raises:
+            Mistake: the corpus is not there.
+        """
+        try:
+            return {stage.makes.name: source_shards(stage) for stage in self.stages if not stage.takes}
+        except (ValueError, FileNotFoundError) as error:
+            raise Mistake(str(error)) from error
+
+    def wanted(self, listings: Listings | None = None) -> list[Wanted]:
+        """What the recipe asks for, as data. The sources are listed anew unless their listings are given.
 
         Raises:
             Mistake: a setting names weights or a corpus that is not there.
         """
+        listings = self.listings() if listings is None else listings
         try:
             prints = self.fingerprints()
-            return [_wanted(stage, prints[stage.makes.name]) for stage in self.stages]
-        except (ValueError, FileNotFoundError) as error:  # weights or a corpus that is not there
+            return [_wanted(stage, prints[stage.makes.name], listings) for stage in self.stages]
+        except (ValueError, FileNotFoundError) as error:  # weights that are not there
             raise Mistake(str(error)) from error
 
 
@@ -119,6 +133,8 @@ def source_shards(stage: Any) -> dict[str, str]:
     """A source's shards, each with the listing of its files."""
     shards = stage.shards()
     named = shards if isinstance(shards, Mapping) else dict.fromkeys(shards)
+    if wrong := [shard for shard in named if shard.startswith(".") or "/" in shard]:
+        raise ValueError(f"a shard cannot be called {wrong[0]!r}: its name is that of a file, and not of a hidden one")
     return {shard: source_listing(files) for shard, files in named.items()}
 
 
@@ -135,8 +151,9 @@ def closest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else f"; it has {', '.join(known)}"
 
 
-def _wanted(stage: Stage, prints: dict[str, str]) -> Wanted:
+def _wanted(stage: Stage, prints: dict[str, str], listings: Listings) -> Wanted:
     shards = named_shards(stage)
+    files = listings.get(stage.makes.name, {})
     return Wanted(
         table=stage.makes.name,
         takes=tuple(table.name for table in stage.takes),
@@ -145,7 +162,7 @@ def _wanted(stage: Stage, prints: dict[str, str]) -> Wanted:
         one_to_one=is_one_to_one(stage),
         fingerprints=prints,
         stages={shard: describe(stage, shard) for shard in (shards if len(shards) > 1 else (ANY,))},
-        sources={} if stage.takes else {shard: short_hash(files) for shard, files in source_shards(stage).items()},
+        sources={shard: short_hash(listing) for shard, listing in files.items()},
     )
 
 

@@ -125,13 +125,16 @@ def load_recipe(name: str) -> tuple[Recipe, ModuleType | None]:
     module = _module(Path(path))
     if not callable(make := getattr(module, function, None)):
         raise Mistake(f"{path} has no function {function!r} that gives a recipe")
-    recipe = make()
+    try:
+        recipe = make()
+    except Exception as error:
+        raise Mistake(f"{name} gives no recipe: {type(error).__name__}: {error}") from error
     if not isinstance(recipe, Recipe):
         raise Mistake(f"{name} gives a {type(recipe).__name__}, not a flows.recipe.Recipe")
     return replace(recipe, name=function), module
 
 
-def words(recipe: str, site: str | None, settings: Sequence[str], corpus: Path) -> dict[str, Any]:
+def words(recipe: str, site: str | None, settings: Sequence[str], corpus: Path, until: str | None) -> dict[str, Any]:
     """The words of a run, so that `rerun` can say them again, from whatever folder."""
     path, colon, function = recipe.rpartition(":")
     return {
@@ -139,6 +142,7 @@ def words(recipe: str, site: str | None, settings: Sequence[str], corpus: Path) 
         "site": str(Path(site).absolute()) if site else None,
         "settings": list(settings),
         "audio": str(corpus),
+        "until": until,
     }
 
 

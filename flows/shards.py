@@ -157,7 +157,8 @@ def _folder(job: Job) -> Path:
     path = shard_path(job.root, job.stage.makes.name, job.fingerprint, job.shard)
     folder, begun_from = path.with_suffix(""), path.with_name(f".{job.shard}.inputs.json")
     if (path.exists() and job.again) or not begun_from.exists() or begun_from.read_text() != job.inputs:
-        path.unlink(missing_ok=True)  # first the rows, which say that the files are whole
+        begun_from.unlink(missing_ok=True)  # first of all: a folder half cleared is never taken for one begun
+        path.unlink(missing_ok=True)  # then the rows, which say that the files are whole
         rmtree(folder, ignore_errors=True)
         write_atomically(begun_from, job.inputs.encode())
     folder.mkdir(parents=True, exist_ok=True)

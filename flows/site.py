@@ -52,7 +52,10 @@ def load_site(path: str | None = None, **overrides: Any) -> Site:
     }
     said |= environment | {key: value for key, value in overrides.items() if value is not None}
     site = _checked(said, path or "the environment")
-    return replace(site, root=Path(site.root).absolute(), audio=site.corpus.absolute())
+    root, audio = site.root.expanduser().absolute(), site.corpus.expanduser().absolute()
+    if root.exists() and not root.is_dir():
+        raise Mistake(f"{root} is a file; the root of a warehouse is a folder")
+    return replace(site, root=root, audio=audio)
 
 
 def environment(site: Site) -> dict[str, str]:

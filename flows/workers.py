@@ -15,9 +15,10 @@ from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
-from flows.shards import Failure, Job, make_shard, record_attempt
+from flows.shards import Failure, Job, make_shard, one_line, record_attempt
 from flows.site import Site
 from tasks.stage import Resources
+from warehouse.errors import Mistake
 from warehouse.ledger import CRASHED
 from warehouse.store import Artifact
 
@@ -56,7 +57,13 @@ class Workers:
             if needs != self._needs:
                 self._let_go()
                 self._needs = needs
-        size = max(1, min(num_jobs, self._room(needs)))
+        room = self._room(needs)
+        if room < 1:
+            raise Mistake(
+                f"a worker needs {needs.cpus:g} CPUs and {needs.gpus:g} GPUs, and the cluster at "
+                f"{self.site.ray_address} has no room for one; see `device` and `gpus` of the site"
+            )
+        size = min(num_jobs, room)
         self._free = threading.Semaphore(size)
         return size
 
@@ -64,16 +71,16 @@ class Workers:
         """Make one shard in a worker; waits for one to be free."""
         import ray
         from ray import cloudpickle
-        from ray.exceptions import RayActorError, RayTaskError
+        from ray.exceptions import RayError
 
         begun = time.time()
         with self._free:
             worker = self._take()
             try:
                 made: Artifact | Failure = ray.get(worker.make.remote(cloudpickle.dumps(job), flow_run_id, attempt))
-            except (RayActorError, RayTaskError) as error:  # killed, out of memory, or could not unpickle
+            except RayError as error:  # killed, out of memory, or it could not unpickle its job
                 ray.kill(worker)
-                words = f"the worker died: {str(error).strip().splitlines()[0]}"
+                words = f"the worker died: {one_line(getattr(error, 'cause', None) or error)}"
                 record_attempt(job, uuid4().hex, flow_run_id, attempt, begun, CRASHED, error=words)
                 return Failure(job.name, words, may_pass=True)
             with self._lock:

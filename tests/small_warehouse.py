@@ -51,7 +51,11 @@ def make_warehouse(root: Path, corpus: Path, *, where: str = "", first_code: int
     for name, takes in TAKES.items():
         for shard, mine in rows[name].items():
             read = [made[above, shard] for above in takes]
-            inputs = json.dumps({artifact.path: artifact.digest for artifact in read}) if takes else sources[shard]
+            inputs = (
+                json.dumps({artifact.path: artifact.digest for artifact in read}, sort_keys=True)
+                if takes
+                else sources[shard]
+            )
             table = pa.Table.from_pylist(mine, schema=SCHEMAS[name].schema)
             seconds = pa.chunked_array([pa.array([1.0] * len(mine))])
             made[name, shard] = write_shard(

@@ -125,7 +125,7 @@ def inputs_of(wanted: Wanted, shard: str, above: Mapping[str, StagePlan]) -> str
     if not wanted.takes:
         return wanted.sources[shard]
     read = (plan.current[name] for plan, names in reads(wanted, shard, above) for name in names)
-    return json.dumps({artifact.path: artifact.digest for artifact in read})
+    return json.dumps({artifact.path: artifact.digest for artifact in read}, sort_keys=True)
 
 
 def stale_settings(
@@ -199,7 +199,7 @@ def _changed(wanted: Wanted, artifact: Artifact, inputs: str | None) -> str:
         return "its files changed"
     before, after = json.loads(artifact.inputs), json.loads(inputs or "{}")
     changed = [path for path, digest in after.items() if before.get(path) != digest]
-    first = (changed or sorted(before.keys() - after.keys()))[0]
+    first = [*changed, *sorted(before.keys() - after.keys()), *after][0]
     table, _, shard = first.removesuffix(".parquet").split("/", 2)
     return f"{table}/{shard} changed" + (f" and {len(changed) - 1} more" if len(changed) > 1 else "")
 

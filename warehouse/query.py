@@ -35,7 +35,9 @@ def rows(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()
     try:
         return db.sql(sql, params=list(parameters)).to_arrow_table()
     except duckdb.Error as error:
-        raise Mistake(f"DuckDB refuses this query: {_first_sentence(error)}") from error
+        moved = "; where a warehouse has been moved, `valle catalogue rebuild` mends its views"
+        hint = moved if isinstance(error, duckdb.PermissionException | duckdb.IOException) else ""
+        raise Mistake(f"DuckDB refuses this query: {_first_sentence(error)}{hint}") from error
 
 
 def connect(root: Path) -> duckdb.DuckDBPyConnection:
@@ -50,7 +52,10 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
             f"{root} is not a warehouse: it holds no catalogue.duckdb; `valle run --root {root}` makes one, "
             "and `valle catalogue rebuild` makes it anew from its shards"
         )
-    db = duckdb.connect(published, read_only=True)
+    try:
+        db = duckdb.connect(published, read_only=True)
+    except duckdb.Error as error:
+        raise Mistake(f"{published} cannot be opened; `valle catalogue rebuild` makes it anew: {error}") from error
     db.execute("set autoinstall_known_extensions = false").fetchall()
     db.execute("set temp_directory = ''").fetchall()  # nothing is spilled to disk: a query never writes
     db.execute("set allowed_directories = ?", [[str(root.resolve())]]).fetchall()

@@ -131,7 +131,7 @@ def read_artifact(root: Path, path: Path) -> Artifact:
     try:
         written = json.loads((pq.read_metadata(path).metadata or {})[_PROVENANCE])
         return Artifact(**{**written, "bytes": path.stat().st_size, "path": path.relative_to(root).as_posix()})
-    except (pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
         raise BrokenPromise(f"{path} is not a shard of a warehouse: {error}") from error
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -158,3 +159,34 @@ def test_the_last_run_is_remembered(pipeline: Run, root: Path) -> None:
     assert last.options["settings"] == ["codes.step=2"]
     codes = next(stage for stage in last.stages if stage.table == "codes")
     assert json.loads(codes.stage("a"))["settings"] == {"step": 2}
+
+
+def test_a_run_is_true_to_its_own_recipe_when_another_begins(
+    pipeline: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_up = Catalogue.take_up
+
+    def another_begins(self: Catalogue, **words: bool) -> object:
+        said = self.last_run()
+        other = [replace(stage, fingerprints={"*": "0" * 12}) for stage in said.stages]
+        self.remember(said.name, other, said.options)
+        return take_up(self, **words)
+
+    monkeypatch.setattr(Catalogue, "take_up", another_begins)
+    pipeline()
+    assert not list(root.glob("codes/000000000000/*"))
+
+
+def test_what_waits_above_a_selected_shard_is_made_too(pipeline: Run, root: Path, tmp_path: Path) -> None:
+    pipeline()
+    write_corpus(tmp_path / "audio", a="pause now otherwise", b="pause this too")
+    assert pipeline(only=["codes/a"], again=["codes/a"]) == {"utterances": 1, "codes": 1, "examples": 1}
+
+
+def test_a_failed_rerun_of_a_shard_that_is_there_is_a_failure(pipeline: Run, root: Path) -> None:
+    pipeline()
+    with pytest.raises(WorkFailed):
+        pipeline(settings=["codes.loses=true"], only=["codes/a"], again=["codes/a"])
+    assert rows(root, "select table_name, shard from failures") == [("codes", "a")]
+    pipeline(only=["codes/a"], again=["codes/a"])
+    assert rows(root, "from failures") == []

@@ -50,3 +50,17 @@ def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     assert contents(killed) == contents(tmp_path / "unbroken")
     [twice] = select(killed, "select count(*) - count(distinct path) as n from artifacts").to_pylist()
     assert twice["n"] == 0
+
+
+def test_a_ctrl_c_at_the_terminal_ends_soon_and_says_so(tmp_path: Path) -> None:
+    audio = write_corpus(tmp_path / "audio", **{f"s{i}": "pause one three" for i in range(8)})
+    process = start(tmp_path / "root", audio)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "root").glob("codes/*/*.parquet")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+    said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == 130
+    assert "interrupted; what is made is kept" in said
+    assert "Traceback" not in said

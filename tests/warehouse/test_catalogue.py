@@ -162,3 +162,35 @@ def test_a_migration_is_done_once_and_in_order(tmp_path: Path) -> None:
 def test_a_folder_where_nothing_ran_is_no_warehouse(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="is not a warehouse"):
         Catalogue(tmp_path / "empty").last_run()
+
+
+def test_a_lost_private_database_is_told_of_every_attempt_again(catalogue: Catalogue) -> None:
+    make(catalogue.root, "a")
+    catalogue.take_up()
+    (catalogue.root / ".catalogue.duckdb").unlink()
+    make(catalogue.root, "b")
+    catalogue.take_up()
+    assert count(catalogue.root, "runs") == 2
+
+
+def test_a_rebuild_that_is_killed_loses_nothing(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(catalogue.root, "a")
+    catalogue.take_up()
+    with monkeypatch.context() as killed:
+        killed.setattr(Catalogue, "take_up", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            catalogue.rebuild()
+    assert count(catalogue.root, "runs") == 1, "readers still have the copy of before"
+    catalogue.take_up()
+    assert count(catalogue.root, "runs") == 1
+
+
+def test_a_damaged_database_is_made_anew(catalogue: Catalogue) -> None:
+    make(catalogue.root, "a")
+    catalogue.take_up()
+    for name in (".catalogue.duckdb", "catalogue.duckdb"):
+        (catalogue.root / name).write_bytes(b"this is no database" * 1000)
+    with pytest.raises(Mistake, match=r"cannot be opened; `valle catalogue rebuild` makes it anew"):
+        select(catalogue.root, "select 1")
+    assert catalogue.rebuild() == (1, 1)
+    assert count(catalogue.root, "runs") == 1

@@ -3,6 +3,6 @@ create view failures as
 select runs.*
 from runs
 join wanted using (table_name, shard, fingerprint)
-where wanted.state = 'failed'
 qualify row_number() over (partition by table_name, shard order by ended_at desc) = 1
+    and runs.state in ('failed', 'crashed')
 order by table_name, shard;
