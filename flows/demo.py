@@ -28,9 +28,9 @@ def run_demo(request: Request) -> None:
     print("The leaderboard (judged by the embedded Whisper and by Resemblyzer; the papers' rows had other judges)\n")
     print(render(select(site.root, LEADERBOARD), "table"))
     print(codec_in_words())
-    speech = select(site.root, "select distinct parse_dirpath(audio_path) as folder from samples where dropped is null")
-    for folder in speech["folder"].to_pylist():
-        print(f"Speech to listen to: {site.root / folder}")
+    query = "select distinct array_to_string(string_split(audio_path, '/')[:3], '/') as folder from samples"
+    for folder in select(site.root, f"{query} where dropped is null")["folder"].to_pylist():
+        print(f"Speech to listen to, a folder for each system: {site.root / folder}")
 
 
 def misheard(root: Path, corpus: Path) -> tuple[int, int]:
