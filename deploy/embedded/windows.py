@@ -30,7 +30,6 @@ from tasks import espeak
 
 SAMPLE_RATE = whisper.audio.SAMPLE_RATE  # Hz
 HOP = whisper.audio.HOP_LENGTH  # samples of a mel frame
-MAX_SECONDS = whisper.audio.CHUNK_LENGTH  # of Whisper's windows, 30
 POSITIONS_PER_SECOND = 50
 CHARACTERS = " 'abcdefghijklmnopqrstuvwxyz"  # what CTC spells with; 0 is its blank
 
@@ -224,13 +223,13 @@ class Batch:
     letters: list[Tensor]  # for CTC
 
 
-def make_batch(bank: Bank, size: int, seconds: tuple[float, float], padded: bool, pick: np.random.Generator) -> Batch:
-    """Fresh windows, disturbed: of 30 s if `padded`, else of one length from the range `seconds`."""
-    window = MAX_SECONDS if padded else pick.uniform(*seconds)
+def make_batch(bank: Bank, size: int, seconds: tuple[float, float], pick: np.random.Generator) -> Batch:
+    """Fresh windows, disturbed, of one length from the range `seconds`."""
+    window = pick.uniform(*seconds)
     positions = round(window * POSITIONS_PER_SECOND)
     columns: list[list[Tensor]] = [[] for _ in range(6)]
     for _ in range(size):
-        speech = bank.window(pick.uniform(*seconds) if padded else window)
+        speech = bank.window(window)
         waveform = whisper.pad_or_trim(torch.from_numpy(disturb(speech.waveform, pick)), positions * 2 * HOP)
         mel = smear(whisper.log_mel_spectrogram(waveform), pick)
         letters = torch.tensor([1 + CHARACTERS.index(c) for c in speech.text.lower() if c in CHARACTERS])

@@ -109,7 +109,7 @@ def test_a_checkpoint_is_a_small_file_with_the_full_vocabulary(model: Whisper, t
 def test_a_step_learns_from_every_loss(model: Whisper) -> None:
     bank = Bank(seed=0)
     bank.refresh(6)
-    batch = make_batch(bank, 2, (3.0, 4.0), padded=False, pick=np.random.default_rng(0))
+    batch = make_batch(bank, 2, (3.0, 4.0), pick=np.random.default_rng(0))
     heads = training.Heads()
     each = training.losses(model, heads, batch, 0, training.PHASES[0])
     sum(vars(each).values()).backward()
