@@ -4,7 +4,8 @@ Four phases. `start`: the weights of a linear transform codec (`klt.py`) and cod
 no gradient, and a codec already. `decoder`: the decoder alone learns to undo the quantization. `all`: encoder,
 codebooks and decoder together, the quantizer passed straight through. `finish`: the encoder's moving average stays as
 it is, k-means fits the codebooks to it, the decoder follows with a falling rate. What ships is a moving average.
-The surprising fact: from random weights nothing of this works, at any rate that was tried; from a transform all of it.
+The surprising fact: no start from random weights that was tried left the mean of the signal in time; from a transform,
+the codec was there before the first gradient. The card, `encodec.md`, tells what else was tried.
 Source: Défossez et al. 2022 (arXiv:2210.13438), section 3, without its discriminators.
 
 A state is saved as it goes; the same command takes it up again, and nothing random outlives a step.
@@ -57,11 +58,11 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Trains the embedded EnCodec; run again to go on.")
     parser.add_argument("--state", type=Path, default=Path(".work/codec"), help="folder of the state and its speech")
     parser.add_argument("--workers", type=int, default=1, help="processes of one thread that share each step")
-    parser.add_argument("--decoder-steps", type=int, default=1500)
-    parser.add_argument("--steps", type=int, default=10_000, help="to the end of the phase `all`")
-    parser.add_argument("--finish-steps", type=int, default=2_000)
-    parser.add_argument("--decoder-rate", type=float, default=5e-4)
-    parser.add_argument("--encoder-rate", type=float, default=1e-4)
+    parser.add_argument("--decoder-steps", type=int, default=800)
+    parser.add_argument("--steps", type=int, default=7_800, help="to the end of the phase `all`")
+    parser.add_argument("--finish-steps", type=int, default=900)
+    parser.add_argument("--decoder-rate", type=float, default=5e-4, help="Adam's, at a phase's height")
+    parser.add_argument("--encoder-rate", type=float, default=1.5e-4)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=0.6)
     parser.add_argument("--wave", type=float, default=0.5)
@@ -71,7 +72,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--correlation", type=float, default=2.0)
     parser.add_argument("--commitment", type=float, default=2.0)
     parser.add_argument("--every", type=int, default=100, help="steps between saved states")
-    parser.add_argument("--export", type=Path, nargs="?", const=EMBEDDED, help="write the weights and their card")
+    parser.add_argument("--export", type=Path, nargs="?", const=EMBEDDED, help="write the weights and their figures")
     return parser.parse_args()
 
 
@@ -154,7 +155,8 @@ def train(options: argparse.Namespace, rank: int, speech: NDArray[np.int16]) -> 
         phase = next(name for name, end in ends.items() if step < end)
         if step == ends["all"]:
             _copy(average, parameters)
-            codebooks.fit(latents_of(model.encoder, speech))
+            if rank == 0:
+                codebooks.fit(latents_of(model.encoder, speech))
             _broadcast(codebooks.codes, options.workers)
         for parameter in encoder:
             parameter.requires_grad_(phase == "all")

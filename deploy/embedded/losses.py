@@ -1,7 +1,7 @@
 """What separates decoded speech from speech, as gradients need it.
 
-The surprising fact: multi-scale mel losses alone make a codec of so few bits less intelligible while they fall; the
-correlation of envelopes, which listeners and STOI go by, has to be asked for.
+The surprising fact: a codec of so few bits grew less intelligible by STOI while its multi-scale mel losses fell; the
+correlation of envelopes had to be asked for.
 Source: Défossez et al. 2022 (arXiv:2210.13438), section 3.4; Taal et al. 2011 for the correlation.
 
 Shapes: B batch, N samples, F bins.
