@@ -1,6 +1,5 @@
 """The demo: the whole pipeline on the sample corpus, and what came of it."""
 
-import json
 from pathlib import Path
 
 from flows.commands import Request, run
@@ -65,9 +64,9 @@ def misheard(root: Path, corpus: Path) -> tuple[int, int]:
 
 def codec_in_words() -> str:
     """How good the embedded codec is, by the figures that lie beside its weights."""
-    from model.codec import EMBEDDED
+    from model.codec import figures
 
-    stoi = json.loads(EMBEDDED.with_suffix(".json").read_text())["figures"]["stoi"]
+    stoi = figures()["stoi"]
     words = f"The embedded EnCodec keeps an STOI of {stoi:.2f} on voices it never heard"
     if stoi >= GOOD_STOI:
         return f"{words}."
