@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,9 @@ def run(request: Request) -> None:
         made = sum(len(stage.current) for stage in plans)
         say(f"nothing to make: all {made} shards of {recipe.name} are current in {site.root}")
         return
-    os.environ.update(environment(site))
     _quiet(site.root, request.verbose)
-    _flow(request)
+    with _said_by_the_environment(site):
+        _flow(request)
 
 
 def download(request: Request, name: str, *, dest: str | None, leave_free_gib: float, **how: Any) -> None:
@@ -76,11 +77,11 @@ def download(request: Request, name: str, *, dest: str | None, leave_free_gib: f
     folder = Path(dest or site.corpus).absolute()
     if is_there(Wish(name=name, dest=folder, leave_free=int(leave_free_gib * GIB), **how), site.root):
         return
-    os.environ.update(environment(site))
     _quiet(site.root, request.verbose)
     from flows.pipeline import download as flow
 
-    flow(name, request.site or "", str(folder), leave_free_gib=leave_free_gib, **how)
+    with _said_by_the_environment(site):
+        flow(name, request.site or "", str(folder), leave_free_gib=leave_free_gib, **how)
 
 
 def what_would_run(request: Request) -> list[dict[str, Any]]:
@@ -177,6 +178,19 @@ def _of_table(plans: list[StagePlan], table: str, shard: str | None) -> list[str
     if shard and shard not in shards[table]:
         raise Mistake(f"{table} has no shard {shard!r}{closest(shard, shards[table][:8])}")
     return [f"{table}/{name}" for name in ([shard] if shard else shards[table])]
+
+
+@contextmanager
+def _said_by_the_environment(site: Site) -> Iterator[None]:
+    """Flows are given plain names; the folders of the command line reach them by the environment."""
+    before = dict(os.environ)
+    os.environ.update(environment(site))
+    try:
+        yield
+    finally:
+        for name in environment(site):
+            os.environ.pop(name)
+        os.environ.update({name: value for name, value in before.items() if name in environment(site)})
 
 
 def _flow(request: Request) -> None:
