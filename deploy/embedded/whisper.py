@@ -56,6 +56,7 @@ PHASES = (
     Phase("short", 3500, 8, (3.0, 6.0), (1.5e-3, 7e-4)),
     Phase("long", 1600, 8, (5.0, 20.0), (7e-4, 5e-5), letters=0.0),
     Phase("again", 600, 8, (4.0, 18.0), (6e-4, 2e-5), letters=0.0),
+    Phase("last", 350, 8, (6.0, 20.0), (5e-4, 2e-5), letters=0.0),
 )
 WARM_UP = 150  # steps
 LISTENING = 0.5  # weight of listening to the right word
