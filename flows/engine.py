@@ -311,6 +311,8 @@ def _logging(root: Path) -> Iterator[None]:
 def _device(site: Site) -> str:
     if site.device != "auto":
         return site.device
+    if not Path("/proc/driver/nvidia").exists():
+        return "cpu"  # said without torch, which takes 250 MB and a second
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

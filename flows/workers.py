@@ -125,6 +125,8 @@ class Workers:
             limits.append(int(there.get("CPU", 1) / needs.cpus))
         if needs.gpus:
             limits.append(int(there.get("GPU", 0) / needs.gpus))
+        if not needs.cpus:  # it only launches others: as many at a time as there is room for what they launch
+            limits.append(max(1, int((there.get("GPU") or there.get("CPU", 1)) / self.site.train_workers)))
         return min(limits)
 
     def _take(self) -> Any:
