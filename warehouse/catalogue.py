@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from warehouse import ledger
 from warehouse.errors import BrokenPromise, Mistake
-from warehouse.plan import Artifacts, StagePlan, Wanted, from_json, plan, to_json
+from warehouse.plan import Artifacts, StagePlan, Wanted, excuse_again, from_json, plan, to_json
 from warehouse.query import connect
 from warehouse.statistics import create_views
 from warehouse.store import Artifact, clear_unfinished, list_shards, read_artifact, write_atomically
@@ -86,6 +86,9 @@ MIGRATIONS = (
         started_at timestamp, written_at timestamp, finished_at timestamp,  -- UTC
         record_id varchar
     )
+    """,
+    """
+    alter table artifacts add column tally json default '{}'  -- what is counted of its kept rows
     """,
 )
 
@@ -158,6 +161,11 @@ class Catalogue:
         if not (last := self._last_run()):
             raise Mistake(f"{self.root} is not a warehouse: no recipe has run there; `valle run --root` makes one")
         return last
+
+    def excused(self, stages: list[Wanted]) -> list[Wanted]:
+        """A recipe with what the last run excused, as far as it still asks for the same."""
+        last = self._last_run()
+        return excuse_again(stages, last.stages) if last else stages
 
     def artifacts(self) -> dict[tuple[str, str, str], Artifact]:
         """Every shard that exists, by table, shard and fingerprint: what is published, put right by a look at the disk.

@@ -16,6 +16,7 @@ from warehouse.tables import TABLES
 VIEWS = (
     "status",
     "refusals",
+    "tallies",
     "funnel",
     "funnel_at_a_glance",
     "failures",

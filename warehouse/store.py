@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from warehouse.errors import BrokenPromise
 from warehouse.tables import Table
+from warehouse.tallies import NONE, tally_rows
 
 _PROVENANCE = b"artifact"  # the footer's key
 _DIGITS = 16  # hex digits of a digest
@@ -47,6 +48,7 @@ class Artifact:
     stage: str  # JSON: name, version and settings
     inputs: str  # JSON: what was read; see `warehouse.plan`
     made_at: str  # ISO 8601, UTC
+    tally: str = NONE  # JSON: what is counted of its kept rows; see `warehouse.tallies`
 
 
 def shard_path(root: Path, table: str, fingerprint: str, shard: str) -> Path:
@@ -112,6 +114,7 @@ def write_shard(
             stage=stage,
             inputs=inputs,
             made_at=datetime.now(UTC).isoformat(),
+            tally=tally_rows(table, rows, seconds),
         )
         writer.add_key_value_metadata({_PROVENANCE: json.dumps(asdict(artifact))})
     with file.getbuffer() as whole:

@@ -19,6 +19,20 @@ CODEBOOKS = tuple(f"codebook_{q}" for q in range(1, NUM_CODEBOOKS + 1))
 
 
 @dataclass(frozen=True)
+class Tally:
+    """What is counted of a shard's kept rows when it is written, so that statistics need not open it."""
+
+    by: tuple[str, ...]  # columns: rows and seconds are counted for each of their values
+    distinct: tuple[str, ...] = ()  # columns whose values are counted once each
+    spread: bool = False  # how many rows last 0 to 0.5 s, 0.5 to 1 s, …
+
+    @property
+    def name(self) -> str:
+        """Such as `speaker_id, split`."""
+        return ", ".join(self.by)
+
+
+@dataclass(frozen=True)
 class Table:
     """A named set of rows with a schema and a grain."""
 
@@ -28,6 +42,7 @@ class Table:
     key: tuple[str, ...] = ()  # the columns that name a row
     files: bool = False  # its stage makes files beside its rows, and gets a folder for them
     lasting: bool = False  # stays current when the data above it merely grows
+    tallies: tuple[Tally, ...] = ()  # what is counted when a shard is written
 
 
 def column(name: str, type_: pa.DataType, meaning: str) -> pa.Field:
@@ -57,6 +72,7 @@ RECORDINGS = Table(
     "recordings",
     grain="an audio file",
     key=("recording_id",),
+    tallies=(Tally(by=("speaker_id", "book_id")),),
     schema=schema(
         column(
             "recording_id", pa.string(), "path under the corpus without suffix, which stays where two would share an id"
@@ -86,6 +102,7 @@ UTTERANCES = Table(
     "utterances",
     grain="a stretch of one recording",
     key=("utterance_id",),
+    tallies=(Tally(by=("speaker_id", "split"), distinct=("recording_id",), spread=True),),
     schema=schema(
         _UTTERANCE_ID,
         column("recording_id", pa.string(), "where it was cut from"),
@@ -149,6 +166,7 @@ EXAMPLES = Table(
     "examples",
     grain="an utterance that may train",
     key=("utterance_id",),
+    tallies=(Tally(by=("split",)),),
     schema=schema(_UTTERANCE_ID, column("split", pa.string(), "train, dev or test")),
 )
 

@@ -1,13 +1,25 @@
--- Hours, utterances and books of each speaker, kept utterances only.
+-- Hours, utterances and books of each speaker: kept utterances, and the books of kept recordings.
 create view speakers as
-select
-    u.speaker_id,
-    any_value(u.split) as split,
-    sum(u.seconds) / 3600 as hours,
-    count(*) as utterances,
-    count(distinct r.book_id) as books
-from utterances as u
-join recordings as r using (recording_id)
-where u.dropped is null
-group by u.speaker_id
-order by hours desc, u.speaker_id;
+with current_tallies as (
+    select tallies.* from tallies semi join wanted using (table_name, shard, fingerprint)
+),
+spoken as (
+    select
+        "of" ->> 'speaker_id' as speaker_id,
+        any_value("of" ->> 'split') as split,
+        coalesce(sum(seconds), 0) / 3600 as hours,
+        sum(num_rows)::bigint as utterances
+    from current_tallies
+    where table_name = 'utterances' and tally = 'speaker_id, split'
+    group by 1
+),
+read_out as (
+    select "of" ->> 'speaker_id' as speaker_id, count(distinct "of" ->> 'book_id') as books
+    from current_tallies
+    where table_name = 'recordings' and tally = 'speaker_id, book_id'
+    group by 1
+)
+select speaker_id, split, hours, utterances, coalesce(books, 0) as books
+from spoken
+left join read_out using (speaker_id)
+order by hours desc, speaker_id;

@@ -1,0 +1,105 @@
+"""Tallies: what statistics want to know of a shard, counted once, when it is written.
+
+The surprising fact: hours, speakers and lengths of 60,000 hours are answered from a few megabytes of JSON, without
+opening one of the shards. Sums of sums are exact; quantiles come from counts of half seconds, so they are exact to
+a quarter of a second.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from warehouse.tables import TABLES, Table, Tally
+
+NONE = "{}"  # of a table that counts nothing
+_LONGEST = 119  # the last half second of a minute; what lasts longer is counted there
+
+_KNOWN = {table.name: table for table in TABLES}
+
+
+def tally_rows(table: Table, rows: pa.Table, seconds: pa.ChunkedArray | None) -> str:
+    """The tallies of a shard's kept rows, as JSON: the name of each to its counts.
+
+    A count is `{"of": {column: value}, "rows": n, "seconds": s, "distinct": {column: n}, "half_seconds": [n, …]}`;
+    `seconds` is null where rows are not speech.
+
+    Args:
+        rows: the table's columns that its tallies speak of, and `dropped`.
+        seconds: of audio in each row.
+    """
+    if not table.tallies:
+        return NONE
+    seconds = pa.chunked_array([pa.nulls(rows.num_rows, pa.float64())]) if seconds is None else seconds
+    names = sorted({name for tally in table.tallies for name in (*tally.by, *tally.distinct)})
+    half_seconds = pc.min_element_wise(pc.floor(pc.multiply(seconds, 2.0)), float(_LONGEST), skip_nulls=False)
+    counted = rows.select(names).append_column("_seconds", seconds)
+    counted = counted.append_column("_half_seconds", half_seconds.cast(pa.int32()))
+    if "dropped" in rows.column_names:
+        counted = counted.filter(pc.is_null(rows["dropped"]))
+    return json.dumps({tally.name: list(_counts(tally, counted)) for tally in table.tallies})
+
+
+def tally_shard(root: Path, table_name: str, path: str, inputs: str) -> str:
+    """The tallies of a shard that was written before they were kept, read from its rows.
+
+    Args:
+        inputs: the JSON of what it was made from, where the seconds of its rows are found if it has none.
+
+    Raises:
+        OSError, pa.ArrowException: the shard cannot be read.
+    """
+    table = _KNOWN[table_name]
+    names = {name for tally in table.tallies for name in (*tally.by, *tally.distinct)} | {"dropped", *table.key}
+    names |= {"seconds"} & set(table.schema.names)
+    rows = pq.read_table(root / path, columns=sorted(names))
+    return tally_rows(table, rows, rows["seconds"] if "seconds" in names else _seconds(root, table, rows, inputs))
+
+
+def names_of_tallies() -> dict[str, list[str]]:
+    """For each table that has any, the names of its tallies."""
+    return {table.name: [tally.name for tally in table.tallies] for table in TABLES if table.tallies}
+
+
+def _counts(tally: Tally, kept: pa.Table) -> Iterable[dict[str, Any]]:
+    by = list(tally.by)
+    asked = [([], "count_all"), ("_seconds", "sum"), *((name, "count_distinct") for name in tally.distinct)]
+    spread = _spread(tally, kept) if tally.spread else {}
+    for row in (
+        kept.group_by(by, use_threads=False).aggregate(asked).sort_by([(n, "ascending") for n in by]).to_pylist()
+    ):
+        key = tuple(row[name] for name in by)
+        count = {"of": dict(zip(by, key, strict=True)), "rows": row["count_all"], "seconds": row["_seconds_sum"]}
+        if tally.distinct:
+            count["distinct"] = {name: row[f"{name}_count_distinct"] for name in tally.distinct}
+        if tally.spread:
+            count["half_seconds"] = spread[key]
+        yield count
+
+
+def _spread(tally: Tally, kept: pa.Table) -> dict[tuple[Any, ...], list[int]]:
+    """For each group, how many of its rows last 0 to 0.5 s, 0.5 to 1 s, … to the longest."""
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for row in (
+        kept.group_by([*tally.by, "_half_seconds"], use_threads=False).aggregate([([], "count_all")]).to_pylist()
+    ):
+        counts = found.setdefault(tuple(row[name] for name in tally.by), [])
+        if (half := row["_half_seconds"]) is not None:
+            counts += [0] * (half + 1 - len(counts))
+            counts[half] += row["count_all"]
+    return found
+
+
+def _seconds(root: Path, table: Table, rows: pa.Table, inputs: str) -> pa.ChunkedArray | None:
+    """Seconds of each row as its key has them in a shard that it was made from."""
+    for path in json.loads(inputs):
+        above = _KNOWN.get(path.partition("/")[0])
+        if above and above.key == table.key and "seconds" in above.schema.names and (root / path).is_file():
+            known = pq.read_table(root / path, columns=[*table.key, "seconds"])
+            [key] = table.key
+            return known["seconds"].take(pc.index_in(rows[key], value_set=known[key].combine_chunks()))
+    return None
