@@ -7,6 +7,7 @@ Source: libsndfile 1.2 (WAV, FLAC, MP3, Ogg, AIFF, SPHERE and more) and soxr.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +18,13 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from tasks import flac
+
 _BLOCK = 1 << 18  # values decoded at once, all channels together: 1 MiB of float32
 _RATES = range(4_000, 400_000)  # Hz, of anything that was ever recorded as speech
 _UNKNOWN = 2**63 - 1  # SF_COUNT_MAX, libsndfile's word for a length that the header leaves open
 _MP3_LEAD = 32 * 1152  # samples decoded before a stretch: a frame borrows bits from up to 21 silent ones before it
+_FULL_SCALE = 1 - 2.0**-15  # the largest positive sample of 16 bits
 _EXACT = ("FLAC", "WAV", "WAVEX", "AIFF")  # formats whose header counts every sample, where it counts at all
 
 
@@ -35,8 +39,12 @@ class Examination:
     sample_rate: int  # Hz
     num_channels: int
     num_samples: int  # per channel, counted by decoding
-    peak: float  # largest magnitude of a finite sample, in any channel
     num_not_finite: int  # samples that are NaN or infinite
+    num_clipped: int  # finite samples at full scale or above
+    peak: float  # largest magnitude of a finite sample, in any channel; 1 is full scale
+    loudness: float  # root mean square of all finite samples
+    digest: str  # of rate, channels and samples, 32 hex digits: equal for a WAV and the FLAC made of it
+    md5: str | None  # of the samples as FLAC counts it, in hexadecimal; None unless asked for, or where it is no FLAC
 
     @property
     def seconds(self) -> float:
@@ -75,23 +83,46 @@ def read(path: Path, rate: int, start: int = 0, stop: int | None = None) -> NDAr
     return np.asarray(soxr.resample(speech, own_rate, rate), np.float32)
 
 
-def examine(path: Path) -> Examination:
-    """What a file holds, found by decoding all of it in bounded memory.
+def examine(path: Path, md5: bool = False) -> Examination:
+    """What a file holds, found by decoding all of it once, in bounded memory.
+
+    Args:
+        path: the audio file.
+        md5: whether to count a FLAC file's samples into the md5 that its header should state.
 
     Raises:
         Unreadable: the file is missing, no audio, or ends before its header says it does.
     """
-    num_samples = num_not_finite = 0
-    peak = 0.0
+    num_samples = num_not_finite = num_clipped = 0
+    peak = power = 0.0
     with _opened(path) as file:
+        bits = flac.BITS.get(file.subtype) if md5 and file.format == "FLAC" else None
+        heard = hashlib.sha256(f"{file.samplerate} {file.channels}".encode())
+        coded = hashlib.md5(usedforsecurity=False)
         for block in _blocks(file, path):
-            finite = np.isfinite(block)
+            heard.update(block.astype("<f4", copy=False).data)
+            if bits is not None:
+                coded.update(flac.coded(block, bits))
             num_samples += len(block)
-            num_not_finite += int(finite.size - np.count_nonzero(finite))
-            peak = max(peak, float(np.abs(block, out=block).max(initial=0.0, where=finite)))
+            num_not_finite += _silence_not_finite(block)
+            np.abs(block, out=block)
+            num_clipped += int(np.count_nonzero(block >= _FULL_SCALE))
+            peak = max(peak, float(block.max(initial=0.0)))
+            power += float(np.square(block, dtype=np.float64).sum())
         if num_samples < file.frames < _UNKNOWN and file.format in _EXACT:
             raise Unreadable(f"{path.name} is cut off: {num_samples:,} of the {file.frames:,} samples it says it has")
-        return Examination(int(file.samplerate), int(file.channels), num_samples, peak, num_not_finite)
+        num_finite = num_samples * file.channels - num_not_finite
+        return Examination(
+            sample_rate=int(file.samplerate),
+            num_channels=int(file.channels),
+            num_samples=num_samples,
+            num_not_finite=num_not_finite,
+            num_clipped=num_clipped,
+            peak=peak,
+            loudness=math.sqrt(power / max(1, num_finite)),
+            digest=heard.hexdigest()[:32],
+            md5=None if bits is None else coded.hexdigest(),
+        )
 
 
 def sha256(path: Path) -> str:
@@ -135,6 +166,15 @@ def _blocks(
             return
         start += len(block)
         yield block
+
+
+def _silence_not_finite(block: NDArray[np.float32]) -> int:
+    """Puts zero where a sample is NaN or infinite, and says how many were."""
+    finite = np.isfinite(block)
+    if finite.all():
+        return 0
+    block[~finite] = 0
+    return int(finite.size - np.count_nonzero(finite))
 
 
 def _seek(file: soundfile.SoundFile, path: Path, start: int) -> None:

@@ -5,11 +5,16 @@ those with a suffix of text (`tasks.corpora.listing.COMPANIONS`) and hidden ones
 pointer or a text called `.wav` is a row with its reason; only FLAC, WAV, MP3, Ogg, AIFF and what else
 libsndfile decodes is kept.
 
-    unreadable   no audio, damaged, or cut off        empty        not one sample
+    unreadable   no audio, broken, or cut off         empty        not one sample
     no_audio     the corpus speaks of a missing file  too_short    under `min_seconds`
     not_finite   NaN or infinite samples              silent       no sample above -80 dB of full scale
+    damaged      other samples than those encoded     duplicate    the same samples as an earlier kept file
+
+A file is compared with those of its own shard alone, for a shard knows of no other. `audio_digest` is what finds
+equal audio across shards: group the table by it.
 """
 
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
@@ -17,12 +22,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks import sample_corpus
+from tasks import flac, sample_corpus
 from tasks.audio import Examination, Unreadable, examine, sha256
 from tasks.corpora.folder import Folder
 from tasks.corpora.librilight import SUBSETS, LibriLight
 from tasks.corpora.librispeech import LibriSpeech
-from tasks.corpora.listing import CorpusError, Entry, Layout, portions, printable
+from tasks.corpora.listing import CorpusError, Entry, Layout, first_hours, portions, printable
 from tasks.stage import Resources, SourceFiles
 from warehouse.tables import RECORDINGS
 
@@ -39,12 +44,15 @@ class Recordings:
     """Describes a corpus. A shard is a speaker, or a folder where nothing is known of speakers."""
 
     makes, takes = RECORDINGS, ()
-    needs, version, gathers = Resources(), 1, False
+    needs, version, gathers = Resources(), 2, False
 
     layout: str  # one of LAYOUTS
     subset: str | None = None  # librilight: small, medium or large; librispeech: one folder; None takes all
     max_shard_hours: float = 10.0  # a longer shard is split by book, and a longer book by the hash of file names
     min_seconds: float = 0.5  # a shorter file is dropped
+    check_md5: bool = False  # of a FLAC file's samples, against the one that its header states
+    # No setting of a shard: it says which are wanted, so those made of 10 hours are current when all are asked for.
+    max_hours: float | None = field(default=None, compare=False)  # of audio, to try a large corpus; None takes all
     audio: Path = field(default=Path("audio"), compare=False)  # where the corpus lies
 
     def __post_init__(self) -> None:
@@ -54,6 +62,8 @@ class Recordings:
             raise CorpusError(f"recordings.subset is {self.subset!r}; for LibriLight it may be {', '.join(SUBSETS)}")
         if self.layout in ("sample", "folder") and self.subset is not None:
             raise CorpusError(f"recordings.subset is {self.subset!r}, but the layout {self.layout} has no subsets")
+        if self.max_hours is not None and not self.max_hours > 0:
+            raise CorpusError(f"recordings.max_hours is {self.max_hours:g}; it must be above 0, or none")
 
     def provide(self) -> None:
         """Makes the sample corpus where it is asked for and not there yet; other corpora are left as they are."""
@@ -63,6 +73,9 @@ class Recordings:
     def shards(self) -> dict[str, SourceFiles]:
         """The shards, and the files that each is made from: found by names, sizes and times, none is opened.
 
+        With `max_hours`, whole shards are taken in the order of a hash of their names until the hours guessed from
+        bytes reach it: at least one, and the shard that reaches it is the last. Those left out are not wanted.
+
         Raises:
             CorpusError: the folder is not there, is laid out otherwise, or holds no audio.
         """
@@ -71,10 +84,13 @@ class Recordings:
         found = portions(self._layout(), self.audio, self.max_shard_hours)
         if not found:
             raise CorpusError(f"{self.audio} holds no audio in the layout {self.layout}")
-        return {shard: portion.files() for shard, portion in sorted(found.items())}
+        shards = {shard: found.pop(shard).files() for shard in sorted(found)}  # popped, so that it is not held twice
+        return shards if self.max_hours is None else first_hours(shards, self.max_hours)
 
     def __call__(self, shard: str) -> pa.Table:
         """The rows of one shard, one for each of its audio files, sorted by `recording_id`.
+
+        Only the folders of the shard are listed, and the names of those beside them.
 
         Raises:
             CorpusError: the corpus has no such shard (any more).
@@ -85,8 +101,11 @@ class Recordings:
             raise CorpusError(f"{self.audio} holds no files for the shard {shard}")
         entries = [entry for entry in layout.entries(self.audio, portion) if portion.holds(entry.path)]
         ids = _ids([entry.path for entry in entries])
-        rows = [self._row(entry, ids[entry.path]) for entry in entries]
-        return pa.Table.from_pylist(sorted(rows, key=lambda row: str(row["recording_id"])), schema=RECORDINGS.schema)
+        rows = sorted(
+            (self._row(entry, ids[entry.path]) for entry in entries), key=lambda row: str(row["recording_id"])
+        )
+        _drop_duplicates(rows)
+        return pa.Table.from_pylist(rows, schema=RECORDINGS.schema)
 
     def _layout(self) -> Layout:
         match self.layout:
@@ -121,25 +140,33 @@ class Recordings:
         except OSError as error:
             return {"dropped": "unreadable", "detail": f"{path.name} cannot be opened: {error.strerror}"}
         try:
-            found = examine(path)
+            found = examine(path, md5=self.check_md5)
+            stated = flac.stated_md5(path) if found.md5 else None
         except Unreadable as error:
             return {"sha256": digest, "dropped": "unreadable", "detail": str(error)}
-        refusal, why = self._refusal(found)
-        speech = _samples(entry.voice_activity, found)
+        refusal, why = self._refusal(found, stated)
+        unchecked = "its header states no md5 to check its samples by" if found.md5 and not stated else None
         return {
             "sha256": digest,
+            "audio_digest": found.digest,
             "sample_rate": found.sample_rate,
+            "num_channels": found.num_channels,
             "num_samples": found.num_samples,
             "seconds": found.seconds,
-            "speech": speech,
+            "peak_db": _decibels(found.peak),
+            "loudness_db": _decibels(found.loudness),
+            "num_clipped": found.num_clipped,
+            "speech": _samples(entry.voice_activity, found),
             "dropped": refusal,
-            "detail": why or entry.note or _end_beyond(entry, found),
+            "detail": why or "; ".join(filter(None, (entry.note, _end_beyond(entry, found), unchecked))) or None,
         }
 
-    def _refusal(self, found: Examination) -> tuple[str | None, str | None]:
+    def _refusal(self, found: Examination, stated_md5: str | None) -> tuple[str | None, str | None]:
         """The reason to drop a decoded file, and its detail; None twice keeps it."""
         if found.num_samples == 0:
             return "empty", "there is not one sample in it"
+        if stated_md5 and stated_md5 != found.md5:
+            return "damaged", f"its header states the md5 {stated_md5}, but its samples have {found.md5}"
         if found.num_not_finite:
             return "not_finite", f"{found.num_not_finite:,} samples are NaN or infinite"
         if found.seconds < self.min_seconds:
@@ -155,6 +182,20 @@ def _ids(paths: list[str]) -> dict[str, str]:
     while shared := {name for name, times in Counter(ids.values()).items() if times > 1}:
         ids |= {path: path for path, name in ids.items() if name in shared}
     return ids
+
+
+def _drop_duplicates(rows: list[Row]) -> None:
+    """Drops each kept row that sounds exactly like an earlier kept one."""
+    first: dict[str, str] = {}
+    for row in rows:
+        if row["dropped"] is None:
+            same = first.setdefault(row["audio_digest"], row["recording_id"])
+            if same != row["recording_id"]:
+                row |= {"dropped": "duplicate", "detail": f"the same audio as {same}, which is kept"}
+
+
+def _decibels(magnitude: float) -> float | None:
+    return 20 * math.log10(magnitude) if magnitude > 0 else None
 
 
 def _samples(seconds: tuple[tuple[float, float], ...] | None, found: Examination) -> list[dict[str, int]] | None:

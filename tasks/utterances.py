@@ -7,12 +7,16 @@ rows dropped as `silence`, so the table can be read back into the recording, and
     too_long    a recording that carries its own text,      unreadable  the audio changed or went away
                 which cannot be cut without it
 
+A chapter of LibriVox begins with its title, its reader and 20 to 30 seconds about LibriVox, and ends with "End of
+chapter", 5 to 15 seconds: `zone` marks what lies there, for a filter to refuse or a transcript to clear.
+
 Source of the voiced stretches: the corpus (LibriLight's own voice activity), else silero-vad.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -22,27 +26,17 @@ import pyarrow.dataset as ds
 
 from tasks import voice
 from tasks.audio import Unreadable, read
+from tasks.cutting import Cut, Limits, Stretch, cut
+from tasks.held_out import held_out
 from tasks.stage import Resources
 from warehouse.errors import Mistake
 from warehouse.tables import RECORDINGS, UTTERANCES
 
-Stretch = tuple[int, int]  # first sample, one past the last
-Cut = tuple[int, int, str | None]  # the same, and the reason to drop it
-
-_READ = ["recording_id", "speaker_id", "audio_path", "sample_rate", "num_samples", "speech", "text"]
+_READ = ["recording_id", "corpus", "speaker_id", "audio_path", "sample_rate", "num_samples", "speech", "text"]
 _GOOD = 10.0  # seconds: pieces shorter than this are joined where they may be
+_SPOKEN = (None, "too_short")  # what is dropped otherwise is a pause, or nobody knows
+_LIBRIVOX = "librilight"  # the corpus whose recordings are whole chapters of LibriVox
 _WINDOW = 0.02  # seconds over which loudness is measured to find the quietest place
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """How recordings are cut; all in samples."""
-
-    longest: int  # of an utterance
-    shortest: int  # of an utterance that is kept
-    pause: int  # a longer one is never inside an utterance
-    margin: int  # of pause that stays with the speech on either side
-    good: int  # shorter utterances are worth joining
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +44,7 @@ class Utterances:
     """Cuts recordings into utterances, and gives each speaker to one split."""
 
     makes, takes = UTTERANCES, (RECORDINGS,)
-    needs, version, gathers = Resources(), 1, False
+    needs, version, gathers = Resources(), 2, False
 
     max_seconds: float = 20.0  # of an utterance, margins included
     max_text_seconds: float = 30.0  # of a recording that carries its own text, which stays whole
@@ -59,11 +53,15 @@ class Utterances:
     margin_seconds: float = 0.2  # of pause kept around speech, so that no word loses its edge
     dev_share: float = 0.02  # of speakers
     test_share: float = 0.02  # of speakers
+    hold_out: str = "librispeech"  # its dev and test readers are dev and test, whatever the hash says; or none
+    opening_seconds: float = 30.0  # of a chapter of LibriVox, from its first word
+    closing_seconds: float = 15.0  # of a chapter of LibriVox, to its last word
     audio: Path = field(default=Path("audio"), compare=False)  # where the corpus lies
 
     def __post_init__(self) -> None:
         if self.max_seconds < 1 or self.max_seconds < 4 * self.margin_seconds:
             raise Mistake(f"utterances.max_seconds is {self.max_seconds:g}; it must be 1 or more, and four margins")
+        held_out(self.hold_out)
 
     def identity(self) -> dict[str, object]:
         """The weights that find speech where the corpus does not say."""
@@ -72,17 +70,28 @@ class Utterances:
     def __call__(self, recordings: ds.Dataset) -> pa.Table:
         """The rows of one shard of recordings; dropped recordings have none."""
         kept = recordings.to_table(columns=_READ, filter=ds.field("dropped").is_null())
-        rows = [row for recording in kept.to_pylist() for row in self._rows(recording)]
+        held = held_out(self.hold_out)
+        rows = []
+        for recording in kept.to_pylist():
+            speaker = recording["speaker_id"]
+            its_split = held.get(speaker) or split(speaker, self.dev_share, self.test_share)
+            rows += [row | {"split": its_split} for row in self._rows(recording)]
         return pa.Table.from_pylist(rows, schema=UTTERANCES.schema)
 
     def _rows(self, recording: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        detail = None
+        detail, speech = None, None
+        rate, length = recording["sample_rate"], recording["num_samples"]
         try:
-            cuts = self._cuts(recording)
+            if recording["text"] is not None:
+                cuts: list[Cut] = [(0, length, self._refusal(length / rate))]
+            else:
+                speech = self._speech(recording)
+                cuts = self._cuts(recording, speech)
         except Unreadable as error:
-            cuts, detail = [(0, recording["num_samples"], "unreadable")], str(error)
-        rate = recording["sample_rate"]
-        for start, end, dropped in cuts:
+            cuts, detail, speech = [(0, length, "unreadable")], str(error), None
+        chapter = recording["corpus"] == _LIBRIVOX and recording["text"] is None
+        zones = _zones(cuts, self.opening_seconds * rate, self.closing_seconds * rate) if chapter else repeat(None)
+        for (start, end, dropped), voice_in, zone in zip(cuts, _voiced(cuts, speech), zones, strict=False):
             yield {
                 "utterance_id": f"{recording['recording_id']}#{start}-{end}",
                 "recording_id": recording["recording_id"],
@@ -91,21 +100,22 @@ class Utterances:
                 "end_sample": end,
                 "sample_rate": rate,
                 "seconds": (end - start) / rate,
-                "split": split(recording["speaker_id"], self.dev_share, self.test_share),
+                "voiced_seconds": None if voice_in is None else voice_in / rate,
+                "zone": zone,
                 "dropped": dropped,
                 "detail": detail,
             }
 
-    def _cuts(self, recording: dict[str, Any]) -> list[Cut]:
-        rate, length = recording["sample_rate"], recording["num_samples"]
-        if recording["text"] is not None:
-            return [(0, length, self._refusal(length / rate))]
-        path = self.audio / recording["audio_path"]
-        if recording["speech"] is None:
-            speech = voice.stretches(path, rate, length)
-        else:
-            speech = [(stretch["start_sample"], stretch["end_sample"]) for stretch in recording["speech"]]
-        return cut(speech, length, self._limits(rate), lambda start, stop: _quietest(path, rate, start, stop))
+    def _speech(self, recording: dict[str, Any]) -> list[Stretch]:
+        """Voiced stretches, as the corpus says or as silero-vad hears."""
+        if recording["speech"] is not None:
+            return [(stretch["start_sample"], stretch["end_sample"]) for stretch in recording["speech"]]
+        return voice.stretches(self.audio / recording["audio_path"], recording["sample_rate"], recording["num_samples"])
+
+    def _cuts(self, recording: dict[str, Any], speech: list[Stretch]) -> list[Cut]:
+        path, rate = self.audio / recording["audio_path"], recording["sample_rate"]
+        limits = self._limits(rate)
+        return cut(speech, recording["num_samples"], limits, lambda start, stop: _quietest(path, rate, start, stop))
 
     def _refusal(self, seconds: float) -> str | None:
         """The reason to drop a recording that carries its own text."""
@@ -136,95 +146,31 @@ def split(speaker_id: str, dev_share: float, test_share: float) -> str:
     return "dev" if place >= 1 - dev_share else "train"
 
 
-def cut(speech: list[Stretch], length: int, limits: Limits, quietest: Callable[[int, int], int]) -> list[Cut]:
-    """Cuts a recording of `length` samples so that each sample lies in exactly one cut, in order.
-
-    Utterances are stretches of speech with the short pauses between them and a margin of pause around; what
-    is left of the pauses is dropped as `silence`. Where the pieces of one passage can be joined in several
-    ways, the way is taken that leaves the fewest short utterances and cuts at the longest pauses.
-
-    Args:
-        speech: voiced stretches in order, apart from each other.
-        length: of the recording.
-        limits: how long utterances and pauses may be.
-        quietest: the best sample to cut at within a stretch, asked only where speech has no pause for too long.
-    """
-    pieces = [piece for stretch in speech for piece in _short_enough(stretch, limits, quietest)]
-    utterances = [
-        (passage[first][0], passage[last][1])
-        for passage in _passages(pieces, limits.pause)
-        for first, last in _joined(passage, limits)
-    ]
-    cuts: list[Cut] = []
-    done = 0
-    for start, end in _widened(utterances, length, limits.margin):
-        if start > done:
-            cuts.append((done, start, "silence"))
-        cuts.append((start, end, "too_short" if end - start < limits.shortest else None))
-        done = end
-    return [*cuts, (done, length, "silence")] if done < length else cuts
+def _voiced(cuts: list[Cut], speech: list[Stretch] | None) -> list[float | None]:
+    """How many samples of each cut have a voice in them; None where nobody has looked."""
+    if not speech:
+        return [None if speech is None else 0.0] * len(cuts)
+    edges = np.array(speech).ravel()  # where a voice starts, ends, starts ...
+    heard = np.cumsum(np.diff(edges, prepend=edges[0]) * (np.arange(len(edges)) % 2))
+    return [float(np.interp(end, edges, heard) - np.interp(start, edges, heard)) for start, end, _ in cuts]
 
 
-def _short_enough(stretch: Stretch, limits: Limits, quietest: Callable[[int, int], int]) -> Iterator[Stretch]:
-    """A voiced stretch in pieces that fit into an utterance with its margins, cut at its quietest places."""
-    start, end = stretch
-    room = limits.longest - 2 * limits.margin
-    while end - start > room:
-        even = (end - start) // -(-(end - start) // room)  # the length of equal pieces, as few as will do
-        at = quietest(start + max(1, even // 2), start + min(room, even + even // 2))
-        yield start, at
-        start = at
-    yield start, end
+def _zones(cuts: list[Cut], opening: float, closing: float) -> list[str | None]:
+    """Where in its chapter each cut lies: `opening` where it begins within so many samples of the first word, `closing`
+    where it ends within so many of the last, else None. A pause lies in neither."""
+    spoken = [(start, end) for start, end, dropped in cuts if dropped in _SPOKEN]
+    if not spoken:
+        return [None] * len(cuts)
+    opened, closes = spoken[0][0] + opening, spoken[-1][1] - closing
 
+    def zone(start: int, end: int, dropped: str | None) -> str | None:
+        if dropped not in _SPOKEN:
+            return None
+        if start < opened:
+            return "opening"
+        return "closing" if end > closes else None
 
-def _passages(pieces: list[Stretch], pause: int) -> Iterator[list[Stretch]]:
-    """Pieces with no long pause between them."""
-    passage: list[Stretch] = []
-    for piece in pieces:
-        if passage and piece[0] - passage[-1][1] > pause:
-            yield passage
-            passage = []
-        passage.append(piece)
-    if passage:
-        yield passage
-
-
-def _joined(passage: list[Stretch], limits: Limits) -> list[tuple[int, int]]:
-    """The pieces of a passage that make up each utterance, as first and last index: the cheapest way to join them.
-
-    An utterance costs the square of what it lacks to a good length, in shares of it, and up to 1/4 for the
-    shortness of the pause that it ends at. Solved from left to right, for each piece the best way to end there.
-    """
-    room = limits.longest - 2 * limits.margin
-    best = [0.0]  # cost of the first so many pieces
-    origin = [0]  # where the utterance that ends there begins
-    for last, (_, end) in enumerate(passage):
-        gap = passage[last + 1][0] - end if last + 1 < len(passage) else limits.pause
-        at_pause = 0.25 * (1 - min(gap, limits.pause) / max(1, limits.pause))
-        ways = []
-        for first in range(last, -1, -1):
-            span = end - passage[first][0]
-            if span > room and first < last:
-                break
-            lack = max(0.0, 1 - span / limits.good)
-            ways.append((best[first] + lack * lack + at_pause, first))
-        cost, first = min(ways)
-        best.append(cost)
-        origin.append(first)
-    joined: list[tuple[int, int]] = []
-    last = len(passage)
-    while last > 0:
-        joined.append((origin[last], last - 1))
-        last = origin[last]
-    return joined[::-1]
-
-
-def _widened(utterances: list[Stretch], length: int, margin: int) -> Iterator[Stretch]:
-    """Utterances with their margins; two that are near each other share the pause between them."""
-    for i, (start, end) in enumerate(utterances):
-        before = start if i == 0 else (start - utterances[i - 1][1]) // 2
-        after = length - end if i + 1 == len(utterances) else -(-(utterances[i + 1][0] - end) // 2)
-        yield start - min(margin, before), end + min(margin, after)
+    return [zone(*cut) for cut in cuts]
 
 
 def _quietest(path: Path, rate: int, start: int, stop: int) -> int:

@@ -85,8 +85,12 @@ RECORDINGS = Table(
         column("genre", pa.string(), "LibriLight's meta_genre, null where unknown"),
         column("audio_path", pa.string(), "relative to the corpus"),
         column("sample_rate", pa.int32(), "Hz, as the decoder says"),
+        column("num_channels", pa.int16(), "as the decoder says; stages read their mean"),
         column("num_samples", pa.int64(), "samples per channel, counted by decoding"),
         column("seconds", pa.float64(), "num_samples / sample_rate"),
+        column("peak_db", pa.float32(), "dB of full scale, loudest sample of any channel; null where all are zero"),
+        column("loudness_db", pa.float32(), "dB of full scale, root mean square over all channels; null likewise"),
+        column("num_clipped", pa.int64(), "samples of any channel at full scale or above"),
         column("snr_db", pa.float32(), "dB, null where unknown or NaN"),
         column(
             "speech",
@@ -95,6 +99,9 @@ RECORDINGS = Table(
         ),
         column("text", pa.string(), "what is said, null unless the corpus has it"),
         column("sha256", pa.string(), "of the audio file's bytes"),
+        column(
+            "audio_digest", pa.string(), "of rate, channels and decoded samples: equal where files sound exactly alike"
+        ),
     ),
 )
 
@@ -111,6 +118,12 @@ UTTERANCES = Table(
         column("end_sample", pa.int64(), "one past the last sample"),
         column("sample_rate", pa.int32(), "Hz, of the recording"),
         column("seconds", pa.float64(), "(end_sample - start_sample) / sample_rate"),
+        column(
+            "voiced_seconds", pa.float64(), "of them, with a voice in it; null where the recording carries its text"
+        ),
+        column(
+            "zone", pa.string(), "opening or closing of a LibriVox chapter, where its boilerplate is read; else null"
+        ),
         column("split", pa.string(), "train, dev or test, by speaker"),
     ),
 )

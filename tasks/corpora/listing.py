@@ -7,7 +7,7 @@ alone, so hours are guessed from bytes, and a speaker's shard does not change wh
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
@@ -140,6 +140,22 @@ def portions(layout: Layout, root: Path, max_hours: float, only: str | None = No
     return named
 
 
+def first_hours(shards: Mapping[str, SourceFiles], max_hours: float) -> dict[str, SourceFiles]:
+    """Whole shards in the order of a hash of their names, until together they last `max_hours`.
+
+    Hours are guessed from bytes. The shard that reaches `max_hours` is the last one taken, so there is at least
+    one, and the guess is passed by less than a shard. Asking for more hours keeps these and adds to them.
+    """
+    chosen: dict[str, SourceFiles] = {}
+    total = 0.0
+    for shard in sorted(shards, key=lambda name: sha256(name.encode()).digest()):
+        if total >= max_hours:
+            break
+        chosen[shard] = shards[shard]
+        total += _hours(shards[shard])
+    return dict(sorted(chosen.items()))
+
+
 def may_hold(path: str, only: str | None) -> bool:
     """Whether the folder `path`, as shards are named after it, or one below it may make the shard `only`."""
     if only is None or path == "":
@@ -206,19 +222,18 @@ def _stat(item: "os.DirEntry[str]") -> Stat:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _hours(folders: Iterable[Mapping[str, Stat]]) -> float:
+def _hours(files: Mapping[str, Stat]) -> float:
     seconds = 0.0
-    for files in folders:
-        for name, (size, _) in files.items():
-            if is_audio(name):
-                seconds += size / _BYTES_PER_SECOND.get(PurePosixPath(name).suffix.lower(), _PCM)
+    for name, (size, _) in files.items():
+        if is_audio(name):
+            seconds += size / _BYTES_PER_SECOND.get(PurePosixPath(name).suffix.lower(), _PCM)
     return seconds / 3600
 
 
 def _split(group: Group, max_hours: float) -> Iterator[tuple[str, Portion]]:
     """A group as one portion, or as several that are short enough, each with the path that names it."""
     whole = Portion(group.folders, group.shared)
-    hours = _hours(group.folders.values())
+    hours = sum(map(_hours, group.folders.values()))
     if hours <= max_hours:
         yield group.path, whole
     elif len(group.folders) > 1:

@@ -2,17 +2,22 @@
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
 import soundfile
 
-from tasks import sample_corpus
+from flows.recipe import Recipe
+from tasks import flac, sample_corpus
+from tasks.audio import examine
 from tasks.corpora.listing import CorpusError, may_hold
 from tasks.recordings import Recordings
+from warehouse.errors import Mistake
 from warehouse.tables import RECORDINGS
 
 RATE = 16_000  # Hz
@@ -27,8 +32,10 @@ ABOUT = {
 
 
 def audio(path: Path, seconds: float = 2.0) -> Path:
+    """A tone, of another phase for each path: no two files sound exactly alike."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, 0.5 * np.sin(np.arange(round(seconds * RATE)) / 20), RATE)
+    phase = crc32(os.fsencode(path))
+    soundfile.write(path, 0.5 * np.sin(np.arange(round(seconds * RATE)) / 20 + phase), RATE)
     return path
 
 
@@ -59,7 +66,7 @@ def librilight(root: Path, **settings: Any) -> Recordings:
 def test_a_chapter_of_librilight_carries_what_its_json_says(tmp_path):
     path = chapter(tmp_path)
     (row,) = rows(librilight(tmp_path)).values()
-    assert row | {"sha256": None} == {
+    assert row | {"sha256": None, "audio_digest": None} == {
         "recording_id": f"small/100/{BOOK}/01_baum",
         "corpus": "librilight",
         "subset": "small",
@@ -69,12 +76,17 @@ def test_a_chapter_of_librilight_carries_what_its_json_says(tmp_path):
         "genre": "Literature",
         "audio_path": str(path.relative_to(tmp_path)),
         "sample_rate": RATE,
+        "num_channels": 1,
         "num_samples": 32_000,
         "seconds": 2.0,
+        "peak_db": pytest.approx(-6.02, abs=0.01),
+        "loudness_db": pytest.approx(-9.03, abs=0.01),
+        "num_clipped": 0,
         "snr_db": pytest.approx(5.391),
         "speech": [{"start_sample": 1_280, "end_sample": 12_800}, {"start_sample": 15_360, "end_sample": 25_600}],
         "text": None,
         "sha256": None,
+        "audio_digest": None,
         "dropped": None,
         "detail": None,
     }
@@ -180,6 +192,63 @@ def test_no_folder_is_passed_over_in_search_of_a_shard():
     assert not may_hold("medium", "small-1-book")
 
 
+def test_some_hours_of_a_corpus_are_whole_shards_that_more_hours_keep(tmp_path):
+    for speaker in range(20):
+        path = chapter(tmp_path, str(speaker))
+    hour = path.stat().st_size / 16_800 / 3600  # of one shard, as guessed from bytes
+    every = librilight(tmp_path).shards()
+    few, more = (librilight(tmp_path, max_hours=hours * hour).shards() for hours in (4.5, 9.5))
+    assert (len(few), len(more)) == (5, 10)
+    assert set(few) < set(more) < set(every)
+    assert list(few) == sorted(few)
+    assert list(few) != list(every)[:5]
+    assert all(more[shard] == every[shard] for shard in more)
+    assert len(librilight(tmp_path, max_hours=1e-9).shards()) == 1
+    assert librilight(tmp_path, max_hours=1e9).shards() == every
+
+
+def test_how_many_hours_are_wanted_changes_no_shard(tmp_path):
+    chapter(tmp_path)
+    some, every = librilight(tmp_path, max_hours=1e-9), librilight(tmp_path)
+    assert some("small-100") == every("small-100")
+    assert Recipe((some,)).fingerprints() == Recipe((every,)).fingerprints()
+
+
+def test_hours_are_a_setting_and_none_takes_all():
+    (stage,) = Recipe((librilight(Path("x")),)).set(["recordings.max_hours=10"]).stages
+    assert stage.max_hours == 10
+    (stage,) = Recipe((stage,)).set(["recordings.max_hours=none"]).stages
+    assert stage.max_hours is None
+    for hours in ("0", "-1", "nan"):
+        with pytest.raises(Mistake, match="max_hours"):
+            Recipe((stage,)).set([f"recordings.max_hours={hours}"])
+
+
+def test_files_added_changed_and_removed_change_their_shard_alone(tmp_path):
+    stage = librilight(tmp_path)
+    for speaker in ("1", "2", "3", "4"):
+        chapter(tmp_path, speaker)
+    before = stage.shards()
+    chapter(tmp_path, "1", name="02_baum")
+    os.utime(chapter(tmp_path, "2"), (1, 1))
+    (tmp_path / f"small/3/{BOOK}/01_baum.json").unlink()
+    after = stage.shards()
+    assert {shard for shard in before if before[shard] != after[shard]} == {"small-1", "small-2", "small-3"}
+
+
+@pytest.mark.parametrize("layout", ["folder", "librispeech", "librilight"])
+def test_a_shard_is_made_without_listing_the_others(tmp_path, monkeypatch, layout):
+    for speaker in range(10, 40):
+        audio(tmp_path / f"small/{speaker}/7/{speaker}-7-0001.flac")
+    listed = []
+    scandir = os.scandir
+    monkeypatch.setattr("os.scandir", lambda path: (listed.append(str(path)), scandir(path))[1])
+    stage = Recordings(layout=layout, audio=tmp_path)
+    shard = "small-12-7" if layout == "folder" else "small-12"
+    assert stage(shard).num_rows == 1
+    assert {path.removeprefix(str(tmp_path)).strip("/") for path in listed} <= {"", "small", "small/12", "small/12/7"}
+
+
 def test_librispeech_brings_its_text(tmp_path):
     audio(tmp_path / "LibriSpeech/test-clean/1089/134686/1089-134686-0000.flac")
     audio(tmp_path / "LibriSpeech/test-clean/1089/134686/1089-134686-0001.flac")
@@ -253,6 +322,70 @@ def test_each_refusal_has_its_reason(tmp_path):
     assert all(row["detail"] for row in found.values() if row["dropped"])
 
 
+def test_the_same_audio_is_kept_once_in_a_shard_whatever_its_name_format_and_tags(tmp_path):
+    first = audio(tmp_path / "a/1.flac")
+    sound, rate = soundfile.read(first, dtype="int16")
+    shutil.copy(first, tmp_path / "a/0.txt.flac")
+    soundfile.write(tmp_path / "a/2.wav", sound, rate)
+    soundfile.write(tmp_path / "a/3.flac", sound, rate, compression_level=0)
+    soundfile.write(tmp_path / "a/4.wav", sound, 2 * rate)
+    soundfile.write(tmp_path / "a/5.wav", np.stack([sound, sound], axis=1), rate)
+    soundfile.write(tmp_path / "a/6.wav", sound[1:], rate)
+    (tmp_path / "b").mkdir()
+    shutil.copy(first, tmp_path / "b/1.flac")
+    found = rows(folder(tmp_path))
+    assert {name: row["dropped"] for name, row in found.items()} == {
+        "a/0.txt": None,
+        "a/1": "duplicate",
+        "a/2": "duplicate",
+        "a/3": "duplicate",
+        "a/4": None,
+        "a/5": None,
+        "a/6": None,
+        "b/1": None,  # of another shard: the digest tells
+    }
+    assert found["a/2"]["detail"] == "the same audio as a/0.txt, which is kept"
+    assert len({row["audio_digest"] for row in found.values()}) == 4
+    assert found["b/1"]["audio_digest"] == found["a/0.txt"]["audio_digest"]
+
+
+def test_a_copy_of_what_is_dropped_has_its_own_reason(tmp_path):
+    for name in ("a", "b"):
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(RATE), RATE)
+    assert [row["dropped"] for row in rows(folder(tmp_path)).values()] == ["silent", "silent"]
+
+
+def test_a_sum_that_is_not_that_of_the_samples_is_damage_where_it_is_asked_for(tmp_path):
+    good, bad, unset = (audio(tmp_path / f"{name}.flac") for name in ("good", "bad", "unset"))
+    audio(tmp_path / "no_flac.wav")
+    with bad.open("r+b") as file:
+        file.seek(26)
+        stated = bytes.fromhex("00112233445566778899aabbccddeeff")
+        file.write(stated)
+    with unset.open("r+b") as file:
+        file.seek(26)
+        file.write(bytes(16))
+    found = rows(folder(tmp_path, check_md5=True))
+    assert {name: row["dropped"] for name, row in found.items()} == dict.fromkeys(found) | {"bad": "damaged"}
+    assert stated.hex() in found["bad"]["detail"]
+    assert examine(bad, md5=True).md5 in found["bad"]["detail"]
+    assert found["unset"]["detail"] == "its header states no md5 to check its samples by"
+    assert found["good"]["detail"] is None
+    assert {row["dropped"] for row in rows(folder(tmp_path)).values()} == {None}
+    assert flac.stated_md5(good) == examine(good, md5=True).md5
+
+
+def test_how_loud_a_recording_is_and_whether_it_is_clipped_is_told(tmp_path):
+    sound = np.zeros((RATE, 2), np.float32)
+    sound[: RATE // 2] = 0.5
+    sound[:3, 1] = (1.0, -1.5, 0.999)
+    soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")
+    (row,) = rows(folder(tmp_path)).values()
+    assert (row["num_channels"], row["num_clipped"]) == (2, 2)
+    assert row["peak_db"] == pytest.approx(3.52, abs=0.01)
+    assert row["loudness_db"] == pytest.approx(-9.03, abs=0.01)
+
+
 def test_a_name_that_is_no_text_is_a_row_all_the_same(tmp_path):
     audio(tmp_path / "good.wav").rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
     (row,) = rows(folder(tmp_path)).values()
@@ -297,8 +430,9 @@ def test_a_large_corpus_is_listed_in_seconds(tmp_path):
     assert time.monotonic() - start < 5  # 10,000 files, here in about 0.1 s
 
 
-def test_every_bad_file_is_exactly_one_row(speech):
-    found = rows(folder(speech / "bad"))
+@pytest.mark.parametrize("check_md5", [False, True])
+def test_every_bad_file_is_exactly_one_row(speech, check_md5):
+    found = rows(folder(speech / "bad", check_md5=check_md5))
     paths = {json.loads(line)["path"] for line in (speech / "bad/manifest.jsonl").read_text().splitlines()}
     assert {row["audio_path"] for row in found.values()} == paths
     assert len(found) == 97

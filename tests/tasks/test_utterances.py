@@ -1,129 +1,22 @@
-"""Cutting at pauses: nothing is lost, nothing is doubled, nothing is too long."""
+"""Utterances: each says where it lies, who speaks, and whether it is spoken of LibriVox."""
 
 import json
 from collections import defaultdict
-from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 import soundfile
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tasks import voice
+from tasks.held_out import held_out
 from tasks.recordings import Recordings
-from tasks.utterances import Cut, Limits, Stretch, Utterances, cut, split
+from tasks.utterances import Utterances, split
 from warehouse.errors import Mistake
 from warehouse.tables import RECORDINGS, UTTERANCES
 
 RATE = 1_000  # Hz, so that samples read as milliseconds
-
-limits_of_any_kind = st.builds(
-    lambda room, shortest, pause, margin, good: Limits(
-        longest=room + 2 * margin, shortest=shortest, pause=pause, margin=margin, good=good
-    ),
-    room=st.integers(2, 3_000),
-    shortest=st.integers(0, 500),
-    pause=st.integers(0, 1_000),
-    margin=st.integers(0, 300),
-    good=st.integers(1, 2_000),
-)
-
-
-@st.composite
-def recordings(draw: st.DrawFn) -> tuple[list[Stretch], int]:
-    """Voiced stretches apart from each other, and the length of the recording they lie in."""
-    edges = sorted(draw(st.sets(st.integers(0, 20_000), max_size=40)))
-    speech = list(zip(edges[::2], edges[1::2], strict=False))
-    return speech, draw(st.integers(max([1, *edges]), 25_000))
-
-
-def middle(start: int, stop: int) -> int:
-    return (start + stop) // 2
-
-
-def limits(longest: float = 20, shortest: float = 1, pause: float = 1, margin: float = 0.2, good: float = 10) -> Limits:
-    return Limits(**{name: int(value * RATE) for name, value in locals().items()})
-
-
-def voiced(*seconds: tuple[float, float]) -> list[Stretch]:
-    return [(int(start * RATE), int(end * RATE)) for start, end in seconds]
-
-
-def kept(cuts: list[Cut]) -> list[tuple[float, float]]:
-    return [(start / RATE, end / RATE) for start, end, dropped in cuts if dropped is None]
-
-
-@given(recordings(), limits_of_any_kind)
-def test_every_sample_lies_in_exactly_one_cut_in_order(recording, limits):
-    speech, length = recording
-    cuts = cut(speech, length, limits, middle)
-    assert [start for start, _, _ in cuts] == [0, *(end for _, end, _ in cuts[:-1])]
-    assert cuts[-1][1] == length
-    assert all(start < end for start, end, _ in cuts)
-
-
-@given(recordings(), limits_of_any_kind)
-def test_no_utterance_is_longer_than_the_limit_and_none_kept_is_shorter(recording, limits):
-    for start, end, dropped in cut(*recording, limits, middle):
-        if dropped is None:
-            assert limits.shortest <= end - start <= limits.longest
-        if dropped == "too_short":
-            assert end - start < limits.shortest
-
-
-@given(recordings(), limits_of_any_kind)
-def test_speech_is_never_called_silence(recording, limits):
-    speech, length = recording
-    silent = [(start, end) for start, end, dropped in cut(speech, length, limits, middle) if dropped == "silence"]
-    for start, end in speech:
-        assert all(stop <= start or begin >= end for begin, stop in silent)
-
-
-@given(recordings(), limits_of_any_kind)
-def test_a_long_pause_is_never_inside_an_utterance(recording, limits):
-    speech, length = recording
-    long = [(a, b) for (_, a), (b, _) in pairwise(speech) if b - a > limits.pause]
-    for start, end, dropped in cut(speech, length, limits, middle):
-        if dropped != "silence":
-            assert not any(start < a and b < end for a, b in long)
-
-
-def test_short_pieces_are_joined_up_to_the_limit():
-    speech = voiced(*((3 * i, 3 * i + 2.5) for i in range(12)))  # 12 sentences of 2.5 s, 0.5 s apart
-    assert [round(end - start) for start, end in kept(cut(speech, 36_000, limits(), middle))] == [18, 18]
-
-
-def test_a_cut_prefers_the_longer_pause():
-    speech = voiced((0, 11), (11.1, 12), (12.8, 24))
-    assert kept(cut(speech, 24_000, limits(), middle)) == [(0, 12.2), (12.6, 24)]
-
-
-def test_speech_without_a_pause_is_cut_where_it_is_quietest():
-    asked = []
-
-    def quiet_at_11(start: int, stop: int) -> int:
-        asked.append((start, stop))
-        return 11_000
-
-    assert kept(cut(voiced((0, 25)), 25_000, limits(), quiet_at_11)) == [(0, 11), (11, 25)]
-    assert all(start <= 11_000 <= stop for start, stop in asked)
-
-
-def test_margins_go_into_the_pause_and_the_rest_is_silence():
-    assert cut(voiced((2, 5), (8, 11)), 12_000, limits(), middle) == [
-        (0, 1_800, "silence"),
-        (1_800, 5_200, None),
-        (5_200, 7_800, "silence"),
-        (7_800, 11_200, None),
-        (11_200, 12_000, "silence"),
-    ]
-
-
-def test_a_recording_without_a_voice_is_one_silence():
-    assert cut([], 5_000, limits(), middle) == [(0, 5_000, "silence")]
 
 
 def test_a_speaker_stays_in_one_split_whoever_else_comes():
@@ -153,6 +46,73 @@ def cut_up(*rows: dict[str, object], **settings: object) -> list[dict[str, objec
     made = Utterances(**settings)(ds.dataset(table))
     assert made.schema == UTTERANCES.schema
     return made.to_pylist()
+
+
+def chapter(seconds: float, *voiced: tuple[float, float], **columns: object) -> dict[str, object]:
+    speech = [{"start_sample": int(start * RATE), "end_sample": int(end * RATE)} for start, end in voiced]
+    return recording(corpus="librilight", num_samples=int(seconds * RATE), speech=speech, **columns)
+
+
+def test_what_is_spoken_of_librivox_at_either_end_of_a_chapter_is_marked():
+    rows = cut_up(chapter(120, (4, 20), (22, 40), (42, 60), (62, 80), (82, 95), (97, 100), (102, 110)))
+    assert [(row["start_sample"], row["end_sample"], row["zone"]) for row in rows if row["dropped"] is None] == [
+        (3_800, 20_200, "opening"),
+        (21_800, 40_200, "opening"),  # it begins less than 30 s after the first word
+        (41_800, 60_200, None),
+        (61_800, 80_200, None),
+        (81_800, 95_200, None),
+        (96_800, 100_200, "closing"),  # it ends less than 15 s before the last word
+        (101_800, 110_200, "closing"),
+    ]
+    assert {row["zone"] for row in rows if row["dropped"] == "silence"} == {None}
+
+
+def test_how_long_the_ends_of_a_chapter_are_can_be_set():
+    words = [(start, start + 8) for start in range(0, 100, 10)]
+    rows = cut_up(chapter(100, *words), max_seconds=10, opening_seconds=0, closing_seconds=25)
+    zones = [row["zone"] for row in rows if row["dropped"] is None]
+    assert zones == [None] * 7 + ["closing"] * 3
+
+
+@pytest.mark.parametrize(
+    "columns", [{"corpus": "sample"}, {"corpus": "librispeech", "text": "HELLO"}, {"text": "HELLO", "speech": None}]
+)
+def test_only_a_whole_chapter_of_librivox_has_zones(columns):
+    rows = cut_up(chapter(10, (0, 10)) | columns)
+    assert [row["zone"] for row in rows] == [None]
+
+
+def test_a_chapter_without_a_voice_has_no_zones():
+    assert [(row["zone"], row["voiced_seconds"]) for row in cut_up(chapter(10))] == [(None, 0)]
+
+
+def test_an_utterance_says_how_much_of_it_is_voiced():
+    rows = cut_up(chapter(20, (1, 3), (3.5, 5), (8, 8.5)))
+    assert [(row["seconds"], row["voiced_seconds"]) for row in rows] == [
+        (0.8, 0),
+        (4.4, 3.5),
+        (2.6, 0),
+        (0.9, 0.5),
+        (11.3, 0),
+    ]
+    (whole,) = cut_up(recording(num_samples=5 * RATE, text="HELLO"))
+    assert whole["voiced_seconds"] is None
+
+
+def test_the_readers_of_librispeechs_dev_and_test_sets_never_train():
+    readers = held_out("librispeech")
+    rows = cut_up(*(recording(recording_id=reader, speaker_id=reader, text="HE") for reader in readers))
+    assert {row["speaker_id"]: row["split"] for row in rows} == readers
+
+
+def test_a_reader_is_split_by_hash_where_nobody_is_held_out():
+    rows = cut_up(recording(speaker_id="1089", text="HE"), recording(speaker_id="84", text="HE"), hold_out="none")
+    assert [row["split"] for row in rows] == [split("1089", 0.02, 0.02), split("84", 0.02, 0.02)] == ["train"] * 2
+
+
+def test_a_list_of_readers_that_nobody_knows_is_a_mistake():
+    with pytest.raises(Mistake, match="hold_out is 'vctk'; it may be librispeech or none"):
+        Utterances(hold_out="vctk")
 
 
 def test_a_recording_with_its_own_text_stays_whole():
