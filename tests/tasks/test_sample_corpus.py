@@ -9,6 +9,7 @@ import pytest
 
 from tasks import sample_corpus
 from tasks.audio import examine, read
+from tasks.held_out import held_out
 from tasks.sentences import VOCABULARY
 from tasks.utterances import split
 
@@ -86,3 +87,7 @@ def test_no_sentence_is_said_twice(corpus):
 @pytest.mark.parametrize("share", [0.02, 0.05, 0.1])
 def test_a_split_by_speaker_leaves_no_split_empty(share):
     assert {split(speaker, share, share) for speaker in sample_corpus.VOICES} == {"train", "dev", "test"}
+
+
+def test_no_voice_has_the_id_of_a_reader_who_is_held_out():
+    assert sample_corpus.VOICES.keys().isdisjoint(held_out("librispeech"))
