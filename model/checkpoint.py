@@ -24,7 +24,7 @@ from model.ar import AR
 from model.nar import NAR
 from model.settings import Half, Settings, Size
 
-FORMAT = 1  # raise it when an older reader could not read what is written now
+FORMAT = 2  # raise it when an older reader could not read what is written now; 1 had no options but the paper's own
 WEIGHTS, SETTINGS = "weights.safetensors", "settings.json"
 
 
@@ -120,7 +120,9 @@ def _read_settings(folder: Path) -> tuple[Settings, str]:
         )
     try:
         half: Half = record["half"]
-        settings = Settings(half, Size(**record["size"]), tuple(record["symbols"]), record["codec"])
+        options = {name: record[name] for name in ("tied", "prompt", "group") if name in record}
+        size, languages = Size(**record["size"]), tuple(record.get("languages", ()))
+        settings = Settings(half, size, tuple(record["symbols"]), record["codec"], languages=languages, **options)
         return settings, str(record["sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged: {error!r}") from error

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.ar import IGNORED
-from model.settings import CODEBOOK_SIZE, NUM_CODEBOOKS, PROMPT_FRAMES, Settings
+from model.settings import CODEBOOK_SIZE, NUM_CODEBOOKS, PROMPT_FRAMES, PromptMode, Settings
 from model.transformer import Transformer, sinusoids, within
 
 STAGES = range(2, NUM_CODEBOOKS + 1)
@@ -48,48 +48,73 @@ class NAR(nn.Module):
         self.stage_embedding = nn.Embedding(len(STAGES), width)
         self.code_embeddings = nn.Parameter(torch.empty(NUM_CODEBOOKS, CODEBOOK_SIZE, width))
         self.transformer = Transformer(settings.size, conditioned=True)
+        self.heads = None if settings.tied else nn.Parameter(torch.empty(len(STAGES), CODEBOOK_SIZE, width))
+        self.language_embedding = nn.Embedding(len(settings.languages), width) if settings.languages else None
         nn.init.normal_(self.phone_embedding.weight, std=width**-0.5)
         nn.init.normal_(self.code_embeddings, std=width**-0.5)
+        if self.heads is not None:
+            nn.init.normal_(self.heads, std=width**-0.5)
+        if self.language_embedding is not None:
+            nn.init.normal_(self.language_embedding.weight, std=width**-0.5)
 
-    def forward(self, phones: Tensor, phone_lengths: Tensor, codes: Tensor, code_lengths: Tensor, task: Task) -> Tensor:
+    def forward(
+        self,
+        phones: Tensor,
+        phone_lengths: Tensor,
+        codes: Tensor,
+        code_lengths: Tensor,
+        task: Task,
+        languages: Tensor | None = None,
+    ) -> Tensor:
         """Phones `[B, P]` and codes `[B, Q, T]`, padded, to logits `[B, T, V]` of codebook `task.stages[b]` in row b.
 
-        Of frames outside the prompt, codebook i and those above it are not read.
+        Of frames outside the prompt, codebook i and those above it are not read. A row alone has no padding, and
+        needs no mask. `languages` `[B]` are places in the settings' table.
         """
-        width, num_frames = self.settings.size.width, codes.shape[2]
-        places = torch.arange(max(phones.shape[1], num_frames), device=codes.device)
-        positions = sinusoids(places, width)
-        read_phones = self.phone_embedding(phones) * width**0.5 + positions[: phones.shape[1]]
-        read_codes = self._sum_codes(codes, task) * width**0.5 + positions[:num_frames]
-        visible = torch.cat([within(phone_lengths, phones.shape[1]), within(code_lengths, num_frames)], dim=1)
+        num_phones, num_frames = phones.shape[1], codes.shape[2]
+        positions = torch.arange(max(num_phones, num_frames), device=codes.device)
+        read_phones = self._embed(self.phone_embedding(phones), positions[:num_phones], languages)
+        read_codes = self._embed(self._sum_codes(codes, task), positions[:num_frames], languages)
+        visible = torch.cat([within(phone_lengths, num_phones), within(code_lengths, num_frames)], dim=1)
+        is_whole = len(phones) == 1 and not phones.is_cuda and bool(visible.all())  # a GPU would have to be waited for
         hidden = self.transformer(
             torch.cat([read_phones, read_codes], dim=1),
-            visible[:, None, None, :],
+            None if is_whole else visible[:, None, None, :],
             condition=self.stage_embedding(task.stages - STAGES[0]),
         )
-        heads = self.code_embeddings[task.stages - 1]  # [B, V, D]: the head of stage i is the embedding of codebook i
-        return torch.bmm(hidden[:, phones.shape[1] :], heads.transpose(1, 2))
+        # [B, V, D]: the head of stage i is the embedding of codebook i
+        heads = self.code_embeddings[task.stages - 1] if self.heads is None else self.heads[task.stages - STAGES[0]]
+        return torch.bmm(hidden[:, num_phones:], heads.transpose(1, 2))
+
+    def _embed(self, content: Tensor, positions: Tensor, languages: Tensor | None) -> Tensor:
+        """Embeddings `[B, S, D]`, with their positions and the row's language."""
+        width = self.settings.size.width
+        if self.language_embedding is not None:
+            if languages is None:
+                raise ValueError(f"no language is said: one of {', '.join(self.settings.languages)} is needed")
+            content = content + self.language_embedding(languages).unsqueeze(1)
+        return content * width**0.5 + sinusoids(positions, width).to(content.dtype)
 
     def _sum_codes(self, codes: Tensor, task: Task) -> Tensor:
         in_prompt = task.in_prompt(codes.shape[2])
-        total = torch.zeros((), device=codes.device)
+        total = torch.zeros((), device=codes.device, dtype=self.code_embeddings.dtype)
         for q in range(NUM_CODEBOOKS):
             is_read = in_prompt | (q + 1 < task.stages)[:, None]
             total = total + functional.embedding(codes[:, q], self.code_embeddings[q]) * is_read.unsqueeze(-1)
         return total
 
 
-def draw(code_lengths: Tensor, generator: torch.Generator) -> Task:
+def draw(code_lengths: Tensor, generator: torch.Generator, prompt: PromptMode = "random") -> Task:
     """A stage and a prompt for each row of frame counts `[B]`.
 
-    The prompt is a random stretch of 3 s, or of half the row where that is less. A row's
-    draw depends on its own length and its place alone, never on its batch mates.
+    The prompt is a stretch of 3 s, or of half the row where that is less: a random one, the prefix, or none at all
+    (`Settings.prompt`). A row's draw depends on its own length and its place alone, never on its batch mates.
     """
     num_rows = len(code_lengths)
     stages = torch.randint(STAGES.start, STAGES.stop, (num_rows,), generator=generator)
     share = torch.rand(num_rows, generator=generator, dtype=torch.float64).to(code_lengths.device)
-    prompt_lengths = (code_lengths // 2).clamp(max=PROMPT_FRAMES)
-    prompt_starts = (share * (code_lengths - prompt_lengths + 1)).long()
+    prompt_lengths = (code_lengths // 2).clamp(max=0 if prompt == "none" else PROMPT_FRAMES)
+    prompt_starts = (share * (code_lengths - prompt_lengths + 1)).long() * (prompt == "random")
     return Task(stages.to(code_lengths.device), prompt_starts, prompt_lengths)
 
 

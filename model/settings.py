@@ -2,13 +2,15 @@
 
 The settings lie beside the weights, symbol table and codec included, because
 weights without either are noise: a phone's id means nothing without the table.
-Source: VALL-E (arXiv:2301.02111), section 5.1, for the size `paper`.
+What the defaults say is the paper to the letter; each option names where it comes
+from. Source: VALL-E (arXiv:2301.02111), section 5.1, for the size `paper`.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 Half = Literal["ar", "nar"]
+PromptMode = Literal["random", "prefix", "none"]
 
 NUM_CODEBOOKS = 8  # Q
 CODEBOOK_SIZE = 1024  # entries per codebook
@@ -38,14 +40,34 @@ SIZES = {
 }
 
 
+GROUPS = (1, 2, 4)  # codes that the AR may say in one step
+PROMPT_MODES: tuple[PromptMode, ...] = ("random", "prefix", "none")
+
+
 @dataclass(frozen=True)
 class Settings:
-    """One half of VALL-E, all that is needed to build it and to read and speak with it."""
+    """One half of VALL-E, all that is needed to build it and to read and speak with it.
+
+    Raises:
+        ValueError: an option has a value that means nothing.
+    """
 
     half: Half
     size: Size
     symbols: tuple[str, ...]  # the phone symbol table: phone id -> symbol
     codec: str  # identity of the codec that made the codes, such as the sha256 of its weights
+    tied: bool = True  # the codes' embeddings are the output projections too (VALL-E, section 4.2); false: heads apart
+    prompt: PromptMode = "random"  # of the NAR in training: 3 s anywhere (VALL-E, section 4.2.2), at the front, or none
+    group: int = 1  # G: codes that the AR says in one step (VALL-E 2, arXiv:2406.05370, section 3.3)
+    languages: tuple[str, ...] = ()  # each with an embedding, added to phones and codes (VALL-E X, arXiv:2303.03926)
+
+    def __post_init__(self) -> None:
+        if self.group not in GROUPS:
+            raise ValueError(f"group is {self.group}, and must be one of {', '.join(map(str, GROUPS))}")
+        if self.prompt not in PROMPT_MODES:
+            raise ValueError(f"prompt is {self.prompt!r}, and must be one of {', '.join(PROMPT_MODES)}")
+        if len(set(self.languages)) < len(self.languages):
+            raise ValueError(f"languages name one twice: {', '.join(self.languages)}")
 
     @property
     def phone_eos(self) -> int:
@@ -56,3 +78,16 @@ class Settings:
     def code_eos(self) -> int:
         """The id after the last code, which ends the speech."""
         return CODEBOOK_SIZE
+
+    def language_id(self, language: str | None) -> int:
+        """The place of a language in the table; 0 for none where the half knows none.
+
+        Raises:
+            ValueError: the half does not know the language, or is not told one and knows some.
+        """
+        if language is None and not self.languages:
+            return 0
+        if language not in self.languages:
+            known = f"one of {', '.join(self.languages)}" if self.languages else "left out, for this half knows none"
+            raise ValueError(f"the language is {language!r}, and must be {known}")
+        return self.languages.index(language)

@@ -1,18 +1,23 @@
-"""The pre-norm transformer that both halves of VALL-E share, with a cache for decoding.
+"""The pre-norm transformer that both halves of VALL-E share.
 
 It adds no positions and makes no masks: each half knows which of its slots are
 phones and which are frames. Where a slot lies in the sequence therefore means
 nothing, so rows of different lengths share a batch, and a cache, without
 re-aligning. Source: VALL-E (arXiv:2301.02111), sections 4.2.1 and 4.2.2.
 
+Attention is torch's own `scaled_dot_product_attention`. Without a mask it takes the
+flash kernel on CUDA, with a boolean one the memory-efficient kernel: neither ever
+writes the S x S scores of a head to memory.
+
 Shapes: B batch, S slots of a sequence, H heads, D width.
 """
 
-from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from model.settings import Size
 
@@ -29,24 +34,12 @@ def within(lengths: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
 
 
-@dataclass
-class Cache:
-    """Keys and values of all layers for the slots read so far."""
+class Memory(Protocol):
+    """What attends in place of a layer, because it keeps keys and values of slots that were read before."""
 
-    keys: Tensor  # [num_layers, B, H, room, D / H]
-    values: Tensor  # the same
-    filled: int = 0  # slots read so far
-
-    def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds `[B, H, S, D / H]` of one layer; gives that layer's keys and values of all slots until now."""
-        end = self.filled + keys.shape[2]
-        self.keys[layer, :, :, self.filled : end] = keys
-        self.values[layer, :, :, self.filled : end] = values
-        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
-
-    def keep(self, rows: Tensor) -> None:
-        """Forgets all rows of the batch but these."""
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+        """`[B, H, S, D / H]` each of the slots read now, to what they mix of all slots they may see, the same shape."""
+        ...
 
 
 class Norm(nn.Module):
@@ -64,7 +57,7 @@ class Norm(nn.Module):
             return normal
         both: Tensor = self.scale_and_shift(condition)
         scale, shift = both.unsqueeze(1).chunk(2, dim=-1)
-        return scale * normal + shift
+        return torch.addcmul(shift, scale, normal)
 
 
 class Layer(nn.Module):
@@ -81,29 +74,35 @@ class Layer(nn.Module):
         self.ffn_out = nn.Linear(size.ffn_width, size.width)
         self.dropout = nn.Dropout(size.dropout)
 
-    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, condition: Tensor | None, memory: Memory | None) -> Tensor:
         """`[B, S, D]` to `[B, S, D]`; the rest as in `Transformer.forward`."""
-        attended: Tensor = self.dropout(self._attend(self.attention_norm(x, condition), mask, cache))
+        attended: Tensor = self.dropout(self._attend(self.attention_norm(x, condition), mask, memory))
         x = x + attended
         inner = functional.gelu(self.ffn_in(self.ffn_norm(x, condition)))
         fed: Tensor = self.dropout(self.ffn_out(inner))
         return x + fed
 
-    def _attend(self, x: Tensor, mask: Tensor, cache: Cache | None) -> Tensor:
+    def _attend(self, x: Tensor, mask: Tensor | None, memory: Memory | None) -> Tensor:
         query, key, value = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        if cache is not None:
-            key, value = cache.append(self.index, key, value)
-        heads = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        if memory is None:
+            heads = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        else:
+            heads = memory.attend(self.index, query, key, value, mask)
         mixed: Tensor = self.attention_out(heads.transpose(1, 2).flatten(2))
         return mixed
 
 
 class Transformer(nn.Module):
-    """Layers of one size, and a last norm. `conditioned` makes every norm an AdaLN."""
+    """Layers of one size, and a last norm. `conditioned` makes every norm an AdaLN.
+
+    With `checkpoint_activations` a training keeps only what goes into each layer, and computes the rest again on its
+    way back: a third more work for memory that hardly grows with the number of layers. Dropout falls the same.
+    """
 
     def __init__(self, size: Size, conditioned: bool) -> None:
         super().__init__()
         self.size = size
+        self.checkpoint_activations = False
         self.dropout = nn.Dropout(size.dropout)
         layers = [Layer(size, index, conditioned) for index in range(size.num_layers)]
         self.layers = nn.ModuleList(layers)
@@ -113,26 +112,22 @@ class Transformer(nn.Module):
             for out in (layer.attention_out, layer.ffn_out):
                 out.weight.data /= (2 * size.num_layers) ** 0.5
 
-    def forward(self, x: Tensor, mask: Tensor, condition: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None, condition: Tensor | None = None, memory: Memory | None = None
+    ) -> Tensor:
         """`[B, S, D]` to `[B, S, D]`.
 
-        `mask` is bool and broadcasts to `[B, H, S, S']`, true where a slot may see another; S' counts the
-        slots in the cache too. With a cache the keys and values of these slots are added to it.
+        `mask` is bool and broadcasts to `[B, H, S, S']`, true where a slot may see another; null where all see all.
+        S' counts the slots that the memory keeps too, and the memory keeps these.
         """
         x = self.dropout(x)
         for layer in self.layers:
-            x = layer(x, mask, condition, cache)
-        if cache is not None:
-            cache.filled += x.shape[1]
+            if self.checkpoint_activations and torch.is_grad_enabled():
+                x = checkpoint(layer, x, mask, condition, memory, use_reentrant=False)
+            else:
+                x = layer(x, mask, condition, memory)
         last: Tensor = self.norm(x, condition)
         return last
-
-    def cache(self, num_rows: int, room: int) -> Cache:
-        """An empty cache for `room` slots of `num_rows` rows."""
-        weight = next(self.parameters())
-        size = self.size
-        shape = (size.num_layers, num_rows, size.num_heads, room, size.width // size.num_heads)
-        return Cache(weight.new_zeros(shape), weight.new_zeros(shape))
 
 
 def _initialize(module: nn.Module) -> None:

@@ -14,10 +14,10 @@ SYMBOLS = tuple("abcdefgh")
 SIZE = Size(num_layers=2, num_heads=2, width=32, ffn_width=64, dropout=0.0)
 
 
-def half(name, seed=0):
+def half(name, seed=0, **options):
     """A small half in double precision, with norms that are not trivial."""
     torch.manual_seed(seed)
-    model = (AR if name == "ar" else NAR)(Settings(name, SIZE, SYMBOLS, "a codec")).double().eval()
+    model = (AR if name == "ar" else NAR)(Settings(name, SIZE, SYMBOLS, "a codec", **options)).double().eval()
     for parameter in model.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
     return model
@@ -56,7 +56,7 @@ def test_a_phone_moves_every_logit_of_the_ar(phone):
 
 def test_the_first_phone_sees_the_last():
     model, (phones, phone_lengths, codes, code_lengths) = half("ar"), speech()
-    _, mask, _ = model._prefix(phones, phone_lengths, codes[:, 0], code_lengths)
+    _, mask, _ = model._prefix(phones, phone_lengths, codes[:, 0], code_lengths, None)
     assert mask[0, 0, 0, :7].all()
     assert not mask[0, 0, :7, 7:].any()
 
@@ -113,19 +113,23 @@ def test_a_row_does_not_see_its_neighbours_or_its_padding(name):
         torch.testing.assert_close(together[row, : alone.shape[1]], alone[0])
 
 
-def test_cached_logits_equal_those_of_the_full_sequence():
-    model, (phones, phone_lengths, codes, code_lengths) = half("ar"), speech(3)
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("group", [1, 2, 4])
+def test_cached_logits_equal_those_of_the_full_sequence(together, group):
+    model, (phones, phone_lengths, codes, code_lengths) = half("ar", group=group), speech(3, num_frames=24)
     full = model(phones, phone_lengths, codes[:, 0], code_lengths)
-    prompt_lengths = torch.tensor([0, 3, 2])
-    logits, reading = model.start(phones, phone_lengths, codes[:, 0, :3], prompt_lengths, room=3)
+    prompts = torch.tensor([0, 8, 4])
+    logits, reading = model.start(phones, phone_lengths, codes[:, 0, :8], prompts, room=3, together=together)
     rows = torch.arange(3)
-    torch.testing.assert_close(logits, full[rows, prompt_lengths])
-    for step in range(3):
+    for step in range(4):
+        for place in range(group):
+            torch.testing.assert_close(logits[:, place], full[rows, prompts[rows] + step * group + place])
         if step == 1:  # the middle row leaves
             rows = torch.tensor([0, 2])
-            reading.keep(rows)
-        logits = model.step(codes[rows, 0, prompt_lengths[rows] + step], reading)
-        torch.testing.assert_close(logits, full[rows, prompt_lengths[rows] + step + 1])
+            reading.keep([0, 2])
+        if step < 3:
+            frames = prompts[rows, None] + step * group + torch.arange(group)
+            logits = model.step(codes[rows[:, None], 0, frames], reading)
 
 
 def test_the_ar_is_asked_for_the_codes_then_eos_and_never_for_padding():
