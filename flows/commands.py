@@ -58,7 +58,7 @@ def run(request: Request) -> None:
             provide()
     catalogue = Catalogue(site.root)
     said = words(request.recipe, request.site, request.settings, site.corpus, request.until)
-    catalogue.remember(recipe.name, recipe.wanted(), said)
+    catalogue.remember(recipe.name, catalogue.excused(recipe.wanted()), said)
     plans = [stage for stage in catalogue.take_up(look_at_disk=True) if stage.wanted.table in tables]
     if not request.again and not any(stage.pending for stage in plans):
         made = sum(len(stage.current) for stage in plans)
@@ -90,7 +90,7 @@ def what_would_run(request: Request) -> list[dict[str, Any]]:
     recipe = request.what().place({"audio": site.corpus})
     tables = recipe.until(request.until)
     artifacts = Catalogue(site.root).artifacts()
-    wanted = recipe.wanted()
+    wanted = Catalogue(site.root).excused(recipe.wanted())
     plans = [stage for stage in plan(wanted, artifacts) if stage.wanted.table in tables]
     latest = {(table, shard): artifact for (table, shard, _), artifact in artifacts.items()}  # newest last
     stale = stale_settings(wanted, artifacts, latest)

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,6 +24,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.progress import Progress
 from flows.recipe import Listings, Recipe
 from flows.shards import Failure, Job
+from flows.show import say
 from flows.site import Site
 from flows.workers import RayTrain, Workers
 from tasks.stage import Resources, Stage
@@ -100,6 +101,7 @@ class Tally:
 
     made: dict[str, int] = field(default_factory=dict)  # table -> shards
     failures: list[Failure] = field(default_factory=list)
+    excused: list[Failure] = field(default_factory=list)  # failures that the site tolerates
 
 
 def materialize(
@@ -126,7 +128,7 @@ def materialize(
         if provide := getattr(stage, "provide", None):
             provide()
     listings = recipe.listings()
-    wanted = recipe.wanted(listings)
+    wanted = catalogue.excused(recipe.wanted(listings))
     catalogue.remember(recipe.name, wanted, dict(options or {}))
     catalogue.take_up(look_at_disk=True)
     run = _Run(wanted, listings, site, catalogue.artifacts(), selection, Workers(site, module))
@@ -136,14 +138,21 @@ def materialize(
                 run.make_table(stage)
     finally:
         run.workers.close()
+        if (excused := list(run.wanted.values())) != wanted:
+            catalogue.remember(recipe.name, excused, dict(options or {}))
         catalogue.take_up()
     if run.tally.failures:
-        first, number = run.tally.failures[0], len(run.tally.failures)
         raise WorkFailed(
-            f"{number} shard{'s' * (number > 1)} failed, the first {first.name}: {first.error}; "
-            "the rest is kept, and `valle rerun --failed` takes up what failed"
+            f"{_named(run.tally.failures)}; the rest is kept, and `valle rerun --failed` takes up what failed"
         )
+    if run.tally.excused:
+        say(f"{_named(run.tally.excused)}; the site tolerates that, and `valle rerun --failed` takes up what failed")
     return run.tally
+
+
+def _named(failures: list[Failure]) -> str:
+    number = len(failures)
+    return f"{number} shard{'s' * (number > 1)} failed, the first {failures[0].name}: {failures[0].error}"
 
 
 def places(site: Site) -> dict[str, Any]:
@@ -194,10 +203,12 @@ class _Run:
         table = stage.makes.name
         plan = self._plan(table)
         jobs = self._jobs(stage, plan)
+        failures: list[Failure] = []
         with Progress(table, self.wanted[table].version, made=len(plan.current), to_make=len(jobs)) as progress:
             if jobs:
-                self._make(table, jobs, progress)
+                failures = self._make(table, jobs, progress)
                 self._plan(table)  # again, with what is made now; what could not be made stays pending
+        self._excuse(table, failures)
 
     def _plan(self, table: str) -> StagePlan:
         again = self.selection.again - self.touched
@@ -235,7 +246,27 @@ class _Run:
             self.allowed.add((table, shard))
         return (table, shard) in self.allowed
 
-    def _make(self, table: str, jobs: list[Job], progress: Progress) -> None:
+    def _excuse(self, table: str, failures: list[Failure]) -> None:
+        """What failed, or waits for what failed, is excused where that is no greater share than the site tolerates."""
+        plan = self.plans[table]
+        lost = {failure.shard for failure in failures} | set(plan.wanted.excused)
+        excused = [
+            shard
+            for shard in plan.pending
+            if shard in lost
+            or any(
+                name in above.wanted.excused for above, names in reads(plan.wanted, shard, self.plans) for name in names
+            )
+        ]
+        if len(excused) > self.site.max_failed_share * len(plan.shards):
+            excused = []
+        self.wanted[table] = replace(plan.wanted, excused=tuple(excused))
+        self._plan(table)
+        for failure in failures:
+            (self.tally.excused if failure.shard in excused else self.tally.failures).append(failure)
+
+    def _make(self, table: str, jobs: list[Job], progress: Progress) -> list[Failure]:
+        """Makes shards, and returns how some of them failed."""
         at_a_time = self.workers.prepare(self._needs(jobs[0].stage), len(jobs))
         size = -(-len(jobs) // MOST_TASKS)
         batches = [Batch(jobs[i : i + size], self.workers) for i in range(0, len(jobs), size)]
@@ -251,8 +282,8 @@ class _Run:
                     self.artifacts[artifact.table_name, artifact.shard, artifact.fingerprint] = artifact
                     self.touched.add((artifact.table_name, artifact.shard))
                 progress.advance(len(batch.made), len(batch.failures))
-        self.tally.failures += [failure for batch in batches for failure in batch.failures]
         self.tally.made[table] = sum(len(batch.made) for batch in batches)
+        return [failure for batch in batches for failure in batch.failures]
 
     def _task(self, batch: Batch) -> Any:
         return make.with_options(

@@ -6,6 +6,7 @@ the stage that makes `codes`.
 """
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from difflib import get_close_matches
@@ -16,6 +17,9 @@ from tasks.stage import Stage
 from warehouse.errors import Mistake
 from warehouse.fingerprint import ANY, describe, fingerprints, named_shards, short_hash
 from warehouse.plan import Wanted
+from warehouse.statistics import INDEX, VIEWS
+
+RESERVED = frozenset((*VIEWS, *INDEX, "audio", "ledger", "logs", "recipes"))  # what a warehouse itself calls so
 
 Listings = Mapping[str, Mapping[str, str]]  # by table, then shard
 
@@ -32,7 +36,11 @@ class Recipe:
         for stage in self.stages:
             if missing := {table.name for table in stage.takes} - made:
                 raise ValueError(f"{type(stage).__name__} takes {sorted(missing)}, which no stage above it makes")
-            made.add(stage.makes.name)
+            if not (name := stage.makes.name).isidentifier() or name in RESERVED:
+                raise ValueError(f"{type(stage).__name__} cannot call its table {name!r}: a warehouse has that already")
+            if name in made:
+                raise ValueError(f"{type(stage).__name__} makes {name}, which a stage above it makes already")
+            made.add(name)
 
     @property
     def tables(self) -> list[str]:
@@ -163,6 +171,7 @@ def _wanted(stage: Stage, prints: dict[str, str], listings: Listings) -> Wanted:
         fingerprints=prints,
         stages={shard: describe(stage, shard) for shard in (shards if len(shards) > 1 else (ANY,))},
         sources={shard: short_hash(listing) for shard, listing in files.items()},
+        schema=b64encode(stage.makes.schema.serialize()).decode(),
     )
 
 

@@ -56,6 +56,11 @@ class Failure:
     error: str  # one line
     may_pass: bool  # whether another attempt could go better
 
+    @property
+    def shard(self) -> str:
+        """The shard without its table."""
+        return self.name.partition("/")[2]
+
 
 def make_shard(job: Job, flow_run_id: str | None, attempt: int) -> Artifact | Failure:
     """Make one shard, and leave a record of the attempt whether it succeeds or not."""

@@ -32,6 +32,7 @@ class Site:
     train_workers: int = 2  # of each half's training
     retries: int = 2  # of a shard that failed for a reason that may pass
     retry_delay_seconds: float = 2.0
+    max_failed_share: float = 0.0  # of a table's shards; with no more, what gathers goes on and the run ends well
     gpus: Mapping[str, float] = field(default_factory=dict)  # by table: share of a GPU that one worker holds
 
     @property
@@ -53,6 +54,8 @@ def load_site(path: str | None = None, **overrides: Any) -> Site:
     said |= environment | {key: value for key, value in overrides.items() if value is not None}
     site = _checked(said, path or "the environment")
     root, audio = site.root.expanduser().absolute(), site.corpus.expanduser().absolute()
+    if not 0 <= site.max_failed_share < 1:
+        raise Mistake(f"site key max_failed_share is {site.max_failed_share:g}; it is a share, from 0 to below 1")
     if root.exists() and not root.is_dir():
         raise Mistake(f"{root} is a file; the root of a warehouse is a folder")
     return replace(site, root=root, audio=audio)

@@ -1,7 +1,8 @@
 """The utterances that may train: whole in every table, and good enough for the recipe.
 
 The surprising fact: nothing is taken away here. An utterance that is refused keeps its row, with the first
-condition that it failed, so a filter can be judged, and loosened, by counting its refusals in SQL.
+condition that it failed, so a filter can be judged, and loosened, by counting its refusals in SQL; `failed` names
+all that it failed, so the view `conditions` tells what each of them costs alone.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ import pyarrow as pa
 from pyarrow import compute as pc
 from pyarrow.dataset import Dataset
 
-from tasks.stage import Resources
+from tasks.held_out import held_out
+from tasks.stage import Resources, same_as
+from warehouse.errors import BrokenPromise
 from warehouse.filters import Condition, refused
 from warehouse.tables import CODES, EXAMPLES, PHONES, TRANSCRIPTS, UTTERANCES
 
@@ -33,20 +36,41 @@ class Examples:
     """
 
     makes, takes = EXAMPLES, (UTTERANCES, TRANSCRIPTS, PHONES, CODES)
-    needs, version, gathers = Resources(), 1, False
+    needs, version, gathers = Resources(), 2, False
 
     where: tuple[tuple[str, str], ...] = ()  # conditions beside being whole, in order of precedence
+    hold_out: str = same_as("utterances.hold_out", "librispeech")  # whose speakers must not train
 
     def __call__(self, utterances: Dataset, transcripts: Dataset, phones: Dataset, codes: Dataset) -> pa.Table:
         """One row for each kept utterance, in the utterances' order.
 
         Raises:
             Mistake: a condition is no SQL over these columns.
+            BrokenPromise: a speaker that is held out would train.
         """
         kept = utterances.to_table(filter=pc.field("dropped").is_null())
         conditions = (*WHOLE, *(Condition(reason, holds) for reason, holds in self.where))
         verdict = refused(
             conditions, "utterance_id", utterances=kept, transcripts=transcripts, phones=phones, codes=codes
         )
-        columns = [kept["utterance_id"], kept["split"], verdict["dropped"], verdict["detail"]]
+        self._refuse_leaks(kept.filter(pc.is_null(verdict["dropped"])))
+        columns = [kept["utterance_id"], kept["split"], verdict["failed"], verdict["dropped"], verdict["detail"]]
         return pa.table(columns, schema=EXAMPLES.schema)
+
+    def _refuse_leaks(self, examples: pa.Table) -> None:
+        """The gate: a filter drops rows, this fails the run, for an evaluation on what was trained is worth nothing."""
+        speakers = held_out(self.hold_out)
+        if not speakers:
+            return
+        listed = ", ".join(f"'{speaker}'" for speaker in speakers)
+        gate = Condition(
+            "held_out",
+            f"utterances.split <> 'train' or utterances.speaker_id is null or utterances.speaker_id not in ({listed})",
+            says="utterances.speaker_id",
+        )
+        leaks = refused([gate], "utterance_id", utterances=examples)["detail"].drop_null().unique().sort().to_pylist()
+        if leaks:
+            raise BrokenPromise(
+                f"speaker {leaks[0]} is held out by utterances.hold_out={self.hold_out} "
+                f"({speakers[leaks[0]]}), and would train" + (f"; so would {len(leaks) - 1} more" if leaks[1:] else "")
+            )

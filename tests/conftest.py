@@ -61,11 +61,10 @@ def pipeline(
     from flows.pipeline import pipeline as flow
 
     site = tmp_path / "site.toml"
-    site.write_text(
-        f'root = "{tmp_path}/root"\naudio = "{tmp_path}/audio"\ndevice = "cpu"\nretry_delay_seconds = 0.0\n'
-    )
+    here = f'root = "{tmp_path}/root"\naudio = "{tmp_path}/audio"\ndevice = "cpu"\nretry_delay_seconds = 0.0\n'
 
-    def run(recipe: str = TOY, **words: Any) -> dict[str, int]:
+    def run(recipe: str = TOY, max_failed_share: float = 0.0, **words: Any) -> dict[str, int]:
+        site.write_text(f"{here}max_failed_share = {max_failed_share}\n")
         return flow(recipe=recipe, site=str(site), **words)
 
     return run

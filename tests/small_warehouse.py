@@ -26,6 +26,8 @@ RATE = 16_000
 GOOD, SILENCE, FRENCH = "a/one#0-16050", "a/one#16050-24000", "a/one#24000-40000"
 LATER = "b/one#0-40000"
 
+Where = tuple[tuple[str, str], ...]  # conditions: reason and SQL
+
 TAKES: dict[str, tuple[str, ...]] = {
     "recordings": (),
     "utterances": ("recordings",),
@@ -37,7 +39,7 @@ TAKES: dict[str, tuple[str, ...]] = {
 SCHEMAS = {table.name: table for table in TABLES}
 
 
-def make_warehouse(root: Path, corpus: Path, *, where: str = "", first_code: int = 0) -> Catalogue:
+def make_warehouse(root: Path, corpus: Path, *, where: Where = (), first_code: int = 0) -> Catalogue:
     """The warehouse, published. `where` is the filter of its examples; `first_code` says which codes it has."""
     for shard in ("a", "b"):
         (corpus / shard).mkdir(parents=True, exist_ok=True)
@@ -119,10 +121,11 @@ def _rows(first_code: int) -> dict[str, dict[str, list[dict[str, Any]]]]:
         "codes": {"a": [{"utterance_id": id_, **said} for id_, said in codes.items()]},
         "examples": {
             "a": [
-                {"utterance_id": GOOD, "split": "train"},
+                {"utterance_id": GOOD, "split": "train", "failed": []},
                 {
                     "utterance_id": FRENCH,
                     "split": "train",
+                    "failed": ["not_whole"],
                     "dropped": "not_whole",
                     "detail": "transcripts: not_english",
                 },

@@ -34,13 +34,16 @@ class Condition:
 
 
 def refused(conditions: Iterable[Condition], key: str, **tables: pa.Table | Dataset) -> pa.Table:
-    """The first condition that each row fails: columns `dropped` and `detail`, null for a row that fails none.
+    """What each row fails: `dropped` and `detail` of the first condition, and `failed`, the reasons of all.
 
     Args:
         conditions: in order of precedence.
         key: the column that all tables share, and that names a row of each.
         tables: by the names that conditions know them by. The answer has the rows of the first, in its order; the
             others are joined to it, and their columns are NULL where they have no such row.
+
+    Returns:
+        Rows that fail none have null, null and an empty list.
 
     Raises:
         Mistake: DuckDB does not understand a condition, or cannot work it out.
@@ -49,9 +52,10 @@ def refused(conditions: Iterable[Condition], key: str, **tables: pa.Table | Data
     first, *others = tables
     rows = tables[first]
     rows = rows if isinstance(rows, pa.Table) else rows.to_table()
-    whens = [(f"when not coalesce(({c.holds}\n), false) then", c) for c in conditions]
-    dropped = "\n".join(f"{when} {_literal(c.reason)}" for when, c in whens)
-    detail = "\n".join(f"{when} {c.says or _literal(c.holds)}" for when, c in whens)
+    conditions = list(conditions)
+    reasons = ", ".join(_literal(condition.reason) for condition in conditions)
+    holds = ", ".join(f"coalesce(({condition.holds}\n), false)" for condition in conditions)
+    says = ", ".join(f"({condition.says or _literal(condition.holds)})::varchar" for condition in conditions)
     joins = "\n".join(f"left join {other} using ({key})" for other in others)
     with closing(duckdb.connect(":memory:", config=_CLOSED)) as db:
         db.register(first, rows.append_column(_ROW, pa.array(range(len(rows)), pa.int64())))
@@ -59,15 +63,41 @@ def refused(conditions: Iterable[Condition], key: str, **tables: pa.Table | Data
             db.register(other, tables[other])
         try:
             answer = db.sql(
-                f"select case when false then null {dropped} end::varchar as dropped, "
-                f"case when false then null {detail} end::varchar as detail "
-                f"from {first} {joins} order by {first}.{_ROW}"
+                _VERDICT.format(
+                    reasons=reasons, holds=holds, says=says, row=f"{first}.{_ROW}", tables=first, joins=joins
+                )
             ).to_arrow_table()
         except duckdb.Error as error:
             raise Mistake(f"DuckDB refuses a condition: {' '.join(str(error).split())}") from error
     if len(answer) != len(rows):
         raise BrokenPromise(f"{' or '.join(others)} has two rows of one {key}: {len(rows)} rows became {len(answer)}")
     return answer
+
+
+_VERDICT = """
+with judged as (
+    select
+        {row} as _row,
+        [{reasons}]::varchar[] as reasons,
+        [{holds}]::boolean[] as holds,
+        [{says}]::varchar[] as says
+    from {tables}
+    {joins}
+),
+failing as (
+    select
+        *,
+        list_position(holds, false) as first,
+        list_filter(reasons, lambda _, i: not holds[i]) as failing
+    from judged
+)
+select
+    reasons[first] as dropped,
+    says[first] as detail,
+    list_filter(failing, lambda reason, i: list_position(failing, reason) = i) as failed  -- each reason once
+from failing
+order by _row
+"""
 
 
 def _literal(text: str) -> str:

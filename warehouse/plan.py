@@ -7,13 +7,14 @@ of each shard it reads. So a shard made again with equal rows stops the ripple.
 
 import json
 from collections.abc import Iterator, Mapping, Set
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from warehouse.fingerprint import ANY, short_hash
 from warehouse.store import Artifact
 
 MISSING, CHANGED, WAITS, AGAIN = "missing", "changed", "waits", "again"
+_TUPLES = ("takes", "gathers", "excused")  # lists, as JSON has them
 
 Artifacts = Mapping[tuple[str, str, str], Artifact]  # by table, shard, fingerprint
 Current = Mapping[str, Mapping[str, Artifact]]  # by table, then shard
@@ -32,6 +33,8 @@ class Wanted:
     fingerprints: Mapping[str, str]
     stages: Mapping[str, str]  # descriptions, JSON, by the same keys
     sources: Mapping[str, str]  # for a source: shard -> hash of the listing of its files
+    schema: str = ""  # of the table's rows, as Arrow serializes it, in base64
+    excused: tuple[str, ...] = ()  # shards that failed within the site's tolerance: what gathers does without them
 
     def fingerprint(self, shard: str) -> str:
         """The fingerprint that a shard of this table should have."""
@@ -70,6 +73,12 @@ class StagePlan:
     def has(self, shard: str) -> bool:
         """Whether the table should have this shard."""
         return shard in self.current or shard in self.pending
+
+    @property
+    def gathered(self) -> list[str]:
+        """The shards that a stage which gathers reads: all but those that are pending and excused."""
+        excused = set(self.wanted.excused) & self.pending.keys()
+        return [shard for shard in self.shards if shard not in excused] if excused else self.shards
 
 
 def plan(recipe: list[Wanted], artifacts: Artifacts, again: Shards = frozenset()) -> list[StagePlan]:
@@ -114,10 +123,10 @@ def shards_of(wanted: Wanted, above: Mapping[str, StagePlan]) -> list[str]:
 
 
 def reads(wanted: Wanted, shard: str, above: Mapping[str, StagePlan]) -> Iterator[tuple[StagePlan, list[str]]]:
-    """For each table taken, the shards that a shard is made from: the one of its name, or else all."""
+    """For each table taken, the shards that a shard is made from: the one of its name, or else all but the excused."""
     for table in wanted.takes:
         follows = not wanted.gathers and above[table].has(shard)
-        yield above[table], [shard] if follows else above[table].shards
+        yield above[table], [shard] if follows else above[table].gathered
 
 
 def inputs_of(wanted: Wanted, shard: str, above: Mapping[str, StagePlan]) -> str:
@@ -126,6 +135,17 @@ def inputs_of(wanted: Wanted, shard: str, above: Mapping[str, StagePlan]) -> str
         return wanted.sources[shard]
     read = (plan.current[name] for plan, names in reads(wanted, shard, above) for name in names)
     return json.dumps({artifact.path: artifact.digest for artifact in read}, sort_keys=True)
+
+
+def excuse_again(recipe: list[Wanted], before: list[Wanted]) -> list[Wanted]:
+    """A recipe with the shards excused that were so the last time, where their table is made as it was then."""
+    known = {wanted.table: wanted for wanted in before}
+    return [
+        replace(wanted, excused=known[wanted.table].excused)
+        if wanted.table in known and known[wanted.table].fingerprints == wanted.fingerprints
+        else wanted
+        for wanted in recipe
+    ]
 
 
 def stale_settings(
@@ -211,4 +231,4 @@ def to_json(recipe: list[Wanted]) -> list[dict[str, Any]]:
 
 def from_json(stages: list[dict[str, Any]]) -> list[Wanted]:
     """What `to_json` wrote."""
-    return [Wanted(**{**stage, "takes": tuple(stage["takes"]), "gathers": tuple(stage["gathers"])}) for stage in stages]
+    return [Wanted(**stage | {name: tuple(stage.get(name, ())) for name in _TUPLES}) for stage in stages]

@@ -4,6 +4,7 @@ Each `views/<name>.sql` is one view. They count with what the catalogue knows of
 every shard, so they need not open the shards themselves.
 """
 
+from base64 import b64decode
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,12 +24,16 @@ VIEWS = (
     "throughput",
     "dataset",
     "dataset_versions",
+    "conditions",
     "overview",
     "speakers",
     "codebook_usage",
     "phone_coverage",
     "leaderboard",
 )
+
+INDEX = ("artifacts", "runs", "archives", "stages", "wanted")
+"""The tables that a published catalogue holds itself."""
 
 _STAGES = pa.schema(
     {
@@ -55,6 +60,8 @@ _WANTED = pa.schema(
 def create_views(db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePlan]) -> None:
     """Everything a reader finds beside `artifacts` and `runs`: what the last run asked for, the tables, the statistics.
 
+    And `examples_of(version)`: the examples of any dataset version, so that two can be compared row by row.
+
     Args:
         root: absolute, so that the views work from any folder.
     """
@@ -64,9 +71,17 @@ def create_views(db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePla
     db.execute((Path(__file__).parent / "views" / "wanted.sql").read_text()).fetchall()
     db.unregister("incoming")
     current = {plan.wanted.table: [a.path for a in plan.current.values()] for plan in plans}
-    schemas = {table.name: table.schema for table in TABLES}
+    schemas = {table.name: table.schema for table in TABLES} | {
+        plan.wanted.table: pa.ipc.read_schema(pa.py_buffer(b64decode(plan.wanted.schema)))
+        for plan in plans
+        if plan.wanted.schema
+    }
     for name in schemas.keys() | {name for name, paths in current.items() if paths}:
         _create_table_view(db, root, name, current.get(name, []), schemas.get(name))
+    folder = str(root / "examples").replace("'", "''")
+    db.execute(
+        f"create macro examples_of(version) as table from read_parquet('{folder}/' || version || '/*.parquet')"
+    ).fetchall()
     for view in VIEWS:
         db.execute((Path(__file__).parent / "views" / f"{view}.sql").read_text()).fetchall()
 

@@ -180,7 +180,11 @@ EXAMPLES = Table(
     grain="an utterance that may train",
     key=("utterance_id",),
     tallies=(Tally(by=("split",)),),
-    schema=schema(_UTTERANCE_ID, column("split", pa.string(), "train, dev or test")),
+    schema=schema(
+        _UTTERANCE_ID,
+        column("split", pa.string(), "train, dev or test"),
+        column("failed", pa.list_(pa.string()), "every condition that refuses it; `dropped` is the first of them"),
+    ),
 )
 
 CHECKPOINTS = Table(

@@ -190,3 +190,34 @@ def test_a_failed_rerun_of_a_shard_that_is_there_is_a_failure(pipeline: Run, roo
     assert rows(root, "select table_name, shard from failures") == [("codes", "a")]
     pipeline(only=["codes/a"], again=["codes/a"])
     assert rows(root, "from failures") == []
+
+
+def test_what_the_site_tolerates_neither_stops_what_gathers_nor_fails_the_run(
+    pipeline: Run, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_corpus(tmp_path / "audio", b="pause wrong")
+    assert pipeline(max_failed_share=0.4) == {"utterances": 2, "codes": 2, "examples": 2, "totals": 1}
+    assert "1 shard failed, the first utterances/b: ValueError: these are no utterances" in capsys.readouterr().err
+    assert rows(root, "from totals") == [(3 + 5 + 6,)]
+    assert rows(root, "select shard from failures") == [("b",)]
+    assert pipeline(max_failed_share=0.4) == {"utterances": 0}, "it is tried again, and nothing hangs on it"
+    assert rows(root, "from totals") == [(3 + 5 + 6,)]
+    write_corpus(tmp_path / "audio", b="pause mended")
+    assert pipeline(max_failed_share=0.4) == {"utterances": 1, "codes": 1, "examples": 1, "totals": 1}
+    assert rows(root, "from totals") == [(3 + 5 + 6 + 6,)]
+
+
+def test_more_failures_than_the_site_tolerates_fail_the_run(pipeline: Run, root: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", b="pause wrong")
+    with pytest.raises(WorkFailed):
+        pipeline(max_failed_share=0.3)
+    assert rows(root, "from totals") == []
+
+
+def test_a_site_that_tolerates_nothing_any_more_excuses_nothing(pipeline: Run, root: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", b="pause wrong")
+    pipeline(max_failed_share=0.4)
+    with pytest.raises(WorkFailed):
+        pipeline()
+    assert rows(root, "from totals") == []
+    assert "totals" in [stage.wanted.table for stage in Catalogue(root).take_up() if stage.pending]

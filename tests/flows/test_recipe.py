@@ -10,7 +10,7 @@ from flows.recipes import RECIPES, load_recipe
 from tasks.stage import Resources, same_as
 from tests.toy import ToyCodes, ToyTotals, ToyUtterances, toy
 from warehouse.errors import Mistake
-from warehouse.tables import CODES, EXAMPLES
+from warehouse.tables import CODES, EXAMPLES, UTTERANCES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,21 @@ def rich(*settings: str) -> Rich:
 def test_a_recipe_must_be_in_order() -> None:
     with pytest.raises(ValueError, match="ToyCodes takes .*utterances.*, which no stage above it makes"):
         Recipe((ToyCodes(), ToyUtterances()))
+
+
+@pytest.mark.parametrize("name", ["funnel", "ledger", "artifacts", "two words"])
+def test_a_table_is_not_called_as_the_warehouse_calls_its_own(name: str) -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Clash(ToyUtterances):
+        makes = replace(UTTERANCES, name=name)
+
+    with pytest.raises(ValueError, match=f"Clash cannot call its table '{name}'"):
+        Recipe((Clash(),))
+
+
+def test_two_stages_do_not_make_one_table() -> None:
+    with pytest.raises(ValueError, match="ToyUtterances makes utterances, which a stage above it makes already"):
+        Recipe((ToyUtterances(), ToyUtterances()))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ def examples_of(
     phones: dict[str, dict[str, Any]],
     codes: dict[str, dict[str, Any]],
     where: tuple[tuple[str, str], ...] = (),
+    hold_out: str = "librispeech",
 ) -> list[tuple[str, str | None, str | None]]:
     """Id, reason and detail of every row that the stage makes; tables are given as rows by id."""
 
@@ -24,7 +25,7 @@ def examples_of(
         listed = [{"utterance_id": utterance_id} | row for utterance_id, row in by_id.items()]
         return dataset(pa.Table.from_pylist(listed, schema=table.schema))
 
-    made = Examples(where=where)(
+    made = Examples(where=where, hold_out=hold_out)(
         rows(UTTERANCES, utterances), rows(TRANSCRIPTS, transcripts), rows(PHONES, phones), rows(CODES, codes)
     )
     assert made.schema.equals(EXAMPLES.schema)
@@ -100,3 +101,36 @@ def test_two_rows_of_one_utterance_are_noticed() -> None:
     codes = dataset(pa.Table.from_pylist([{"utterance_id": "a"}], schema=CODES.schema))
     with pytest.raises(BrokenPromise, match="two rows of one utterance_id"):
         Examples()(utterances, transcripts, phones, codes)
+
+
+def test_every_condition_that_a_row_fails_is_kept_each_once() -> None:
+    where = (("short", "utterances.seconds >= 3"), ("unsure", "transcripts.avg_logprob > -1"))
+    one: dict[str, dict[str, Any]] = {"a": {"seconds": 2.0}}
+
+    def failed(transcript: dict[str, Any]) -> list[str]:
+        rows = [
+            dataset(pa.Table.from_pylist([{"utterance_id": "a"} | row], schema=table.schema))
+            for table, row in ((UTTERANCES, one["a"]), (TRANSCRIPTS, transcript), (PHONES, {}), (CODES, {}))
+        ]
+        return list(Examples(where=where)(*rows)["failed"][0].as_py())
+
+    assert failed({"avg_logprob": -0.5}) == ["short"]
+    assert failed({"avg_logprob": -1.5}) == ["short", "unsure"]
+    assert failed({"dropped": "empty_text"}) == ["not_whole", "short", "unsure"]
+
+
+def test_a_held_out_speaker_in_train_fails_the_run() -> None:
+    others: dict[str, dict[str, Any]] = {"a": {}, "b": {}}
+    leak = {"a": {"split": "train", "speaker_id": "1089"}, "b": {"split": "train", "speaker_id": "100"}}
+    with pytest.raises(BrokenPromise, match=r"speaker 1089 is held out by utterances.hold_out=librispeech \(test\)"):
+        examples_of(leak, others, others, others)
+    assert len(examples_of(leak, others, others, others, hold_out="none")) == 2
+    in_its_place = {"a": {"split": "test", "speaker_id": "1089"}, "b": {"split": "train", "speaker_id": "100"}}
+    assert len(examples_of(in_its_place, others, others, others)) == 2
+
+
+def test_a_held_out_speaker_whom_the_filter_refuses_fails_nothing() -> None:
+    others: dict[str, dict[str, Any]] = {"a": {}}
+    leak = {"a": {"split": "train", "speaker_id": "1089", "seconds": 1.0}}
+    made = examples_of(leak, others, others, others, (("short", "utterances.seconds >= 3"),))
+    assert [row[1] for row in made] == ["short"]

@@ -34,7 +34,7 @@ def test_an_utterance_is_followed_from_the_archive_to_its_codes(root: Path) -> N
 
 def test_each_step_has_its_settings_its_inputs_and_its_attempts(root: Path) -> None:
     steps = {step.table: step for step in history(root, GOOD).steps}
-    assert steps["examples"].stage["settings"] == {"where": ""}
+    assert steps["examples"].stage["settings"] == {"where": []}
     assert list(steps["recordings"].inputs["files"]) == ["a/one.wav"]
     above = steps["utterances"]
     assert steps["codes"].inputs[f"utterances/{above.fingerprint}/a.parquet"] == above.digest

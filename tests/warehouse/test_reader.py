@@ -24,7 +24,7 @@ def test_a_select_gives_arrow_and_pandas(tmp_path: Path) -> None:
 def test_an_open_reader_keeps_its_copy_and_blocks_no_flow(tmp_path: Path) -> None:
     make_warehouse(tmp_path, tmp_path / "audio")
     with warehouse.open(str(tmp_path)) as reader:
-        make_warehouse(tmp_path, tmp_path / "audio", where="another filter")
+        make_warehouse(tmp_path, tmp_path / "audio", where=(("short", "utterances.seconds >= 1"),))
         assert reader.sql("from dataset_versions").num_rows == 1
     with warehouse.open(tmp_path) as reader:
         assert reader.sql("from dataset_versions").num_rows == 2
@@ -65,11 +65,11 @@ def test_a_version_of_the_dataset_is_its_filter_and_its_rows(tmp_path: Path) -> 
 
 def test_versions_with_other_filters_stand_beside_each_other(tmp_path: Path) -> None:
     make_warehouse(tmp_path, tmp_path / "audio")
-    make_warehouse(tmp_path, tmp_path / "audio", where="another filter")
+    make_warehouse(tmp_path, tmp_path / "audio", where=(("short", "utterances.seconds >= 1"),))
     with warehouse.open(tmp_path) as reader:
         versions = reader.sql("select filter, current, digest from dataset_versions").to_pylist()
     assert {(version["filter"], version["current"]) for version in versions} == {
-        ('""', False),
-        ('"another filter"', True),
+        ("[]", False),
+        ('[["short","utterances.seconds >= 1"]]', True),
     }
     assert len({version["digest"] for version in versions}) == 1, "both filters chose the same rows"

@@ -18,9 +18,12 @@ with kept as (  -- what each shard that is made hands on
     where w.state = 'made'
 ),
 reasons as (
-    select table_name, json_group_object(reason, num_rows) as dropped
+    select
+        table_name,
+        json_group_object(reason, num_rows) as dropped,
+        json_group_object(reason, seconds / 3600) as dropped_hours
     from (
-        select r.table_name, r.reason, sum(r.num_rows)::bigint as num_rows
+        select r.table_name, r.reason, sum(r.num_rows)::bigint as num_rows, sum(r.seconds) as seconds
         from refusals as r
         join wanted as w using (table_name, shard, fingerprint)
         where w.state = 'made'
@@ -71,6 +74,7 @@ select
     coalesce(rows_dropped, 0)::bigint as rows_dropped,
     coalesce(seconds_dropped, 0) / 3600 as hours_dropped,
     coalesce(r.dropped, '{}') as dropped_by_reason,
+    coalesce(r.dropped_hours, '{}') as hours_dropped_by_reason,
     coalesce(rows_pending, 0)::bigint as rows_pending,
     coalesce(seconds_pending, 0) / 3600 as hours_pending,
     coalesce(rows_failed, 0)::bigint as rows_failed,

@@ -8,7 +8,12 @@ select
     rows_dropped,
     round(hours_dropped, 3) as hours_dropped,
     array_to_string(
-        list_transform(json_keys(dropped_by_reason), lambda reason: reason || ' ' || (dropped_by_reason ->> reason)), ', '
+        list_transform(
+            json_keys(dropped_by_reason),
+            lambda reason: reason || ' ' || (dropped_by_reason ->> reason)
+                || coalesce(' (' || round((hours_dropped_by_reason ->> reason)::double, 3) || ' h)', '')
+        ),
+        ', '
     ) as dropped_for,
     rows_pending,
     rows_failed
