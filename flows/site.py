@@ -44,10 +44,15 @@ class Site:
 def load_site(path: str | None = None, **overrides: Any) -> Site:
     """A site from its file, the environment and the command line, each winning over the one before.
 
+    Folders that the file names are relative to the file; those that are said otherwise, to the current folder.
+
     Raises:
         Mistake: the file is missing or no TOML, or holds a key or value that a site does not have.
     """
     said = _read(Path(path)) if path else {}
+    for folder in ("root", "audio"):
+        if path and isinstance(said.get(folder), str):
+            said[folder] = str(Path(path).parent / Path(said[folder]).expanduser())
     environment = {
         f.name: os.environ[PREFIX + f.name.upper()] for f in fields(Site) if os.environ.get(PREFIX + f.name.upper())
     }

@@ -27,6 +27,7 @@ VIEWS = (
     "conditions",
     "overview",
     "speakers",
+    "duplicates",
     "codebook_usage",
     "phone_coverage",
     "leaderboard",

@@ -34,6 +34,14 @@ def test_the_environment_wins_over_the_file_and_the_command_line_over_both(
     assert load_site(file, root=None).corpus == Path("/corpus")
 
 
+def test_folders_of_the_file_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write(tmp_path, "root = 'house'\naudio = '../corpus'\n")
+    monkeypatch.chdir("/")
+    assert load_site(file).root == tmp_path / "house"
+    assert load_site(file).corpus.resolve() == tmp_path.parent / "corpus"
+    assert load_site(file, root="tmp/line").root == Path("/tmp/line")
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -41,6 +49,7 @@ def test_the_environment_wins_over_the_file_and_the_command_line_over_both(
         ("workers = 'many'", "site key workers cannot be 'many'"),
         ("gpus = 1", "site key gpus cannot be 1"),
         ("root = ", "cannot be read"),
+        ("max_failed_share = 1.0", "max_failed_share is 1; it is a share, from 0 to below 1"),
     ],
 )
 def test_a_wrong_word_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:

@@ -1,4 +1,4 @@
-"""What a filter costs: the view `conditions`, the funnel's hours, and two versions of a dataset compared."""
+"""What a corpus holds too much and what a filter costs: doubles, conditions, hours, two versions compared."""
 
 from pathlib import Path
 
@@ -44,3 +44,11 @@ def test_two_versions_of_a_dataset_are_compared_row_by_row(tmp_path: Path) -> No
     assert len(select(tmp_path, same)) == 2
     refused = f"select utterance_id from examples_of('{old}') where dropped is not null"
     assert select(tmp_path, refused)["utterance_id"].to_pylist() == [FRENCH]
+
+
+def test_recordings_that_sound_alike_in_several_shards_are_told(tmp_path: Path) -> None:
+    make_warehouse(tmp_path, tmp_path / "audio")
+    [double] = select(tmp_path, "from duplicates").to_pylist()
+    assert (double["recordings"], double["speakers"]) == (2, 0), "nobody knows who is silent here"
+    assert double["recording_ids"] == ["a/one", "b/one"]
+    assert double["hours_too_many"] == pytest.approx(2.5 / 3600)
