@@ -1,8 +1,8 @@
 """EnCodec of the 24 kHz shape: waveforms to codes and back, for the published weights and for our own small ones.
 
-One frame is 320 samples and eight codebooks, 75 frames a second, 6 kb/s. The surprising fact: EnCodec's
-convolutions are causal, yet the first frames see the future, because the padding on the left reflects the beginning.
-So a waveform of fewer than seven frames must not stand beside longer ones in a padded batch.
+One frame is 320 samples and eight codebooks, 75 frames a second, 6 kb/s. Audio of any length passes in blocks
+(`streaming.py`). The surprising fact: EnCodec's convolutions are causal, yet the first frames see the future, because
+the padding on the left reflects the beginning. So a waveform of fewer than seven frames must not be padded.
 Source: Défossez et al. 2022 (arXiv:2210.13438), the `encodec` package, version 0.1.1.
 
 Shapes: B batch, N samples, Q codebooks, T frames, D width of a latent.
@@ -15,14 +15,18 @@ import json
 import sys
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from model import streaming
+from model.quantizer import Quantizer
+from model.streaming import BLOCK, REFLECTED
 
 SAMPLE_RATE = 24_000  # Hz
 RATIOS = (8, 5, 4, 2)
@@ -34,7 +38,10 @@ PUBLISHED = "encodec_24khz"
 PUBLISHED_URL = "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th"  # sha256 begins as the name says
 EMBEDDED = Path(__file__).with_name("embedded") / "encodec.safetensors"
 
-_REFLECTED_FRAMES = 6  # the widest padding on the left, at 75 Hz: kernel 7
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+_ROWS = 16  # rows that the LSTM's weights are read for together
+_SPAN = 2400  # frames, of all rows together, that pass the LSTM at once
 
 
 class CodecError(ValueError):
@@ -83,18 +90,29 @@ def build(shape: Shape) -> Any:
 
 
 class Codec:
-    """An EnCodec ready to encode and decode on one device."""
+    """An EnCodec ready to encode and decode on one device; it takes the model over, whose norms are folded.
+
+    `precision` is that of convolutions and LSTM, `fp32` or `bf16`; the quantizer's distances are always fp32.
+    """
 
     sample_rate = SAMPLE_RATE
     hop = HOP
     frame_rate = FRAME_RATE
 
-    def __init__(self, model: Any, num_codebooks: int = 8, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, model: Any, num_codebooks: int = 8, device: str | torch.device = "cpu", precision: str = "fp32"
+    ) -> None:
         if not 1 <= num_codebooks <= model.quantizer.n_q:
             raise CodecError(f"this codec has {model.quantizer.n_q} codebooks, so it cannot give {num_codebooks}")
-        self.model = model.to(device).eval()
+        if precision not in PRECISIONS:
+            raise CodecError(f"a codec's precision is {' or '.join(PRECISIONS)}, not {precision}")
+        model = _fold(model.to(device).eval())
         self.num_codebooks = num_codebooks
         self.device = torch.device(device)
+        self.precision = precision
+        self._encoder = streaming.encoder(model.encoder, PRECISIONS[precision])
+        self._decoder = streaming.decoder(model.decoder, PRECISIONS[precision])
+        self._quantizer = Quantizer(model.quantizer, num_codebooks)
 
     @staticmethod
     def num_frames(num_samples: int) -> int:
@@ -105,56 +123,89 @@ class Codec:
     def encode(self, wav: Tensor | Sequence[Tensor]) -> Tensor:
         """Codes int64 `[B, Q, T]` of `wav` `[B, 1, N]` at 24 kHz, or of B waveforms of unequal lengths, `[N]` each.
 
-        T is that of the longest; behind the `num_frames(N)` of a shorter one its codes are 0. On a CPU each
-        waveform runs by itself, so its codes do not depend on its neighbours down to the last bit; a batch
-        of eight took twice as long there.
+        T is that of the longest; behind the `num_frames(N)` of a shorter one its codes are 0. On a CPU a waveform's
+        codes do not depend on its neighbours down to the last bit.
 
         Raises:
             ValueError: there is no waveform, or one is empty.
         """
-        waveforms = [self._whole_frames(w) for w in wav]
+        waveforms = [w.reshape(-1) for w in wav]
         if not waveforms:
             raise ValueError("there is no waveform to encode")
-        frames = [w.shape[-1] // HOP for w in waveforms]
+        if not all(map(len, waveforms)):
+            raise ValueError("a waveform to encode is empty")
+        frames = [self.num_frames(len(w)) for w in waveforms]
         codes = torch.zeros(len(waveforms), self.num_codebooks, max(frames), dtype=torch.int64, device=self.device)
-        for rows in self._batches(frames):
-            longest = max(frames[i] for i in rows)
-            batch = torch.stack([F.pad(waveforms[i], (0, longest * HOP - waveforms[i].shape[-1])) for i in rows])
-            latents = self.model.encoder(batch)
-            found = self.model.quantizer.vq.encode(latents, n_q=self.num_codebooks).transpose(0, 1)
-            for row, i in enumerate(rows):
-                codes[i, :, : frames[i]] = found[row, :, : frames[i]]
+        for rows in _together(frames):
+            for start, found in self._encode([waveforms[i] for i in rows], [frames[i] for i in rows]):
+                for i, row in zip(rows, found, strict=True):
+                    part = codes[i, :, start : frames[i]]
+                    part[:, : row.shape[1]] = row[:, : part.shape[1]]
         return codes
+
+    def _encode(self, waveforms: list[Tensor], frames: list[int]) -> Iterator[tuple[int, Tensor]]:
+        """The first of some frames, and the codes `[B, Q, t]` of these in all rows; the last block is filled up."""
+        stream = streaming.Stream(self._encoder, len(waveforms))
+        whole = BLOCK if max(frames) > REFLECTED else max(frames)  # what follows so few frames would be reflected
+        span = _span(len(waveforms))
+        for start in range(0, max(frames), span):
+            width = min(span, -(-(max(frames) - start) // whole) * whole)
+            audio = torch.zeros(len(waveforms), 1, width * HOP)
+            for row, waveform in zip(audio, waveforms, strict=True):
+                part = waveform[start * HOP : (start + width) * HOP]
+                row[0, : len(part)] = part
+            yield start, self._quantizer.encode(stream.push(audio, width, [max(0, n - start) for n in frames]))
 
     @torch.inference_mode()
     def decode(self, codes: Tensor) -> Tensor:
         """Waveforms float32 `[B, 1, 320 T]` at 24 kHz from codes `[B, Q, T]`; the first few codebooks will do, too."""
-        latents = self.model.quantizer.decode(codes.to(self.device).transpose(0, 1))
-        if self.device.type == "cpu":
-            return torch.cat([self.model.decoder(row[None]) for row in latents])
-        return self.model.decoder(latents)  # type: ignore[no-any-return]
+        codes = codes.to(self.device)
+        waveforms = torch.empty(codes.shape[0], 1, codes.shape[2] * HOP, device=self.device)
+        for first in range(0, codes.shape[0], _ROWS):
+            rows = slice(first, first + _ROWS)
+            stream, done = self.decoder_stream(), 0
+            parts = codes[rows].split(_span(min(_ROWS, codes.shape[0])), dim=-1)
+            for part in chain(parts, [None]):
+                audio = stream.finish() if part is None else stream.push(part)
+                waveforms[rows, :, done : done + audio.shape[-1]] = audio
+                done += audio.shape[-1]
+        return waveforms
 
-    def _whole_frames(self, wav: Tensor) -> Tensor:
-        wav = wav.reshape(1, -1).to(self.device, torch.float32)
-        if wav.shape[-1] == 0:
-            raise ValueError("a waveform to encode is empty")
-        return F.pad(wav, (0, -wav.shape[-1] % HOP))
-
-    def _batches(self, frames: list[int]) -> list[list[int]]:
-        """Rows that may run together: on a CPU none, elsewhere all that are longer than the reflected beginning."""
-        together = [i for i, n in enumerate(frames) if n > _REFLECTED_FRAMES and self.device.type != "cpu"]
-        alone = [[i] for i in range(len(frames)) if i not in together]
-        return [together, *alone] if together else alone
+    def decoder_stream(self) -> streaming.DecoderStream:
+        """A decoder to which codes are given as they come."""
+        return streaming.DecoderStream(self._decoder, self._quantizer.decode)
 
 
-def load_codec(name_or_path: str | Path, num_codebooks: int = 8, device: str | torch.device = "cpu") -> Codec:
+def _fold(model: Any) -> Any:
+    """The model with each weight norm worked out once and for all."""
+    for module in model.modules():
+        if hasattr(module, "weight_g"):
+            torch.nn.utils.remove_weight_norm(module)
+    return model
+
+
+def _together(frames: list[int]) -> list[list[int]]:
+    """Places of waveforms that are encoded together, of like length; one that is all beginning goes alone."""
+    longer = sorted((i for i, n in enumerate(frames) if n > REFLECTED), key=frames.__getitem__)
+    alone = [[i] for i, n in enumerate(frames) if n <= REFLECTED]
+    return [longer[i : i + _ROWS] for i in range(0, len(longer), _ROWS)] + alone
+
+
+def _span(rows: int) -> int:
+    """Frames that so many rows pass the LSTM with at once, which lays its weights out anew for each call."""
+    return max(1, _SPAN // rows // BLOCK) * BLOCK
+
+
+def load_codec(
+    name_or_path: str | Path, num_codebooks: int = 8, device: str | torch.device = "cpu", precision: str = "fp32"
+) -> Codec:
     """The codec of a name (`encodec_24khz`, fetched once through torch.hub, or `embedded`) or of a weight file.
 
     A `.th` or `.pt` file is a state dict of the published shape; a `.safetensors` file has its `Shape` beside it, as
     `.json`.
 
     Raises:
-        CodecError: the weights cannot be had, or are no EnCodec of that shape.
+        CodecError: the weights cannot be had, or are no EnCodec of that shape; or there is no such precision.
     """
     if str(name_or_path) == PUBLISHED:
         state, shape = _published(), Shape()
@@ -170,7 +221,7 @@ def load_codec(name_or_path: str | Path, num_codebooks: int = 8, device: str | t
     if missing or lacking.unexpected_keys:
         wrong = f"lacks {missing[0]}" if missing else f"has an unknown {lacking.unexpected_keys[0]}"
         raise CodecError(f"{name_or_path} is no EnCodec of {shape}: it {wrong}")
-    return Codec(model, num_codebooks, device)
+    return Codec(model, num_codebooks, device, precision)
 
 
 def identity(name_or_path: str | Path) -> str:

@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+import model.codec as codec_module
 from model.codec import EMBEDDED, HOP, Codec, CodecError, Shape, build, encodec, figures, identity, load_codec
+from model.streaming import BLOCK, Stream
 
 TINY = Shape(n_filters=4, dimension=16, lstm=1, norm="none", num_codebooks=8)
 
@@ -103,6 +105,47 @@ def test_decoding_a_batch_equals_decoding_its_items():
     assert torch.equal(codec.decode(codes), torch.cat([codec.decode(row[None]) for row in codes]))
 
 
+@pytest.mark.parametrize("num_rows", [1, 3, 16])
+def test_codes_alone_are_codes_in_a_batch_of_any_size(num_rows, published):
+    codec = load_codec(published[1])
+    waveforms = [noise(12_000 + 1_000 * i, seed=i) for i in range(num_rows)]
+    for row, wav in zip(codec.encode(waveforms), waveforms, strict=True):
+        single = codec.encode([wav])[0]
+        assert torch.equal(row[:, : single.shape[-1]], single)
+
+
+@pytest.mark.parametrize("num_frames", [1, 6, 7, 8, 74, 75, 76, 149, 150, 151, 300])
+def test_blocks_give_the_codes_of_the_whole_in_all_codebooks(num_frames, monkeypatch):
+    theirs = tiny()
+    monkeypatch.setattr(codec_module, "_SPAN", BLOCK)  # every second goes through the LSTM by itself
+    wav = noise(num_frames * HOP)[None, None]
+    with torch.inference_mode():
+        whole = theirs.quantizer.vq.encode(theirs.encoder(wav), n_q=8).transpose(0, 1)
+    assert torch.equal(Codec(theirs).encode(wav), whole)
+
+
+def test_the_memory_of_an_encoding_does_not_grow_with_its_length(monkeypatch):
+    codec, widest = Codec(tiny()), []
+    push = Stream.push
+    monkeypatch.setattr(Stream, "push", lambda self, x, *rest: widest.append(x.shape[-1]) or push(self, x, *rest))
+    codec.encode([noise(HOP * 75 * 100)])
+    assert max(widest) == 32 * 75 * HOP
+    assert len(widest) == 4
+
+
+def test_half_the_precision_gives_nearly_the_same_latents_and_mostly_the_same_first_codes():
+    fast, exact = Codec(tiny(), precision="bf16"), Codec(tiny())
+    codes, truth = (c.encode([noise(48_000)]) for c in (fast, exact))
+    assert codes.shape == truth.shape
+    assert 0.9 < float((codes == truth)[:, 0].float().mean()) <= 1
+    assert not torch.equal(codes, truth)
+
+
+def test_a_precision_that_is_none_is_refused():
+    with pytest.raises(CodecError, match="fp32 or bf16, not fp8"):
+        Codec(tiny(), precision="fp8")
+
+
 def test_a_published_checkpoint_gives_the_codes_of_its_own_package(published):
     theirs, path = published
     codec = load_codec(path)
@@ -112,7 +155,7 @@ def test_a_published_checkpoint_gives_the_codes_of_its_own_package(published):
         ((codes, _),) = theirs.encode(wav)
         waveform = theirs.decode([(codes, None)])
     assert torch.equal(codec.encode(wav), codes)
-    assert torch.equal(codec.decode(codes), waveform)
+    torch.testing.assert_close(codec.decode(codes), waveform, rtol=1e-4, atol=1e-6)
 
 
 def test_a_part_frame_is_filled_with_zeros_where_the_package_would_reflect(published):
