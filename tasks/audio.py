@@ -108,7 +108,7 @@ def examine(path: Path, md5: bool = False) -> Examination:
             np.abs(block, out=block)
             num_clipped += int(np.count_nonzero(block >= _FULL_SCALE))
             peak = max(peak, float(block.max(initial=0.0)))
-            power += float(np.square(block, dtype=np.float64).sum())
+            power += float(np.square(block, out=block).sum(dtype=np.float64))
         if num_samples < file.frames < _UNKNOWN and file.format in _EXACT:
             raise Unreadable(f"{path.name} is cut off: {num_samples:,} of the {file.frames:,} samples it says it has")
         num_finite = num_samples * file.channels - num_not_finite

@@ -13,21 +13,28 @@ from numpy.typing import NDArray
 BITS = {"PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}
 """Bits of a sample, by libsndfile's subtype of a FLAC file: all that it decodes."""
 
-_HEADER = 42  # bytes: `fLaC`, 4 of the first block's header, and its 34, of which the last 16 are the md5
+_STREAMINFO = 0  # the type of the block that holds the md5, in its bytes 18 to 34
 _ID3_HEADER = 10  # bytes
 
 
 def stated_md5(path: Path) -> str | None:
     """The md5 that a FLAC file says its samples have, in hexadecimal; None where it is all zero, which is: not set.
 
-    An ID3 tag before the file's own header is passed over, as libsndfile does.
+    An ID3 tag before the file's own header is passed over, and so are blocks before the one that should be first.
     """
     with path.open("rb") as file:
-        head = file.read(_ID3_HEADER)
-        file.seek(_length_of_tag(head))
-        header = file.read(_HEADER)
-    md5 = header[-16:]
-    return md5.hex() if header.startswith(b"fLaC") and len(header) == _HEADER and any(md5) else None
+        file.seek(_length_of_tag(file.read(_ID3_HEADER)))
+        if file.read(4) != b"fLaC":
+            return None
+        while len(block := file.read(4)) == 4:
+            is_last, kind, length = block[0] >> 7, block[0] & 0x7F, int.from_bytes(block[1:], "big")
+            if kind == _STREAMINFO:
+                md5 = file.read(min(length, 34))[18:]
+                return md5.hex() if len(md5) == 16 and any(md5) else None
+            if is_last:
+                break
+            file.seek(length, 1)
+        return None
 
 
 def coded(block: NDArray[np.float32], bits: int) -> bytes:

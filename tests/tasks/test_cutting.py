@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.cutting import Cut, Limits, Stretch, cut
@@ -33,6 +33,9 @@ def middle(start: int, stop: int) -> int:
     return (start + stop) // 2
 
 
+places = st.sampled_from([min, middle, max])  # where it may be quietest within a stretch: anywhere, its ends too
+
+
 def limits(longest: float = 20, shortest: float = 1, pause: float = 1, margin: float = 0.2, good: float = 10) -> Limits:
     return Limits(**{name: int(value * RATE) for name, value in locals().items()})
 
@@ -45,39 +48,52 @@ def kept(cuts: list[Cut]) -> list[tuple[float, float]]:
     return [(start / RATE, end / RATE) for start, end, dropped in cuts if dropped is None]
 
 
-@given(recordings(), limits_of_any_kind)
-def test_every_sample_lies_in_exactly_one_cut_in_order(recording, limits):
+@settings(deadline=None, max_examples=60)
+@given(recordings(), limits_of_any_kind, places)
+def test_every_sample_lies_in_exactly_one_cut_in_order(recording, limits, quietest):
     speech, length = recording
-    cuts = cut(speech, length, limits, middle)
+    cuts = cut(speech, length, limits, quietest)
     assert [start for start, _, _ in cuts] == [0, *(end for _, end, _ in cuts[:-1])]
     assert cuts[-1][1] == length
     assert all(start < end for start, end, _ in cuts)
 
 
-@given(recordings(), limits_of_any_kind)
-def test_no_utterance_is_longer_than_the_limit_and_none_kept_is_shorter(recording, limits):
-    for start, end, dropped in cut(*recording, limits, middle):
+@settings(deadline=None, max_examples=60)
+@given(recordings(), limits_of_any_kind, places)
+def test_no_utterance_is_longer_than_the_limit_and_none_kept_is_shorter(recording, limits, quietest):
+    for start, end, dropped in cut(*recording, limits, quietest):
         if dropped is None:
             assert limits.shortest <= end - start <= limits.longest
         if dropped == "too_short":
             assert end - start < limits.shortest
 
 
-@given(recordings(), limits_of_any_kind)
-def test_speech_is_never_called_silence(recording, limits):
+@settings(deadline=None, max_examples=60)
+@given(recordings(), limits_of_any_kind, places)
+def test_speech_is_never_called_silence(recording, limits, quietest):
     speech, length = recording
-    silent = [(start, end) for start, end, dropped in cut(speech, length, limits, middle) if dropped == "silence"]
+    silent = [(start, end) for start, end, dropped in cut(speech, length, limits, quietest) if dropped == "silence"]
     for start, end in speech:
         assert all(stop <= start or begin >= end for begin, stop in silent)
 
 
-@given(recordings(), limits_of_any_kind)
-def test_a_long_pause_is_never_inside_an_utterance(recording, limits):
+@settings(deadline=None, max_examples=60)
+@given(recordings(), limits_of_any_kind, places)
+def test_a_long_pause_is_never_inside_an_utterance(recording, limits, quietest):
     speech, length = recording
     long = [(a, b) for (_, a), (b, _) in pairwise(speech) if b - a > limits.pause]
-    for start, end, dropped in cut(speech, length, limits, middle):
+    for start, end, dropped in cut(speech, length, limits, quietest):
         if dropped != "silence":
             assert not any(start < a and b < end for a, b in long)
+
+
+@settings(deadline=None, max_examples=60)
+@given(recordings(), limits_of_any_kind)
+def test_silence_after_a_recording_changes_its_last_utterance_alone(recording, limits):
+    speech, length = recording
+    before, after = (kept(cut(speech, length + more, limits, middle)) for more in (0, 1_000))
+    assert len(after) >= len(before)  # the last one may gain a margin, and so be long enough
+    assert after[: len(before) - 1] == before[:-1]
 
 
 def test_short_pieces_are_joined_up_to_the_limit():

@@ -39,6 +39,16 @@ def test_a_tag_before_the_header_is_passed_over(tmp_path):
     assert stated_md5(path) == md5 == examine(path, md5=True).md5
 
 
+def test_blocks_before_the_one_that_should_be_first_are_passed_over(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise(100, 1, 16), RATE, subtype="PCM_16")
+    md5, content = stated_md5(path), path.read_bytes()
+    path.write_bytes(b"fLaC\x01\x00\x00\x03pad" + content[4:])
+    assert stated_md5(path) == md5
+    path.write_bytes(b"fLaC\x81\x00\x00\x03pad" + content[4:])  # the last block, it says
+    assert stated_md5(path) is None
+
+
 @pytest.mark.parametrize("content", [b"", b"fLaC", b"RIFF" + bytes(60), b"fLaC" + bytes(60), b"ID3\x03" + bytes(3)])
 def test_a_file_without_a_sum_states_none(tmp_path, content):
     (tmp_path / "a").write_bytes(content)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -123,6 +124,42 @@ def test_voice_activity_ends_where_the_recording_ends(tmp_path):
     (row,) = rows(librilight(tmp_path)).values()
     assert row["speech"] == [{"start_sample": 8_000, "end_sample": 32_000}]
     assert "the file ends at 2.00 s" in row["detail"]
+
+
+def test_a_chapter_whose_flac_is_cut_in_mid_speech_costs_itself_alone(tmp_path):
+    whole, cut = chapter(tmp_path), chapter(tmp_path, name="02_baum")
+    soundfile.write(cut, np.random.default_rng(1).uniform(-0.5, 0.5, 4 * RATE), RATE)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    found = {row["audio_path"]: row for row in rows(librilight(tmp_path)).values()}
+    assert found[str(whole.relative_to(tmp_path))]["dropped"] is None
+    refused = found[str(cut.relative_to(tmp_path))]
+    assert (refused["dropped"], refused["title"], refused["num_samples"]) == ("unreadable", "The Sea Fairies", None)
+    assert refused["sha256"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_sample_that_is_no_number_drops_a_recording(tmp_path, bad):
+    sound = np.full(RATE, 0.25, np.float32)
+    sound[7] = bad
+    soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")
+    (row,) = rows(folder(tmp_path)).values()
+    assert (row["dropped"], row["detail"]) == ("not_finite", "1 samples are NaN or infinite")
+    assert row["peak_db"] == pytest.approx(-12.04, abs=0.01)
+
+
+def test_an_hour_is_described_in_the_memory_of_a_moment(tmp_path):
+    rate, minute = 8_000, np.random.default_rng(1).integers(-2_000, 2_000, 60 * 8_000, dtype=np.int16)
+    with soundfile.SoundFile(tmp_path / "hour.flac", "w", rate, 1) as file:
+        for _ in range(60):
+            file.write(minute)
+    stage = folder(tmp_path)
+    (shard,) = stage.shards()
+    tracemalloc.start()
+    (row,) = stage(shard).to_pylist()
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (row["seconds"], row["dropped"]) == (3_600, None)
+    assert most < 20 << 20  # bytes; the hour as float32 is 115 MB
 
 
 def test_json_without_audio_is_a_row(tmp_path):

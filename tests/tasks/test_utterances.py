@@ -8,6 +8,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tasks import voice
 from tasks.held_out import held_out
@@ -84,6 +86,23 @@ def test_only_a_whole_chapter_of_librivox_has_zones(columns):
 
 def test_a_chapter_without_a_voice_has_no_zones():
     assert [(row["zone"], row["voiced_seconds"]) for row in cut_up(chapter(10))] == [(None, 0)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sets(st.integers(0, 60_000), min_size=2, max_size=40), st.integers(60_000, 70_000))
+def test_the_rows_of_a_recording_hold_its_samples_and_its_speech_once(edges, length):
+    edges = sorted(edges)
+    speech = [{"start_sample": start, "end_sample": end} for start, end in zip(edges[::2], edges[1::2], strict=False)]
+    longest = max(stretch["end_sample"] - stretch["start_sample"] for stretch in speech)
+    settings = {"max_seconds": max(1, longest / RATE + 1)}  # so that no audio has to be read
+    rows = cut_up(recording(num_samples=length, speech=speech), **settings)
+    assert [row["start_sample"] for row in rows] == [0, *(row["end_sample"] for row in rows[:-1])]
+    assert rows[-1]["end_sample"] == length
+    assert sum(row["seconds"] for row in rows) == pytest.approx(length / RATE)
+    spoken = sum(stretch["end_sample"] - stretch["start_sample"] for stretch in speech) / RATE
+    assert sum(row["voiced_seconds"] for row in rows) == pytest.approx(spoken)
+    assert all(0 <= row["voiced_seconds"] <= row["seconds"] + 1e-9 for row in rows)
+    assert all(row["voiced_seconds"] == 0 for row in rows if row["dropped"] == "silence")
 
 
 def test_an_utterance_says_how_much_of_it_is_voiced():
@@ -173,6 +192,22 @@ def test_real_chapters_are_cut_without_losing_a_word(speech):
         start, end = said["start_sample"], said["end_sample"]
         covered = sum(max(0, min(end, stop) - max(start, begin)) for begin, stop in heard[said["recording_id"]])
         assert (end - start - covered) / 16_000 <= 0.2
+
+
+def test_every_bad_file_that_is_a_recording_is_cut_or_dropped_and_no_sample_is_lost(speech):
+    root = speech / "bad"
+    stage = Recordings(layout="folder", audio=root)
+    made = pa.concat_tables([stage(shard) for shard in stage.shards()]).to_pylist()
+    lengths = {row["recording_id"]: row["num_samples"] for row in made if row["dropped"] is None}
+    rows = Utterances(audio=root)(ds.dataset(pa.Table.from_pylist(made, schema=RECORDINGS.schema))).to_pylist()
+    held = dict.fromkeys(lengths, 0)
+    for row in rows:
+        assert row["start_sample"] == held[row["recording_id"]]
+        held[row["recording_id"]] = row["end_sample"]
+        assert row["dropped"] in (None, "silence", "too_short", "too_long")
+        assert (row["zone"], row["detail"]) == (None, None)
+    assert held == lengths
+    assert len(lengths) == 29
 
 
 def test_speech_is_found_where_the_corpus_does_not_say(speech):
