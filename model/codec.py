@@ -164,7 +164,7 @@ class Codec:
         for first in range(0, codes.shape[0], _ROWS):
             rows = slice(first, first + _ROWS)
             stream, done = self.decoder_stream(), 0
-            parts = codes[rows].split(_span(min(_ROWS, codes.shape[0])), dim=-1)
+            parts = torch.split(codes[rows], _span(min(_ROWS, codes.shape[0])), dim=-1)
             for part in chain(parts, [None]):
                 audio = stream.finish() if part is None else stream.push(part)
                 waveforms[rows, :, done : done + audio.shape[-1]] = audio

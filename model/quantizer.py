@@ -31,9 +31,9 @@ class Quantizer:
         On a CPU that holds where T is a whole number of blocks of 75 frames, or the row is alone.
         """
         flat = latents.float().transpose(1, 2).flatten(0, 1)  # [B T, D]
-        parts = flat.split(_BLOCK) if flat.device.type == "cpu" else [flat]
+        parts = torch.split(flat, _BLOCK) if flat.device.type == "cpu" else [flat]
         codes = torch.cat([self._nearest(part.clone()) for part in parts])
-        return codes.unflatten(0, (latents.shape[0], -1)).transpose(1, 2)
+        return codes.view(latents.shape[0], latents.shape[2], self.num_codebooks).transpose(1, 2)
 
     def _nearest(self, residual: Tensor) -> Tensor:
         """Codes `[N, Q]` of N latents `[N, D]`, which are used up."""

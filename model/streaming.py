@@ -105,6 +105,7 @@ class Recurrent:
         rows = x.shape[1]
         if rows == 1 and x.device.type == "cpu":
             x = F.pad(x, (0, 0, 0, 1))
+        y: Tensor
         y, state[self] = self.lstm(x, state.get(self))
         return (y + x)[:, :rows]
 

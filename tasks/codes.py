@@ -1,7 +1,8 @@
 """Audio into EnCodec codes: eight codebooks, 75 frames a second.
 
 The surprising fact: batching is only a matter of time. Utterances of like length are encoded together, and the
-codes of each are those it would have alone, so neither the batch nor the memory of a device is a setting.
+codes of each are those it would have alone, so neither the batch nor the memory of a device is a setting. A small
+share of them, the same ones always, is decoded again, so that a broken codec shows in the table it has made.
 Source: Defossez et al. 2022 (arXiv:2210.13438); the codec itself is `model/codec.py`.
 """
 
@@ -19,8 +20,10 @@ from numpy.typing import NDArray
 from pyarrow import compute as pc
 from pyarrow.dataset import Dataset
 
+from tasks.fidelity import is_checked, si_sdr_db
 from tasks.stage import Resources
-from warehouse.tables import CODEBOOK_SIZE, CODEBOOKS, CODES, HOP, RECORDINGS, SAMPLE_RATE, UTTERANCES
+from warehouse.errors import Mistake
+from warehouse.tables import CODEBOOK_SIZE, CODEBOOKS, CODES, FRAME_RATE, HOP, RECORDINGS, SAMPLE_RATE, UTTERANCES
 
 if TYPE_CHECKING:
     from model.codec import Codec
@@ -30,7 +33,10 @@ Row = dict[str, Any]
 A = TypeVar("A")
 B = TypeVar("B")
 
+PRECISIONS = ("fp32", "bf16")
+
 _AHEAD = 2  # batches that are read while one is encoded
+_CHECKED = 30 * FRAME_RATE  # frames of an utterance that are decoded again, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +44,20 @@ class Codes:
     """The codes of every kept utterance, in the utterances' order."""
 
     makes, takes = CODES, (UTTERANCES, RECORDINGS)
-    needs, version, gathers = Resources(gpus=0.25), 1, False
+    needs, version, gathers = Resources(gpus=0.25), 2, False
 
     model: str = "embedded"  # the EnCodec: a known name, `embedded` or a file
+    precision: str = "fp32"  # of its convolutions and its LSTM; or bf16, which makes other codes
+    check_share: float = 0.01  # of utterances, whose codes are decoded again and compared
     audio: Path = field(default=Path("audio"), compare=False)  # where the corpus lies
     device: str = field(default="cpu", compare=False)  # as torch names it
-    batch_seconds: float = field(default=120.0, compare=False)  # of audio, padding included, encoded together
+    batch_seconds: float = field(default=240.0, compare=False)  # of audio, padding included, encoded together
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise Mistake(f"codes.precision is {self.precision!r}; it may be {' or '.join(PRECISIONS)}")
+        if not 0 <= self.check_share <= 1:
+            raise Mistake(f"codes.check_share is {self.check_share}; it is a share, from 0 to 1")
 
     def identity(self) -> dict[str, object]:
         """The weights' digest in place of their name."""
@@ -52,12 +66,16 @@ class Codes:
         return {"model": codec.identity(self.model)}
 
     def __call__(self, utterances: Dataset, recordings: Dataset) -> pa.Table:
-        """One row for each kept utterance; one whose audio cannot be read costs itself alone."""
+        """One row for each kept utterance; one whose audio cannot be read costs itself alone.
+
+        Raises:
+            CodecError: the weights cannot be had, or are no EnCodec.
+        """
         kept = utterances.to_table(filter=pc.field("dropped").is_null()).to_pylist()
         paths = recordings.to_table(columns=["recording_id", "audio_path"]).to_pylist()
         path_of = {row["recording_id"]: self.audio / row["audio_path"] for row in paths}
         rows: list[Row] = [{"utterance_id": utterance["utterance_id"]} for utterance in kept]
-        encoder = _encoder(str(self.identity()["model"]), self.model, self.device)
+        encoder = self._encoder(self.precision)
 
         def read(batch: list[int]) -> dict[int, Waveform]:
             """The waveforms of a batch by their place; a row without one says why."""
@@ -70,11 +88,28 @@ class Codes:
                     waveforms[i] = waveform
             return waveforms
 
-        batches = in_batches([utterance["seconds"] for utterance in kept], self.batch_seconds)
-        for waveforms in _ahead(read, batches):
+        seconds = [utterance["seconds"] for utterance in kept]
+        batches = list(in_batches(seconds, self.batch_seconds))
+        sizes = [len(batch) * seconds[batch[-1]] for batch in batches]
+        for waveforms in _ahead(read, batches, sizes, _AHEAD * self.batch_seconds):
             for i, codes in zip(waveforms, encoder.encode(list(waveforms.values())), strict=True):
                 rows[i] |= _columns(codes, len(waveforms[i]))
+                if is_checked(rows[i]["utterance_id"], self.check_share):
+                    rows[i] |= self._check(waveforms[i], codes)
+            waveforms.clear()  # before the next ones are read
         return pa.Table.from_pylist(rows, schema=CODES.schema)
+
+    def _check(self, waveform: Waveform, codes: NDArray[np.uint16]) -> Row:
+        """What the codes of an utterance's first 30 s have kept; what follows changes neither them nor the speech."""
+        exact = self._encoder("fp32")
+        waveform, codes = waveform[: _CHECKED * HOP], codes[:, :_CHECKED]
+        checked: Row = {"si_sdr_db": si_sdr_db(exact.decode(codes)[: len(waveform)], waveform)}
+        if self.precision != "fp32":
+            checked["fp32_agreement"] = float(np.mean(codes == exact.encode([waveform])[0]))
+        return checked
+
+    def _encoder(self, precision: str) -> "Encoder":
+        return _encoder(str(self.identity()["model"]), self.model, self.device, precision)
 
 
 def in_batches(seconds: Sequence[float], at_most: float) -> Iterator[list[int]]:
@@ -118,6 +153,12 @@ class Encoder:
         half = len(waveforms) // 2
         return self.encode(waveforms[:half]) + self.encode(waveforms[half:])
 
+    def decode(self, codes: NDArray[np.uint16]) -> Waveform:
+        """The waveform `[320 T]` of codes `[Q, T]`."""
+        import torch
+
+        return self.codec.decode(torch.from_numpy(codes.astype(np.int64))[None])[0, 0].cpu().numpy()
+
     def _encode(self, waveforms: list[Waveform]) -> list[NDArray[np.uint16]] | None:
         """Codes of all waveforms, or None where there is no room for several."""
         import torch
@@ -133,11 +174,11 @@ class Encoder:
 
 
 @cache
-def _encoder(identity: str, model: str, device: str) -> Encoder:
+def _encoder(identity: str, model: str, device: str, precision: str) -> Encoder:
     """Kept warm for the next shard of this process; weights that have changed have another identity."""
     from model.codec import load_codec
 
-    return Encoder(load_codec(model, device=device))
+    return Encoder(load_codec(model, device=device, precision=precision))
 
 
 def _read(path: Path, utterance: Row) -> Waveform | str:
@@ -159,13 +200,20 @@ def _columns(codes: NDArray[np.uint16], num_samples: int) -> Row:
     return {"num_frames": num_frames} | dict(zip(CODEBOOKS, codes, strict=True))
 
 
-def _ahead(work: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
-    """Each result in order, the next ones being worked on in a thread while it is used."""
+def _ahead(work: Callable[[A], B], items: Iterable[A], sizes: Iterable[float], room: float) -> Iterator[B]:
+    """Each result in order, the next ones being worked on in a thread while it is used, as far as there is room.
+
+    Args:
+        work: what is done to an item.
+        items: in their order.
+        sizes: of the items' results.
+        room: the size of all results that wait to be used; one that is larger is worked on when none waits.
+    """
     with ThreadPoolExecutor(max_workers=1) as pool:
-        waiting: deque[Future[B]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
+        waiting: deque[tuple[Future[B], float]] = deque()
+        for item, size in zip(items, sizes, strict=True):
+            while waiting and sum(taken for _, taken in waiting) + size > room:
+                yield waiting.popleft()[0].result()
+            waiting.append((pool.submit(work, item), size))
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()[0].result()

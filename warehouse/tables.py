@@ -172,6 +172,8 @@ CODES = Table(
         _UTTERANCE_ID,
         column("num_frames", pa.int32(), "T, 75 per second: ceil(samples at 24 kHz / 320)"),
         *(column(name, pa.list_(pa.uint16()), "[T], 0 <= code < 1024") for name in CODEBOOKS),
+        column("si_sdr_db", pa.float32(), "dB, of the first 30 s decoded against what was encoded; null: not checked"),
+        column("fp32_agreement", pa.float32(), "0..1, share of those codes that fp32 gives too; null: not checked"),
     ),
 )
 

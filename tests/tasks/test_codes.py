@@ -12,7 +12,9 @@ import soundfile
 from numpy.typing import NDArray
 from pyarrow.dataset import Dataset, dataset
 
-from tasks.codes import Codes, Encoder, in_batches
+from tasks.codes import Codes, Encoder, _ahead, in_batches
+from tasks.fidelity import si_sdr_db
+from warehouse.errors import Mistake
 from warehouse.tables import CODEBOOKS, CODES, RECORDINGS, UTTERANCES
 
 torch = pytest.importorskip("torch")
@@ -29,7 +31,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     shape = Shape(n_filters=2, dimension=8, lstm=1, norm="none", num_codebooks=8)
     state = build(shape).state_dict()
-    state = {name: torch.randn_like(value) if name.endswith("embed") else value for name, value in state.items()}
+    state = {name: 0.05 * torch.randn_like(value) if name.endswith("embed") else value for name, value in state.items()}
     path = tmp_path_factory.mktemp("codec") / "small.safetensors"
     save_file(state, path)
     path.with_suffix(".json").write_text(json.dumps({"shape": asdict(shape)}))
@@ -162,3 +164,70 @@ def test_weights_count_by_their_digest_and_not_by_where_they_lie(weights: Path, 
     moved.with_suffix(".json").write_bytes(weights.with_suffix(".json").read_bytes())
     assert Codes(model=str(moved)).identity() == Codes(model=str(weights)).identity()
     assert Codes(model="encodec_24khz").identity() == {"model": "encodec_24khz@d7cc33bc"}
+
+
+def test_a_share_of_utterances_is_decoded_again(weights: Path, tmp_path: Path) -> None:
+    from model.codec import load_codec
+    from tasks.audio import read
+
+    rows = codes_of(weights, tmp_path, STRETCHES, check_share=1.0)
+    assert all(row["si_sdr_db"] < 0 for row in rows), "this codec never learned anything"
+    assert all(row["fp32_agreement"] is None for row in rows), "fp32 is not compared with itself"
+    codes = torch.tensor([[rows[3][name] for name in CODEBOOKS]])
+    heard = read(tmp_path / "whole.wav", 24_000, 100, 4_000)
+    decoded = load_codec(weights).decode(codes)[0, 0, : len(heard)].numpy()
+    assert rows[3]["si_sdr_db"] == pytest.approx(si_sdr_db(decoded, heard), rel=1e-5)
+
+
+def test_without_a_share_nothing_is_checked_and_the_codes_are_the_same(weights: Path, tmp_path: Path) -> None:
+    checks = ("si_sdr_db", "fp32_agreement")
+    rows, checked = (codes_of(weights, tmp_path, STRETCHES, check_share=share) for share in (0.0, 1.0))
+    assert all(row[name] is None for row in rows for name in checks)
+    assert rows == [row | dict.fromkeys(checks) for row in checked]
+
+
+def test_bf16_is_compared_with_fp32_where_it_is_checked(weights: Path, tmp_path: Path) -> None:
+    exact = codes_of(weights, tmp_path, STRETCHES)
+    fast = codes_of(weights, tmp_path, STRETCHES, precision="bf16", check_share=1.0)
+    for row, truth in zip(fast, exact, strict=True):
+        same = np.mean([np.mean(np.equal(row[name], truth[name])) for name in CODEBOOKS])
+        assert row["fp32_agreement"] == pytest.approx(same, abs=1e-6)
+    assert 0.1 < np.mean([row["fp32_agreement"] for row in fast]) < 1
+
+
+def test_only_the_first_half_minute_is_decoded_again(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.codes._CHECKED", 75)
+    longer, second = codes_of(weights, tmp_path, [("whole", 0, 32_000), ("whole", 0, 16_000)], check_share=1.0)
+    assert longer["num_frames"] == 150
+    assert longer["si_sdr_db"] == pytest.approx(second["si_sdr_db"], abs=0.1)  # resampled a little further
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"precision": "fp8"}, r"codes\.precision is 'fp8'; it may be fp32 or bf16"),
+        ({"check_share": 1.5}, r"codes\.check_share is 1\.5; it is a share, from 0 to 1"),
+        ({"check_share": -0.1}, r"codes\.check_share is -0\.1"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(Mistake, match=said):
+        Codes(**settings)
+
+
+def test_reading_ahead_holds_no_more_than_there_is_room_for() -> None:
+    unused, most = [], []
+
+    def work(size: float) -> float:
+        unused.append(size)
+        most.append(sum(unused))
+        return size
+
+    sizes = [1.0, 1.0, 2.0, 3.0, 9.0, 9.0]
+    for done in _ahead(work, sizes, sizes, room=4.0):
+        unused.remove(done)
+        if done >= 3:
+            assert not unused, "what is larger than the room is read when nothing waits"
+    assert max(most) == 9.0

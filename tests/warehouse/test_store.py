@@ -25,6 +25,8 @@ def codes(num_rows: int = 40, seed: int = 0) -> pa.Table:
         "num_frames": pa.array([FRAMES] * num_rows, pa.int32()),
         "dropped": pa.array([None] * (num_rows - 1) + ["unreadable"]),
         "detail": pa.nulls(num_rows, pa.string()),
+        "si_sdr_db": pa.nulls(num_rows, pa.float32()),
+        "fp32_agreement": pa.nulls(num_rows, pa.float32()),
     }
     for name in CODEBOOKS:
         drawn = [rng.integers(0, 1024, FRAMES).astype(np.uint16) for _ in range(num_rows)]
