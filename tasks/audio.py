@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ _RATES = range(4_000, 400_000)  # Hz, of anything that was ever recorded as spee
 _UNKNOWN = 2**63 - 1  # SF_COUNT_MAX, libsndfile's word for a length that the header leaves open
 _MP3_LEAD = 32 * 1152  # samples decoded before a stretch: a frame borrows bits from up to 21 silent ones before it
 _FULL_SCALE = 1 - 2.0**-15  # the largest positive sample of 16 bits
+_OF_THE_FILE = frozenset((ENOENT, ENOTDIR, EISDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG))
 _EXACT = ("FLAC", "WAV", "WAVEX", "AIFF")  # formats whose header counts every sample, where it counts at all
 
 
@@ -66,6 +68,7 @@ def read(path: Path, rate: int, start: int = 0, stop: int | None = None) -> NDAr
 
     Raises:
         Unreadable: the file is missing, no audio, cut off within the stretch, or not finite there.
+        OSError: it could not be read this time.
     """
     with _opened(path) as file:
         lead = min(start, _MP3_LEAD if file.subtype.startswith("MPEG_LAYER") else 0)
@@ -92,6 +95,7 @@ def examine(path: Path, md5: bool = False) -> Examination:
 
     Raises:
         Unreadable: the file is missing, no audio, or ends before its header says it does.
+        OSError: it could not be read this time.
     """
     num_samples = num_not_finite = num_clipped = 0
     peak = power = 0.0
@@ -131,12 +135,23 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def will_stay(error: OSError) -> bool:
+    """Whether a file that cannot be opened says something of itself: it is missing, a folder, or not ours to read.
+
+    Any other error is the disk's, the network's or this process's (a stale handle, too many open files): another
+    attempt may go well, so nothing is known of the file, and no row may be dropped for it.
+    """
+    return error.errno in _OF_THE_FILE
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """A file as libsndfile sees it, judged by its content: handed over without its name and suffix."""
     try:
         raw = path.open("rb")
     except OSError as error:
+        if not will_stay(error):
+            raise
         raise Unreadable(f"{path.name} cannot be opened: {error.strerror}") from error
     with raw:
         try:

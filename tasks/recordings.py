@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks import flac, sample_corpus
-from tasks.audio import Examination, Unreadable, examine, sha256
+from tasks.audio import Examination, Unreadable, examine, sha256, will_stay
 from tasks.corpora.folder import Folder
 from tasks.corpora.librilight import SUBSETS, LibriLight
 from tasks.corpora.librispeech import LibriSpeech
@@ -94,6 +94,7 @@ class Recordings:
 
         Raises:
             CorpusError: the corpus has no such shard (any more).
+            OSError: a file could not be read this time; the shard fails, and no recording is dropped for it.
         """
         layout = self._layout()
         portion = portions(layout, self.audio, self.max_shard_hours, only=shard).get(shard)
@@ -138,6 +139,8 @@ class Recordings:
                 return {"dropped": "empty", "detail": "there is not one byte in it"}
             digest = sha256(path)
         except OSError as error:
+            if not will_stay(error):
+                raise
             return {"dropped": "unreadable", "detail": f"{path.name} cannot be opened: {error.strerror}"}
         try:
             found = examine(path, md5=self.check_md5)

@@ -68,7 +68,12 @@ class Utterances:
         return {"voice": voice.digest()}
 
     def __call__(self, recordings: ds.Dataset) -> pa.Table:
-        """The rows of one shard of recordings; dropped recordings have none."""
+        """The rows of one shard of recordings; dropped recordings have none.
+
+        Raises:
+            Mistake: the corpus's folder is not there (any more).
+            OSError: a file could not be read this time; the shard fails, and nothing is dropped for it.
+        """
         kept = recordings.to_table(columns=_READ, filter=ds.field("dropped").is_null())
         held = held_out(self.hold_out)
         rows = []
@@ -88,6 +93,10 @@ class Utterances:
                 speech = self._speech(recording)
                 cuts = self._cuts(recording, speech)
         except Unreadable as error:
+            if not self.audio.is_dir():  # a corpus that is gone as a whole, such as a disk, says nothing of a file
+                raise Mistake(
+                    f"there is no folder {self.audio} any more; name the corpus's folder with --audio"
+                ) from error
             cuts, detail, speech = [(0, length, "unreadable")], str(error), None
         chapter = recording["corpus"] == _LIBRIVOX and recording["text"] is None
         zones = _zones(cuts, self.opening_seconds * rate, self.closing_seconds * rate) if chapter else repeat(None)

@@ -83,6 +83,7 @@ RECORDINGS = Table(
         column("book_id", pa.string(), "LibriVox id or chapter, null where unknown"),
         column("title", pa.string(), "the book's, null where unknown"),
         column("genre", pa.string(), "LibriLight's meta_genre, null where unknown"),
+        column("dramatic", pa.bool_(), "whether several voices read the book; null where unknown"),
         column("audio_path", pa.string(), "relative to the corpus"),
         column("sample_rate", pa.int32(), "Hz, as the decoder says"),
         column("num_channels", pa.int16(), "as the decoder says; stages read their mean"),

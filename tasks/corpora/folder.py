@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tasks.audio import will_stay
 from tasks.corpora.listing import Entry, Group, Portion, Stat, is_audio, join, may_hold, parent, walk
 
 MANIFEST = "manifest.jsonl"
@@ -79,5 +80,7 @@ def _word(line: dict[str, Any], key: str) -> str | None:
 def _text_beside(audio: Path) -> str | None:
     try:
         return audio.with_suffix(".txt").read_text("utf-8", "replace").strip() or None
-    except OSError:
+    except OSError as error:
+        if not will_stay(error):
+            raise
         return None

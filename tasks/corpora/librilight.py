@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tasks.audio import will_stay
 from tasks.corpora.listing import CorpusError, Entry, Group, Portion, is_audio, join, may_hold, subfolders, walk
 
 SUBSETS = ("small", "medium", "large")
@@ -69,13 +70,18 @@ def _entry(root: Path, path: PurePosixPath, subset: str, speaker: str) -> Entry:
     said, note = _read(root / path.with_suffix(".json"))
     book = said.get("book_meta")
     book = book if isinstance(book, dict) else {}
+    reader = _text(said.get("speaker")) or speaker
+    if reader != speaker:
+        note = f"its folder is that of speaker {speaker}, and its JSON says {reader}"
+    dramatic = book.get("Dramatic Readings")
     return Entry(
         str(path),
-        _text(said.get("speaker")) or speaker,
+        reader,
         subset,
         book_id=_text(book.get("id")),
         title=_text(book.get("title")),
         genre=_text(book.get("meta_genre")),
+        dramatic=dramatic if isinstance(dramatic, bool) else None,
         snr_db=_number(said.get("snr")),
         voice_activity=_stretches(said.get("voice_activity")),
         note=note,
@@ -89,6 +95,8 @@ def _read(path: Path) -> tuple[dict[str, Any], str | None]:
     except FileNotFoundError:
         return {}, "no JSON beside it"
     except OSError as error:
+        if not will_stay(error):
+            raise
         return {}, f"{path.name} cannot be read: {error.strerror}"
     except (ValueError, RecursionError):
         return {}, f"{path.name} is {'empty' if path.stat().st_size == 0 else 'no JSON'}"

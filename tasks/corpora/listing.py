@@ -95,6 +95,7 @@ class Entry:
     book_id: str | None = None
     title: str | None = None
     genre: str | None = None
+    dramatic: bool | None = None  # whether several voices read it
     snr_db: float | None = None
     voice_activity: tuple[tuple[float, float], ...] | None = None  # seconds
     text: str | None = None

@@ -1,5 +1,6 @@
 """Recordings: a row for every file, whatever it is; shards that stay as they are when others come."""
 
+import errno
 import json
 import os
 import shutil
@@ -25,7 +26,7 @@ RATE = 16_000  # Hz
 BOOK = "sea_fairies_0812_librivox_64kb_mp3"
 ABOUT = {
     "speaker": "100",
-    "book_meta": {"id": "812", "title": "The Sea Fairies", "meta_genre": "Literature"},
+    "book_meta": {"id": "812", "title": "The Sea Fairies", "meta_genre": "Literature", "Dramatic Readings": False},
     "snr": 5.391,
     "voice_activity": [[0.08, 0.8], [0.96, 1.6]],
     "file_length_sec": 2.0,
@@ -75,6 +76,7 @@ def test_a_chapter_of_librilight_carries_what_its_json_says(tmp_path):
         "book_id": "812",
         "title": "The Sea Fairies",
         "genre": "Literature",
+        "dramatic": False,
         "audio_path": str(path.relative_to(tmp_path)),
         "sample_rate": RATE,
         "num_channels": 1,
@@ -110,6 +112,41 @@ def test_a_chapter_without_good_json_is_kept_and_says_so(tmp_path, content, deta
     (row,) = rows(librilight(tmp_path)).values()
     assert (row["speaker_id"], row["speech"], row["dropped"]) == ("100", None, None)
     assert detail in row["detail"]
+
+
+def test_a_json_of_another_speaker_is_believed_and_said(tmp_path):
+    chapter(tmp_path).with_suffix(".json").write_text(json.dumps(ABOUT | {"speaker": "101"}))
+    (row,) = rows(librilight(tmp_path)).values()
+    assert (row["speaker_id"], row["dropped"]) == ("101", None)
+    assert row["detail"] == "its folder is that of speaker 100, and its JSON says 101"
+
+
+def test_a_book_read_by_several_voices_is_known(tmp_path):
+    for name, dramatic in (("1", True), ("2", "yes"), ("3", None)):
+        chapter(tmp_path, name=name, book_meta={"Dramatic Readings": dramatic})
+    assert [row["dramatic"] for row in rows(librilight(tmp_path)).values()] == [True, None, None]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_a_file_that_cannot_be_read_this_time_fails_its_shard_and_is_not_dropped(tmp_path, monkeypatch, number):
+    path = chapter(tmp_path)
+    well, broken = Path.open, {".flac"}
+
+    def fail(self: Path, *words: Any, **more: Any) -> Any:
+        if self.suffix in broken:
+            raise OSError(number, os.strerror(number))
+        return well(self, *words, **more)
+
+    monkeypatch.setattr(Path, "open", fail)
+    for broken in ({".flac"}, {".json"}, {".txt"}):
+        stage, shard = (
+            (folder(tmp_path), f"small-100-{BOOK}") if ".txt" in broken else (librilight(tmp_path), "small-100")
+        )
+        with pytest.raises(OSError, match=os.strerror(number)):
+            stage(shard)
+    broken = {".flac"}
+    with pytest.raises(OSError, match=os.strerror(number)):
+        examine(path)
 
 
 @pytest.mark.parametrize("activity", ["all", [[0, 1, 2]], [["a", 1]], [0.5], None])

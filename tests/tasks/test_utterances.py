@@ -157,6 +157,11 @@ def test_a_recording_that_went_away_is_dropped_whole_with_the_reason(tmp_path):
     assert "a.wav cannot be opened" in row["detail"]
 
 
+def test_nothing_is_dropped_where_the_whole_corpus_went_away(tmp_path):
+    with pytest.raises(Mistake, match="there is no folder .*gone"):
+        cut_up(recording(), audio=tmp_path / "gone")
+
+
 def test_a_long_breath_is_cut_at_the_quietest_place_of_the_audio(tmp_path):
     rate = 8_000  # Hz
     noise = 0.3 * np.random.default_rng(1).standard_normal(30 * rate)
