@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,15 +22,17 @@ import duckdb
 import pyarrow as pa
 
 from warehouse import ledger
-from warehouse.errors import BrokenPromise, Mistake
+from warehouse.errors import BrokenPromise, Mistake, WorkFailed
 from warehouse.plan import Artifacts, StagePlan, Wanted, excuse_again, from_json, plan, to_json
 from warehouse.query import connect
-from warehouse.statistics import create_views
+from warehouse.statistics import INDEX, VIEWS, create_views
 from warehouse.store import Artifact, clear_unfinished, list_shards, read_artifact, write_atomically
 from warehouse.tables import TABLES
+from warehouse.tallies import names_of_tallies, tally_shard
 
 PATIENCE = 60.0  # seconds to wait for another process to let go of the private database
 _THREADS = threading.Lock()  # DuckDB's lock is between processes; threads of one process share its database
+FOLDERS = ("audio", "ledger", "logs", "recipes")  # of a root, beside a folder for each table
 STORAGE = "v1.5.0"  # the oldest DuckDB that can read what is published
 
 MIGRATIONS = (
@@ -137,7 +139,7 @@ class Catalogue:
             with self._open() as db:
                 for table in ("artifacts", "runs", "archives", "told"):  # told last: until then nothing is lost
                     db.execute(f"delete from {table}").fetchall()
-        except duckdb.Error:  # damaged beyond opening
+        except (duckdb.Error, Mistake):  # damaged, perhaps beyond opening
             for path in self.root.glob(f"{self._private.name}*"):
                 path.unlink()
         self.take_up(look_at_disk=True)
@@ -148,7 +150,15 @@ class Catalogue:
         return artifacts, runs
 
     def remember(self, name: str, stages: list[Wanted], options: dict[str, Any]) -> None:
-        """Let views, status and rerun follow this recipe from now on."""
+        """Let views, status and rerun follow this recipe from now on.
+
+        Raises:
+            Mistake: one of its tables has a name that the warehouse needs itself.
+        """
+        for stage in stages:
+            if stage.table in (*VIEWS, *INDEX, *FOLDERS):
+                kind = "folder" if stage.table in FOLDERS else "view"
+                raise Mistake(f"a table cannot be called {stage.table!r}: a warehouse has a {kind} of that name")
         said = {"name": name, "ran_at": time.time(), "options": options, "stages": to_json(stages)}
         write_atomically(self.root / "recipes" / f"{name}.json", json.dumps(said, indent=1).encode())
 
@@ -198,6 +208,20 @@ class Catalogue:
         gone, found = self._differences(_artifacts(db))
         db.execute("delete from artifacts where path in (select unnest(?::varchar[]))", [gone]).fetchall()
         _insert_rows(db, "artifacts", found)
+        self._tally_what_is_not(db)
+
+    def _tally_what_is_not(self, db: duckdb.DuckDBPyConnection) -> None:
+        """Open the shards that were written before what is counted of them now was counted."""
+        for table, names in names_of_tallies().items():
+            found = db.execute(
+                "select path, inputs from artifacts where table_name = ? "
+                "and list_sort(json_keys(coalesce(tally, '{}'))) <> list_sort(?::varchar[])",
+                [table, names],
+            ).fetchall()
+            for path, inputs in found:
+                with suppress(OSError, pa.ArrowException):  # of other columns than ours, or unreadable: not counted
+                    tally = tally_shard(self.root, table, path, inputs)
+                    db.execute("update artifacts set tally = ? where path = ?", [tally, path]).fetchall()
 
     def _differences(self, artifacts: Artifacts) -> tuple[list[str], list[Artifact]]:
         """Paths that are known and not there, or not of their size, and shards that are there and not known."""
@@ -248,14 +272,26 @@ class Catalogue:
 
 
 def _connect(path: Path) -> duckdb.DuckDBPyConnection:
-    """Open a database read-write, waiting for another process that has it open."""
+    """Open a database read-write, waiting for another process that has it open.
+
+    Raises:
+        WorkFailed: that one does not let go of it.
+        Mistake: it is no database.
+    """
     deadline = time.monotonic() + PATIENCE
     while True:
         try:
             return duckdb.connect(path, config={"storage_compatibility_version": STORAGE})
         except duckdb.IOException as error:
-            if "lock" not in str(error) or time.monotonic() > deadline:
-                raise
+            said = " ".join(str(error).split())
+            if "Could not set lock" not in said:
+                raise Mistake(f"{path} cannot be opened; `valle catalogue rebuild` makes it anew: {said}") from error
+            if time.monotonic() > deadline:
+                holder = said.partition("Conflicting lock is held in ")[2].partition(" See also")[0] or "unknown"
+                raise WorkFailed(
+                    f"{path} has been held by another process for {PATIENCE:.0f} s ({holder.rstrip('. ')}); what is "
+                    "made is kept, and the next run takes it up"
+                ) from error
             time.sleep(random.uniform(0.02, 0.2))
 
 
@@ -309,14 +345,16 @@ def _insert_runs(db: duckdb.DuckDBPyConnection, records: list[ledger.Record]) ->
 
 def _insert_rows(db: duckdb.DuckDBPyConnection, table: str, rows: list[Any]) -> None:
     if rows:
-        incoming = pa.Table.from_pylist([asdict(row) for row in rows])
+        incoming = pa.Table.from_pylist([vars(row) for row in rows])  # flat, and `asdict` would copy
         db.register("incoming", incoming)
         db.execute(f"insert into {table} by name from incoming").fetchall()
         db.unregister("incoming")
 
 
 def _artifacts(db: duckdb.DuckDBPyConnection) -> dict[tuple[str, str, str], Artifact]:
-    names = [f.name for f in fields(Artifact)]
+    """Every artifact, oldest first. What was published by an older version may lack the newest columns."""
+    there = {name for name, *_ in db.execute("describe artifacts").fetchall()}
+    names = [f.name for f in fields(Artifact) if f.name in there]
     columns = ", ".join(names).replace("made_at", "made_at::varchar")
     rows = db.execute(f"select {columns} from artifacts order by made_at").fetchall()
     found = (Artifact(**dict(zip(names, row, strict=True))) for row in rows)

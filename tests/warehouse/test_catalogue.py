@@ -1,7 +1,10 @@
 """The catalogue: taken up once, read by anybody, never in the way."""
 
+import subprocess
+import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -12,7 +15,7 @@ import pytest
 
 from warehouse import ledger
 from warehouse.catalogue import MIGRATIONS, Catalogue, migrate
-from warehouse.errors import Mistake
+from warehouse.errors import Mistake, WorkFailed
 from warehouse.ledger import MADE, Attempt, Record
 from warehouse.plan import Wanted
 from warehouse.query import connect, select
@@ -120,9 +123,6 @@ def test_many_may_take_up_at_once(catalogue: Catalogue) -> None:
 
 
 def test_another_process_is_waited_for(catalogue: Catalogue, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
     catalogue.take_up()
     code = (
         f"import duckdb, time; c = duckdb.connect('{tmp_path}/.catalogue.duckdb'); print(1, flush=True); time.sleep(1)"
@@ -133,6 +133,27 @@ def test_another_process_is_waited_for(catalogue: Catalogue, tmp_path: Path) -> 
         begun = time.monotonic()
         catalogue.take_up()
         assert time.monotonic() - begun > 0.1, "the other process held the lock"
+
+
+def test_another_process_that_does_not_let_go_is_named(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue.take_up()
+    held = catalogue.root / ".catalogue.duckdb"
+    code = f"import duckdb, sys; c = duckdb.connect('{held}'); print(1, flush=True); sys.stdin.read()"
+    monkeypatch.setattr("warehouse.catalogue.PATIENCE", 0.0)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        for work in (catalogue.take_up, catalogue.rebuild):
+            with pytest.raises(WorkFailed, match=rf"held by another process .*PID {other.pid}"):
+                work()
+        other.communicate()
+    catalogue.take_up()
+
+
+@pytest.mark.parametrize(("name", "kind"), [("funnel", "view"), ("runs", "view"), ("ledger", "folder")])
+def test_a_table_cannot_have_the_name_of_something_else(catalogue: Catalogue, name: str, kind: str) -> None:
+    with pytest.raises(Mistake, match=f"a table cannot be called '{name}': a warehouse has a {kind} of that name"):
+        catalogue.remember("toy", [replace(RECIPE[0], table=name)], {})
 
 
 def test_every_view_works_before_anything_is_made(catalogue: Catalogue) -> None:

@@ -19,7 +19,7 @@ read_out as (
     where table_name = 'recordings' and tally = 'speaker_id, book_id'
     group by 1
 )
-select speaker_id, split, hours, utterances, coalesce(books, 0) as books
-from spoken
-left join read_out using (speaker_id)
-order by hours desc, speaker_id;
+select s.speaker_id, s.split, s.hours, s.utterances, coalesce(r.books, 0) as books
+from spoken as s
+left join read_out as r on s.speaker_id is not distinct from r.speaker_id
+order by s.hours desc, s.speaker_id;
