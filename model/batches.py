@@ -3,13 +3,17 @@
 Examples come in chunks, and a window of chunks is all that is held. Within it
 they are shuffled, sorted by length and cut into batches, so a batch pads little.
 All order comes from (seed, epoch, window), so a place in the stream is three
-numbers, and going on from it needs no replay.
+numbers, and going on from it needs no replay. A thread may read ahead: it changes
+when a batch is made, and neither which nor in what order.
 
 Shapes: B batch, P phones, Q codebooks, T frames.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from queue import Full, Queue
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -57,9 +61,13 @@ class Batch:
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on another device."""
-        return Batch(
-            self.phones.to(device), self.phone_lengths.to(device), self.codes.to(device), self.code_lengths.to(device)
-        )
+
+        def moved(tensor: Tensor) -> Tensor:
+            if torch.device(device).type == "cuda":  # pinned memory is copied while the device works on
+                tensor = tensor.pin_memory()
+            return tensor.to(device, non_blocking=True)
+
+        return Batch(moved(self.phones), moved(self.phone_lengths), moved(self.codes), moved(self.code_lengths))
 
 
 def collate(examples: Sequence[Example]) -> Batch:
@@ -131,5 +139,49 @@ def stream(
                 yield collate(packed[places[batch]]), position
             position = Position(position.epoch, number + 1)
         if is_empty:
-            raise NoExamples(f"worker {share.rank} of {share.world} has no example to train on")
+            raise NoExamples(
+                f"worker {share.rank} of {share.world} has no example to train on: give it more speech, or train with "
+                f"fewer workers"
+            )
         position = Position(position.epoch + 1)
+
+
+@contextmanager
+def ahead(batches: Iterator[tuple[Batch, Position]], number: int = 4) -> Iterator[Iterator[tuple[Batch, Position]]]:
+    """The same batches in the same order, up to `number` of them made before they are asked for, by a thread.
+
+    What the batches raise is raised where they are asked for. The thread ends with the context.
+    """
+    made: Queue[tuple[Batch, Position] | BaseException] = Queue(number)
+    done = threading.Event()
+
+    def put(item: tuple[Batch, Position] | BaseException) -> None:
+        while not done.is_set():
+            try:
+                return made.put(item, timeout=0.1)
+            except Full:
+                continue
+
+    def read() -> None:
+        try:
+            for item in batches:
+                put(item)
+                if done.is_set():
+                    return
+        except BaseException as error:  # the one who asks must hear of it, whatever it is
+            put(error)
+
+    def asked() -> Iterator[tuple[Batch, Position]]:
+        while True:
+            item = made.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    thread = threading.Thread(target=read, name="batches", daemon=True)
+    thread.start()
+    try:
+        yield asked()
+    finally:
+        done.set()
+        thread.join()

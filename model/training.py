@@ -4,34 +4,34 @@ Nothing random outlives a step: dropout, stages and prompts are drawn anew from
 (seed, step, rank), and the order of batches from (seed, epoch), so the state is
 the weights, the optimizer and a place in the data. Workers add up gradients of
 summed losses and divide by all their codes, which is one large batch exactly.
+Losses are read off the device a few steps late, so nothing waits for it.
 Source: VALL-E (arXiv:2301.02111), section 5.1, for AdamW, warm-up and decay.
-
-Shapes: B batch, T frames, V vocabulary.
 """
 
-import io
-import logging
 import math
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, distributed
-from torch.nn import functional
+from torch import Tensor
 
-from model import ar, nar
+from model import alarms, onednn, pace, states
 from model.ar import AR, IGNORED
-from model.batches import Batch, Chunks, Example, Position, Share, collate, pack, stream
-from model.checkpoint import build, num_parameters, save, write_whole
+from model.batches import Batch, Chunks, Example, Position, Share, ahead, stream
+from model.checkpoint import CheckpointError, build, load, num_parameters, save
+from model.journal import Clock, Journal, Line
 from model.nar import NAR
+from model.optimizer import Average, adamw, moments, scale_and_clip, set_moments, set_weights, weights
+from model.parallel import Buckets, Gradients, Parts, Sharding, Workers, autocast, split
 from model.settings import Settings
+from model.validation import Validation, ask, loss, validate
 
-STATE = "training.pt"
-_LOG = logging.getLogger(__name__)
+READ_EVERY = 10  # steps between two looks at the losses, and two lines of progress
 
 
 class Diverged(ArithmeticError):
@@ -40,7 +40,7 @@ class Diverged(ArithmeticError):
 
 @dataclass(frozen=True)
 class Training:
-    """How a half is trained."""
+    """How a half is trained: what its weights depend on."""
 
     steps: int  # optimizer steps
     seed: int = 0
@@ -50,6 +50,9 @@ class Training:
     weight_decay: float = 0.01  # of matrices; biases and norms are left alone
     max_gradient_norm: float = 1.0
     batch_frames: int = 6_000  # padded frames of a batch, per worker
+    accumulate: int = 1  # batches of a step, per worker
+    precision: str = "fp32"  # of products: fp32 or bf16; weights, sums and optimizer are fp32
+    ema: float = 0.0  # decay of the weights' moving average, which then validates and speaks; 0 for none
     validate_every: int = 5_000  # steps
 
     def rate(self, step: int) -> float:
@@ -60,13 +63,32 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Where:
+    """How a training is run: what its weights do not depend on, rounding aside."""
+
+    device: str = "cpu"
+    save_every: int = 1_000  # steps between states that a stopped training goes on from
+    keep_last: int = 2  # of those states
+    sharding: Sharding = "ddp"
+    checkpoint_activations: bool = False  # less memory for a third more arithmetic
+    compile: bool = False  # by torch.compile
+    tensorboard: bool = True
+
+
+@dataclass(frozen=True)
 class Progress:
-    """What was known at a validation."""
+    """What was known at a validation. Figures of it are null where nothing validates."""
 
     step: int
+    learning_rate: float
     train_loss: float | None  # nats per code since the last one; null at step 0
-    valid_loss: float | None  # nats per code; null where nothing validates
+    valid_loss: float | None  # nats per code
+    valid_perplexity: float | None
     valid_top10: float | None  # share of codes among the ten likeliest
+    valid_loss_by_codebook: tuple[float | None, ...] | None  # the first codebook first
+    valid_top10_by_codebook: tuple[float | None, ...] | None
+    valid_loss_shuffled: float | None  # with the phones of each example shuffled
+    alarms: tuple[str, ...]  # since the last one, see `model.alarms`
     tokens_seen: int  # codes trained on, by all workers
     num_parameters: int
 
@@ -81,63 +103,18 @@ class State:
     loss_codes: int = 0
     positions: list[Position] = field(default_factory=list)  # of each worker
     progress: list[Progress] = field(default_factory=list)
+    spikes: alarms.Spikes = field(default_factory=alarms.Spikes)
 
 
-@dataclass(frozen=True)
-class Workers:
-    """The torch.distributed group, or this process alone."""
-
-    rank: int
-    world: int
-
-    @staticmethod
-    def here() -> "Workers":
-        """The group this process is in."""
-        if distributed.is_available() and distributed.is_initialized():
-            return Workers(distributed.get_rank(), distributed.get_world_size())
-        return Workers(0, 1)
-
-    def add(self, tensors: Sequence[Tensor]) -> None:
-        """Puts the sum over all workers in place of each tensor."""
-        if self.world > 1:
-            for work in [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
-                work.wait()
-
-    def gather(self, item: Position) -> list[Position]:
-        """Every worker's item, by rank."""
-        items = [item] * self.world
-        if self.world > 1:
-            distributed.all_gather_object(items, item)
-        return items
-
-    def wait(self) -> None:
-        """Goes on when all have come here."""
-        if self.world > 1:
-            distributed.barrier()
+def best(progress: Sequence[Progress]) -> Progress:
+    """The record whose weights are kept as the best: of the least loss; the last where nothing validates."""
+    validated = [record for record in progress if record.valid_loss is not None]
+    return min(validated, key=lambda record: record.valid_loss or 0.0) if validated else progress[-1]
 
 
-def loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of logits `[B, T, V]`, in nats, summed over the targets `[B, T]` that are not `IGNORED`."""
-    return functional.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
-
-
-def top10(logits: Tensor, targets: Tensor) -> Tensor:
-    """How many of the targets `[B, T]` are among the ten likeliest of logits `[B, T, V]`."""
-    likeliest = logits.topk(10, dim=-1).indices
-    return (likeliest == targets.unsqueeze(-1)).any(dim=-1).sum()
-
-
-def ask(model: AR | NAR, batch: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Logits `[B, T, V]` of a batch and the targets `[B, T]` they should meet; the generator draws the NAR's task."""
-    if isinstance(model, AR):
-        codes = batch.codes[:, 0]
-        logits = model(batch.phones, batch.phone_lengths, codes, batch.code_lengths)
-        return logits, ar.targets(codes, batch.code_lengths)
-    task = nar.draw(batch.code_lengths, generator)
-    logits = model(batch.phones, batch.phone_lengths, batch.codes, batch.code_lengths, task)
-    return logits, nar.targets(batch.codes, batch.code_lengths, task)
+def best_folder(folder: Path, step: int) -> Path:
+    """Where the best weights lie, if they are not the last."""
+    return folder / f"best-{step:09d}"
 
 
 def train(
@@ -146,12 +123,12 @@ def train(
     chunks: Chunks,
     valid: Sequence[Example],
     folder: Path,
-    *,
-    device: str = "cpu",
-    save_every: int = 1_000,
+    where: Where | None = None,
+    start: Path | None = None,
 ) -> list[Progress]:
-    """Trains a half, or goes on where `folder` says that it was stopped, and leaves a checkpoint there.
+    """Trains a half, or goes on where `folder` says that it was stopped, and leaves checkpoints there.
 
+    The last weights lie in `folder` itself, the best in its `best-<step>` unless they are the last.
     Called alike by every worker of a torch.distributed group, where there is one.
 
     Args:
@@ -160,8 +137,8 @@ def train(
         chunks: examples, each worker sees all and takes its share; `[1, T]` codes will do for the AR.
         valid: examples to validate on; the same stages and prompts every time.
         folder: of this training alone; all workers see it.
-        device: where the model is.
-        save_every: steps between states that a stopped training goes on from.
+        where: on what, and how it is run.
+        start: a checkpoint of the same settings to begin from, in place of random weights.
 
     Returns:
         One record for each validation: at step 0, every `validate_every` steps, and at the end.
@@ -169,132 +146,251 @@ def train(
     Raises:
         NoExamples: a worker's share of the examples is empty.
         Diverged: the loss is no number any more; the last state saved is from before.
+        CheckpointError: `start` is of other settings, or damaged.
     """
+    where = where or Where()
     workers = Workers.here()
     workers.wait()  # nobody still writes what another is about to read
-    with torch.random.fork_rng(devices=[torch.device(device)] if device.startswith("cuda") else []):
-        torch.manual_seed(training.seed)
-        model = build(settings).to(device)
-        optimizer = _optimizer(model, training)
-        state = _resume(folder / STATE, model, optimizer, workers)
+    with torch.random.fork_rng(devices=[torch.device(where.device)] if where.device.startswith("cuda") else []):
+        run = _Run(settings, training, valid, folder, where, start, workers)
         workers.wait()  # everybody has read the state before anybody writes one
-        batches = stream(
-            Share(chunks, workers.rank, workers.world),
-            training.batch_frames,
-            training.seed,
-            state.positions[workers.rank],
-        )
-        started = time.monotonic()
-        if not state.progress:
-            _note(state, model, training, valid, workers)
-        while state.step < training.steps:
-            batch, position = next(batches)
-            _step(model, optimizer, training, state, batch.to(device), workers)
-            state.positions[workers.rank] = position
-            is_last = state.step == training.steps
-            if state.step % training.validate_every == 0 or is_last:
-                _note(state, model, training, valid, workers)
-                if workers.rank == 0:
-                    _LOG.info("%s after %.0f s: %s", settings.half, time.monotonic() - started, state.progress[-1])
-            if state.step % save_every == 0 or is_last:
-                state.positions = workers.gather(position)
-                if workers.rank == 0:
-                    _save_state(folder / STATE, model, optimizer, state)
-        if workers.rank == 0:
-            save(folder, model)
+        share = Share(chunks, workers.rank, workers.world)
+        position = run.state.positions[workers.rank]
+        with ahead(stream(share, training.batch_frames, training.seed, position)) as batches:
+            run.to_the_end(batches)
         workers.wait()
-    return state.progress
+    return run.state.progress
 
 
-def validate(model: AR | NAR, valid: Sequence[Example], batch_frames: int, workers: Workers) -> tuple[float, float]:
-    """Loss in nats per code and top-10 accuracy over all workers; stages and prompts are the same at every call."""
-    device = next(model.parameters()).device
-    sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, hits, codes
-    model.eval()
-    with torch.no_grad():
-        for place, examples in enumerate(pack(valid, batch_frames)):
-            if place % workers.world == workers.rank:
-                generator = torch.Generator().manual_seed(place)
-                logits, targets = ask(model, collate(examples).to(device), generator)
-                hits, num_codes = top10(logits, targets), (targets != IGNORED).sum()
-                sums += torch.stack([loss(logits, targets), hits, num_codes]).to(sums)
-    model.train()
-    workers.add([sums])
-    loss_sum, hits_sum, codes_sum = sums.tolist()
-    return loss_sum / max(codes_sum, 1), hits_sum / max(codes_sum, 1)
+class _Run:
+    """One worker's part of a training, from its state on."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        training: Training,
+        valid: Sequence[Example],
+        folder: Path,
+        where: Where,
+        start: Path | None,
+        workers: Workers,
+    ) -> None:
+        torch.manual_seed(training.seed)
+        self.settings, self.training, self.valid = settings, training, valid
+        self.folder, self.where, self.workers = folder, where, workers
+        self.codebooks = alarms.codebooks(valid)
+        self.journal = Journal(folder, settings.half, silent=workers.rank > 0, tensorboard=where.tensorboard)
+        self.clock = Clock()
+        self.unread: list[tuple[int, Tensor, Tensor]] = []  # step, [loss, codes] of all workers, gradient norm
+        self.model = _begin(settings, start).to(where.device)
+        self.model.transformer.checkpoint_activations = where.checkpoint_activations
+        self.gradients = self._share_out()
+        self.optimizer = adamw(self.model, training.learning_rate, training.betas, training.weight_decay)
+        self.average = Average(self.model, training.ema) if training.ema else None
+        self.state = self._resume()
+        self.device = torch.device(where.device)
+        self.device_flops = workers.world * pace.matmul_rate(self.device, training.precision)
+
+    def to_the_end(self, batches: Iterator[tuple[Batch, Position]]) -> None:
+        """All steps that are left, and the checkpoint."""
+        state, steps = self.state, self.training.steps
+        self.journal.begin(state.step, steps, state.tokens_seen)
+        if not state.progress:
+            self._note()
+        self.clock.lap()
+        while state.step < steps:
+            self._step(batches)
+            is_last = state.step == steps
+            is_noted = state.step % self.training.validate_every == 0 or is_last
+            is_saved = state.step % self.where.save_every == 0 or is_last
+            if state.step % READ_EVERY == 0 or is_noted or is_saved:
+                self._read()
+            if is_noted:
+                self._note()
+            if is_saved:
+                self._save_state()
+        with self._speaking():
+            self._save_checkpoint(self.folder)
+        self.journal.close()
+
+    def _step(self, batches: Iterator[tuple[Batch, Position]]) -> None:
+        training, state, workers = self.training, self.state, self.workers
+        self.model.train()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss, codes
+        for turn in range(training.accumulate):
+            batch, position = next(batches)
+            self.clock.count(pace.training_flops(self.settings.size, batch))
+            place = state.step * training.accumulate + turn
+            words = np.random.SeedSequence([training.seed, place, workers.rank]).generate_state(1, np.uint64)
+            seed = int(words[0] >> np.uint64(1))
+            torch.manual_seed(seed)  # dropout
+            with autocast(self.device, training.precision):
+                logits, targets = ask(self.model, batch.to(self.device), torch.Generator().manual_seed(seed))
+            loss_sum = loss(logits, targets)
+            if turn == training.accumulate - 1:
+                self.gradients.expect()
+            torch.autograd.backward(loss_sum)
+            sums += torch.stack([loss_sum.detach(), (targets != IGNORED).sum()]).to(sums)
+        workers.add([sums])
+        gradients = self.gradients.meet()
+        norm = scale_and_clip(gradients, self.gradients.squared_norm(), sums[1], training.max_gradient_norm)
+        for group in self.optimizer.param_groups:
+            group["lr"] = training.rate(state.step)
+        self.optimizer.step()
+        self.gradients.clear()
+        if self.average:
+            self.average.follow()
+        self.unread.append((state.step, sums, norm))
+        state.positions[workers.rank] = position
+        state.step += 1
+
+    def _read(self) -> None:
+        """Looks at the losses since the last look, all at once, and writes a line."""
+        state, steps = self.state, self.training.steps
+        total = num_codes = norm = 0.0
+        for step, sums, norm_then in self.unread:
+            loss_sum, codes = sums.tolist()
+            if not math.isfinite(loss_sum):
+                self.journal.write(self._line(None, None, f"nan_loss: it became {loss_sum} at step {step}"))
+                raise Diverged(f"the loss became {loss_sum} at step {step}: lower the learning rate or warm up longer")
+            state.spikes.look(step, loss_sum / max(codes, 1))
+            total, num_codes, norm = total + loss_sum, num_codes + codes, norm_then.item()
+        number = len(self.unread)
+        self.unread.clear()
+        state.tokens_seen += int(num_codes)
+        state.loss_sum += total
+        state.loss_codes += int(num_codes)
+        seconds, flops = self.clock.lap()
+        if number:
+            self.journal.write(
+                self._line(
+                    total / max(num_codes, 1),
+                    norm,
+                    tokens_per_second=num_codes / seconds,
+                    mfu=flops * self.workers.world / seconds / self.device_flops,
+                    seconds_left=(steps - state.step) * seconds / number,
+                )
+            )
+
+    def _line(self, train_loss: float | None, norm: float | None, note: str | None = None, **pace: float) -> Line:
+        state = self.state
+        rate = self.training.rate(max(state.step - 1, 0))
+        figures: dict[str, Any] = {"tokens_per_second": None, "mfu": None, "seconds_left": None, **pace}
+        return Line(state.step, self.training.steps, train_loss, rate, norm, state.tokens_seen, **figures, note=note)
+
+    def _note(self) -> None:
+        """Validates, adds a record to the progress, and keeps the weights if they are the best."""
+        state, training = self.state, self.training
+        with self._speaking():
+            found = (
+                validate(self.model, self.valid, training.batch_frames, self.workers, training.precision)
+                if self.valid
+                else None
+            )
+            told = state.spikes.told() + alarms.dead(self.codebooks)
+            if found and state.step > training.warmup_steps:
+                told += alarms.at_chance(self.codebooks, found.top10_by_codebook)
+                told += alarms.phones_ignored(found.loss, found.loss_shuffled)
+            record = Progress(
+                step=state.step,
+                learning_rate=training.rate(max(state.step - 1, 0)),
+                train_loss=state.loss_sum / state.loss_codes if state.loss_codes else None,
+                **_figures(found),
+                alarms=tuple(told),
+                tokens_seen=state.tokens_seen,
+                num_parameters=num_parameters(self.model),
+            )
+            state.progress.append(record)
+            state.loss_sum, state.loss_codes = 0.0, 0
+            if state.step < training.steps and found and best(state.progress) is record:
+                self._save_checkpoint(best_folder(self.folder, state.step))
+        self.journal.validated(asdict(record))
+        self.clock.lap()
+
+    def _speaking(self) -> Any:
+        """The model with the weights that it speaks with."""
+        return self.average.shown() if self.average else nullcontext()
+
+    def _share_out(self) -> Gradients:
+        model, workers, where = self.model, self.workers, self.where
+        if where.sharding == "fsdp" and workers.world > 1:
+            split(model, list(model.transformer.layers), where.device, workers)
+            gradients: Gradients = Parts(model, workers)
+        else:
+            gradients = Buckets(list(model.parameters()), workers)
+        if where.compile:
+            model.compile(dynamic=True)
+        else:
+            onednn.hasten(model)
+        return gradients
+
+    def _save_checkpoint(self, folder: Path) -> None:
+        """Writes the weights as they are; every worker must ask."""
+        spoken = weights(self.model)
+        if self.workers.rank == 0:
+            with torch.device("meta"):
+                model = build(self.settings)
+            model.load_state_dict(spoken, assign=True)
+            save(folder, model)
+
+    def _save_state(self) -> None:
+        """Writes a state to go on from; every worker must ask. Then weights that were best and are not go."""
+        state = self.state
+        state.positions = self.workers.gather(state.positions[self.workers.rank])
+        saved: dict[str, Any] = {"weights": weights(self.model), "moments": moments(self.model, self.optimizer)}
+        with self._speaking():
+            saved["average"] = weights(self.model) if self.average else None
+        if self.workers.rank == 0:
+            states.keep(self.folder, state.step, {**saved, "state": asdict(state)}, self.where.keep_last)
+            for old in set(self.folder.glob("best-*")) - {best_folder(self.folder, best(state.progress).step)}:
+                rmtree(old)
+
+    def _resume(self) -> State:
+        """The newest state, model and optimizer included, or a fresh one.
+
+        Where the number of workers has changed, their shares have too, and a new epoch begins.
+        """
+        world = self.workers.world
+        saved = states.newest(self.folder)
+        if saved is None:
+            return State(positions=[Position()] * world)
+        if self.average:
+            with self.average.shown():
+                set_weights(self.model, saved["average"])
+        set_weights(self.model, saved["weights"])
+        set_moments(self.model, self.optimizer, saved["moments"])
+        record = saved["state"]
+        positions = [Position(**position) for position in record.pop("positions")]
+        progress = [Progress(**progress) for progress in record.pop("progress")]
+        if len(positions) != world:
+            positions = [Position(max(position.epoch for position in positions) + 1)] * world
+        spikes = alarms.Spikes(**record.pop("spikes"))
+        return State(**record, positions=positions, progress=progress, spikes=spikes)
 
 
-def _step(
-    model: AR | NAR, optimizer: torch.optim.Optimizer, training: Training, state: State, batch: Batch, workers: Workers
-) -> None:
-    seed = int(np.random.SeedSequence([training.seed, state.step, workers.rank]).generate_state(1, np.uint64)[0] >> 1)
-    torch.manual_seed(seed)  # dropout
-    model.train()
-    with torch.autocast("cuda", torch.bfloat16, enabled=batch.codes.is_cuda):
-        logits, targets = ask(model, batch, torch.Generator().manual_seed(seed))
-    loss_sum = loss(logits, targets)
-    torch.autograd.backward(loss_sum)
-
-    sums = torch.stack([loss_sum.detach().double(), (targets != IGNORED).sum().double()])
-    workers.add([sums])
-    total, num_codes = sums.tolist()
-    if not math.isfinite(total):
-        raise Diverged(f"the loss became {total} at step {state.step}: lower the learning rate or warm up longer")
-    parameters = list(model.parameters())
-    for parameter in parameters:  # an embedding that only another worker's rows read has none here
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    workers.add(gradients)
-    torch._foreach_div_(gradients, max(num_codes, 1.0))
-    torch.nn.utils.clip_grad_norm_(parameters, training.max_gradient_norm)
-    for group in optimizer.param_groups:
-        group["lr"] = training.rate(state.step)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-
-    state.step += 1
-    state.tokens_seen += int(num_codes)
-    state.loss_sum += total
-    state.loss_codes += int(num_codes)
+def _figures(found: Validation | None) -> dict[str, Any]:
+    """A validation as `Progress` names its figures."""
+    return {
+        "valid_loss": found and found.loss,
+        "valid_perplexity": found and found.perplexity,
+        "valid_top10": found and found.top10,
+        "valid_loss_by_codebook": found and found.loss_by_codebook,
+        "valid_top10_by_codebook": found and found.top10_by_codebook,
+        "valid_loss_shuffled": found and found.loss_shuffled,
+    }
 
 
-def _note(state: State, model: AR | NAR, training: Training, valid: Sequence[Example], workers: Workers) -> None:
-    """Validates, and adds a record to the progress."""
-    valid_loss, valid_top10 = validate(model, valid, training.batch_frames, workers) if valid else (None, None)
-    train_loss = state.loss_sum / state.loss_codes if state.loss_codes else None
-    state.progress.append(
-        Progress(state.step, train_loss, valid_loss, valid_top10, state.tokens_seen, num_parameters(model))
-    )
-    state.loss_sum, state.loss_codes = 0.0, 0
-
-
-def _optimizer(model: AR | NAR, training: Training) -> torch.optim.AdamW:
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=training.learning_rate, betas=training.betas)
-
-
-def _save_state(path: Path, model: AR | NAR, optimizer: torch.optim.Optimizer, state: State) -> None:
-    content = io.BytesIO()
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": asdict(state)}, content)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content.getvalue())
-
-
-def _resume(path: Path, model: AR | NAR, optimizer: torch.optim.Optimizer, workers: Workers) -> State:
-    """The state in a file, model and optimizer included, or a fresh one.
-
-    Where the number of workers has changed, their shares have too, and a new epoch begins.
-    """
-    if not path.exists():
-        return State(positions=[Position()] * workers.world)
-    saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    model.load_state_dict(saved["model"])
-    optimizer.load_state_dict(saved["optimizer"])
-    positions = [Position(**position) for position in saved["state"].pop("positions")]
-    progress = [Progress(**record) for record in saved["state"].pop("progress")]
-    if len(positions) != workers.world:
-        positions = [Position(max(position.epoch for position in positions) + 1)] * workers.world
-    return State(**saved["state"], positions=positions, progress=progress)
+def _begin(settings: Settings, start: Path | None) -> AR | NAR:
+    """A half with random weights, or with those of a checkpoint."""
+    model = build(settings)
+    if start is not None:
+        learnt = load(start, symbols=settings.symbols)
+        if learnt.settings != settings:
+            theirs, ours = asdict(learnt.settings), asdict(settings)
+            differing = [name for name in ours if theirs[name] != ours[name]]
+            raise CheckpointError(
+                f"{start} is of another {' and '.join(differing)} than asked for: name a checkpoint of the same, or "
+                f"ask for its own"
+            )
+        model.load_state_dict(learnt.state_dict())
+    return model

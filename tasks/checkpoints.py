@@ -10,7 +10,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,13 +29,14 @@ from warehouse.tables import CHECKPOINTS, CODEBOOKS, CODES, EXAMPLES, PHONES
 if TYPE_CHECKING:
     from model.batches import Example
     from model.settings import Half
-    from model.training import Training
+    from model.training import Training, Where
 
 Config = dict[str, Any]
 Launch = Callable[[Callable[[Config], None], Config], None]
 Valid = Literal["dev", "held-out", "train"]  # what a training validates on
 
-PROGRESS = "progress.json"
+VALIDATIONS = "validations.json"
+EMBEDDED = "embedded"
 HELD_OUT = 16  # without dev examples, one utterance in so many is held out of train
 
 _DETAILS: Mapping[Valid, str | None] = {
@@ -67,8 +68,8 @@ class Job:
     valid: Valid
     valid_utterances: int
     folder: Path
-    device: str
-    save_every: int
+    start: Path | None  # a checkpoint to begin from
+    where: "Where"
 
 
 def here(function: Callable[[Config], None], config: Config) -> None:
@@ -81,13 +82,17 @@ class Checkpoints:
     """Weights of a half, and what was known at each validation on the way to them."""
 
     makes, takes = CHECKPOINTS, (EXAMPLES, PHONES, CODES)
-    needs, version, gathers = Resources(cpus=0.0), 1, ("ar", "nar")
+    needs, version, gathers = Resources(cpus=0.0), 2, ("ar", "nar")
 
     size: str = "small"  # one of `model.settings.SIZES`
     codec: str = same_as("codes.model", "embedded")  # the EnCodec that made the codes
+    start_from: str | None = field(default=None, compare=False)  # a folder with ar/ and nar/, or `embedded`: fine-tunes
     seed: int = 0
     num_validations: int = 20  # evenly over the steps, beside the one before the first
     valid_utterances: int = 512  # at most
+    precision: Literal["fp32", "bf16"] = "fp32"  # of matrix products; weights and optimizer are always fp32
+    accumulate: int = 1  # batches of a step, of each worker
+    ema: float = 0.0  # decay of the weights' moving average, which then is what validates and speaks; 0 for none
     ar_steps: int = 800_000
     ar_warmup_steps: int = 32_000
     ar_learning_rate: float = 5e-4  # at its peak
@@ -98,42 +103,79 @@ class Checkpoints:
     nar_batch_frames: int = 6_000
     device: str = field(default="cpu", compare=False)
     save_every: int = field(default=1_000, compare=False)  # steps that a kill may cost
+    keep_last: int = field(default=2, compare=False)  # states to go on from
+    sharding: Literal["ddp", "fsdp"] = field(default="ddp", compare=False)  # fsdp: a model larger than a device
+    checkpoint_activations: bool = field(default=False, compare=False)  # less memory for a third more arithmetic
+    compile: bool = field(default=False, compare=False)  # by torch.compile
+    tensorboard: bool = field(default=True, compare=False)
     launch: Launch = field(default=here, compare=False, repr=False)
 
-    def identity(self) -> dict[str, object]:
-        """The symbol table, which the weights mean nothing without."""
-        return {"symbols": symbols.digest()}
-
-    def __call__(self, examples: Dataset, phones: Dataset, codes: Dataset, *, shard: "Half", folder: Path) -> pa.Table:
-        """One row for each validation of the half `shard`; the last names the weights, which lie in `folder`.
-
-        Raises:
-            NoExamples: no example of split `train`.
-            ValueError: there is no such size.
-        """
-        job = self._job(list(_shards(examples, phones, codes)), shard, folder)
-        self.launch(train_half, {"job": job})
-        progress = json.loads((folder / PROGRESS).read_text())
-        digest = sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-        rows = [
-            {
-                "checkpoint_id": f"{shard}-{row['step']}-{digest[:12]}",
-                "half": shard,
-                "detail": _DETAILS[job.valid],
-                **row,
-            }
-            for row in progress
-        ]
-        rows[-1] |= {"path": "/".join(folder.parts[-3:]), "sha256": digest}
-        return pa.Table.from_pylist(rows, schema=CHECKPOINTS.schema)
-
-    def _job(self, shards: list[ShardFiles], half: "Half", folder: Path) -> Job:
-        from model.batches import NoExamples
-        from model.codec import identity
+    def __post_init__(self) -> None:
         from model.settings import SIZES
 
         if self.size not in SIZES:
             raise ValueError(f"checkpoints.size is {self.size!r}, and must be one of {', '.join(SIZES)}")
+        if not 0 <= self.ema < 1:
+            raise ValueError(f"checkpoints.ema is {self.ema:g}, and must be 0, or a decay below 1 such as 0.999")
+        counts = ("num_validations", "accumulate", "save_every", "keep_last")
+        for name in (*counts, *(f"{half}_{count}" for half in self.gathers for count in ("steps", "batch_frames"))):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"checkpoints.{name} is {value}, and must be 1 or more")
+
+    def identity(self) -> dict[str, object]:
+        """The symbol table, which the weights mean nothing without, and the weights that each half starts from.
+
+        Raises:
+            ValueError: `start_from` holds no checkpoint.
+        """
+        starts = {f"{half}_start": _digest(self._start(half)) for half in self.gathers} if self.start_from else {}
+        return {"symbols": symbols.digest(), **starts}
+
+    def __call__(self, examples: Dataset, phones: Dataset, codes: Dataset, *, shard: "Half", folder: Path) -> pa.Table:
+        """One row for each validation of the half `shard`.
+
+        The last row names the last weights, which lie in `folder`; the row that `is_best` names the best.
+
+        Raises:
+            NoExamples: no example of split `train`.
+            CheckpointError: the weights to start from are for other phones, or of another codec or size.
+        """
+        from model.training import Progress, best, best_folder
+
+        job = self._job(list(_shards(examples, phones, codes)), shard, folder)
+        self.launch(train_half, {"job": job})
+        progress = [Progress(**record) for record in json.loads((folder / VALIDATIONS).read_text())]
+        last, chosen = progress[-1].step, best(progress).step
+        kept = {best_folder(folder, chosen): chosen, folder: last} if chosen != last else {folder: last}
+        digests = {step: _digest(path) for path, step in kept.items()}
+        paths = {step: path.relative_to(folder.parents[2]).as_posix() for path, step in kept.items()}
+        rows = [
+            {
+                "checkpoint_id": f"{shard}-{record.step}-{digests.get(record.step, digests[last])[:12]}",
+                "half": shard,
+                "is_best": record.step == chosen,
+                "path": paths.get(record.step),
+                "sha256": digests.get(record.step),
+                "detail": _DETAILS[job.valid],
+                **asdict(record),
+            }
+            for record in progress
+        ]
+        return pa.Table.from_pylist(rows, schema=CHECKPOINTS.schema)
+
+    def _start(self, half: str) -> Path:
+        """The checkpoint that a half starts from."""
+        import model
+
+        assert self.start_from is not None
+        embedded = Path(next(iter(model.__path__))) / "embedded" / "valle"
+        return (embedded if self.start_from == EMBEDDED else Path(self.start_from)).absolute() / half
+
+    def _job(self, shards: list[ShardFiles], half: "Half", folder: Path) -> Job:
+        from model.batches import NoExamples
+        from model.codec import identity
+        from model.training import Where
+
         counts = [_count(files) for files in shards]
         total = sum(counts, Counter[str]())
         if not total["train"]:
@@ -149,8 +191,16 @@ class Checkpoints:
             valid=valid,
             valid_utterances=self.valid_utterances,
             folder=folder,
-            device=self.device,
-            save_every=self.save_every,
+            start=self._start(half) if self.start_from else None,
+            where=Where(
+                device=self.device,
+                save_every=self.save_every,
+                keep_last=self.keep_last,
+                sharding=self.sharding,
+                checkpoint_activations=self.checkpoint_activations,
+                compile=self.compile,
+                tensorboard=self.tensorboard,
+            ),
         )
 
     def _training(self, half: "Half") -> "Training":
@@ -163,15 +213,19 @@ class Checkpoints:
             learning_rate=getattr(self, f"{half}_learning_rate"),
             warmup_steps=getattr(self, f"{half}_warmup_steps"),
             batch_frames=getattr(self, f"{half}_batch_frames"),
+            accumulate=self.accumulate,
+            precision=self.precision,
+            ema=self.ema,
             validate_every=max(1, -(-steps // self.num_validations)),
         )
 
 
 def train_half(config: Config) -> None:
-    """Trains what `config["job"]` says; runs alike in every worker. Leaves a checkpoint and `progress.json`."""
+    """Trains what `config["job"]` says; runs alike in every worker. Leaves checkpoints and `validations.json`."""
     from model.checkpoint import write_whole
+    from model.parallel import Workers
     from model.settings import SIZES, Settings
-    from model.training import Workers, train
+    from model.training import train
 
     job: Job = config["job"]
     codebooks = CODEBOOKS[:1] if job.half == "ar" else CODEBOOKS
@@ -181,11 +235,11 @@ def train_half(config: Config) -> None:
         TrainShards(job.shards, codebooks, job.valid),
         list(_valid_examples(job, codebooks)),
         job.folder,
-        device=_device(job.device),
-        save_every=job.save_every,
+        replace(job.where, device=_device(job.where.device)),
+        job.start,
     )
     if Workers.here().rank == 0:
-        write_whole(job.folder / PROGRESS, json.dumps([asdict(record) for record in progress]).encode())
+        write_whole(job.folder / VALIDATIONS, json.dumps([asdict(record) for record in progress]).encode())
 
 
 @dataclass(frozen=True)
@@ -281,6 +335,18 @@ def _shards(examples: Dataset, phones: Dataset, codes: Dataset) -> Iterator[Shar
     named_phones, named_codes = ({Path(path).stem: path for path in dataset.files} for dataset in (phones, codes))
     for path in sorted(examples.files):
         yield ShardFiles(path, named_phones[Path(path).stem], named_codes[Path(path).stem])
+
+
+def _digest(checkpoint: Path) -> str:
+    """The sha256 of the weights of a checkpoint, as it says itself; loading it checks that.
+
+    Raises:
+        ValueError: there is no checkpoint.
+    """
+    try:
+        return str(json.loads((checkpoint / "settings.json").read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"checkpoints.start_from: {checkpoint} holds no checkpoint of a half: {error!r}") from None
 
 
 def _device(device: str) -> str:

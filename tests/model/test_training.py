@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,9 @@ import torch
 
 from model import training as training_module
 from model.batches import Example
-from model.checkpoint import load
+from model.checkpoint import CheckpointError, load
 from model.settings import Settings, Size
-from model.training import Diverged, Training, train
+from model.training import Diverged, Training, Where, best, best_folder, train
 
 SYMBOLS = tuple("abcdefgh")
 SIZE = Size(num_layers=1, num_heads=2, width=16, ffn_width=32, dropout=0.1)
@@ -36,8 +36,9 @@ def examples(count=12, seed=0, num_codebooks=8):
 CHUNKS, VALID = [examples(6, seed) for seed in range(4)], examples(5, 99)
 
 
-def run(folder, half, training=TRAINING, **more):
-    return train(Settings(half, SIZE, SYMBOLS, "a codec"), training, CHUNKS, VALID, folder, **more)
+def run(folder, half, training=TRAINING, start=None, **where):
+    where = Where(**{"tensorboard": False, **where})
+    return train(Settings(half, SIZE, SYMBOLS, "a codec"), training, CHUNKS, VALID, folder, where, start)
 
 
 class Killed(Exception):
@@ -46,14 +47,24 @@ class Killed(Exception):
 
 def kill_at(monkeypatch, step):
     """Lets a training die in the middle of a step."""
-    whole = training_module._step
+    whole = training_module._Run._step
 
-    def dies(*args):
-        if args[3].step == step:
+    def dies(self, batches):
+        if self.state.step == step:
             raise Killed
-        whole(*args)
+        whole(self, batches)
 
-    monkeypatch.setattr(training_module, "_step", dies)
+    monkeypatch.setattr(training_module._Run, "_step", dies)
+
+
+def weights(folder):
+    return load(folder).state_dict()
+
+
+def alike(one, two):
+    """Whether two folders have the same weights, bit for bit."""
+    ours, theirs = weights(one), weights(two)
+    return all(ours[name].equal(theirs[name]) for name in ours)
 
 
 @pytest.mark.parametrize("half", ["ar", "nar"])
@@ -66,8 +77,29 @@ def test_a_resumed_training_equals_an_unbroken_one_bit_for_bit(tmp_path, monkeyp
             run(tmp_path / "broken", half, save_every=2)
     torch.manual_seed(12345)
     assert run(tmp_path / "broken", half, save_every=2) == unbroken
-    one, two = (load(tmp_path / name).state_dict() for name in ("unbroken", "broken"))
-    assert all(one[name].equal(two[name]) for name in one)
+    assert alike(tmp_path / "unbroken", tmp_path / "broken")
+    chosen = best(unbroken).step
+    if chosen != TRAINING.steps:
+        assert alike(best_folder(tmp_path / "unbroken", chosen), best_folder(tmp_path / "broken", chosen))
+
+
+@pytest.mark.parametrize("more", [{"accumulate": 2}, {"ema": 0.5}, {"precision": "bf16"}])
+def test_so_does_one_with_accumulation_average_or_bf16(tmp_path, monkeypatch, more):
+    training = replace(TRAINING, **more)
+    unbroken = run(tmp_path / "unbroken", "nar", training)
+    with monkeypatch.context() as patched:
+        kill_at(patched, 5)
+        with pytest.raises(Killed):
+            run(tmp_path / "broken", "nar", training, save_every=2)
+    assert run(tmp_path / "broken", "nar", training) == unbroken
+    assert alike(tmp_path / "unbroken", tmp_path / "broken")
+    assert not alike(tmp_path / "unbroken", run_and_give(tmp_path / "plain"))
+
+
+def run_and_give(folder):
+    """The folder of a plain training of the NAR."""
+    run(folder, "nar")
+    return folder
 
 
 def test_a_finished_training_is_not_repeated(tmp_path, monkeypatch):
@@ -107,7 +139,8 @@ def test_a_training_that_diverges_says_so_and_leaves_no_checkpoint(tmp_path):
 
 
 def test_without_anything_to_validate_on_the_losses_are_null(tmp_path):
-    records = train(Settings("ar", SIZE, SYMBOLS, ""), replace(TRAINING, steps=1), CHUNKS, [], tmp_path)
+    where = Where(tensorboard=False)
+    records = train(Settings("ar", SIZE, SYMBOLS, ""), replace(TRAINING, steps=1), CHUNKS, [], tmp_path, where)
     assert [(record.valid_loss, record.valid_top10) for record in records] == [(None, None)] * 2
 
 
@@ -121,14 +154,108 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
     assert rates == [*sorted(rates[:10]), *sorted(rates[10:], reverse=True)]
 
 
-def test_an_example_s_loss_in_a_batch_is_its_loss_alone(tmp_path):
-    run(tmp_path, "ar")
-    model = load(tmp_path)
-    alone = [training_module.validate(model, [example], 1, training_module.Workers(0, 1)) for example in VALID]
-    sizes = [example.codes.shape[1] + 1 for example in VALID]
-    together = training_module.validate(model, VALID, 10_000, training_module.Workers(0, 1))
-    assert together[0] == pytest.approx(np.average([loss for loss, _ in alone], weights=sizes), rel=1e-5)
-    assert together[1] == pytest.approx(np.average([hits for _, hits in alone], weights=sizes), rel=1e-5)
+def test_two_batches_of_a_step_are_one_with_twice_the_frames(tmp_path):
+    settings, where = Settings("ar", CALM, SYMBOLS, ""), Where(tensorboard=False)
+    pair = [[Example(np.full(2, n, np.uint16), np.arange(n, n + 20, dtype=np.uint16)[None]) for n in (3, 4)]]
+    one = replace(TRAINING, batch_frames=40)
+    two = replace(TRAINING, batch_frames=20, accumulate=2)
+    large, small = (train(settings, how, pair, VALID, tmp_path / str(n), where) for n, how in enumerate((one, two)))
+    assert [record.tokens_seen for record in large] == [record.tokens_seen for record in small]
+    assert [record.valid_loss for record in large] == pytest.approx([record.valid_loss for record in small], rel=1e-5)
+
+
+def test_the_average_moves_with_the_weights_and_is_what_speaks(tmp_path):
+    seen, whole = [], training_module.Average.follow
+
+    class Watched(training_module.Average):
+        def follow(self):
+            whole(self)
+            seen.append([weight.clone() for weight in self._weights])
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(training_module, "Average", Watched)
+        torch.manual_seed(TRAINING.seed)
+        start = [p.detach().clone() for p in training_module.build(Settings("ar", SIZE, SYMBOLS, "")).parameters()]
+        run(tmp_path, "ar", replace(TRAINING, ema=0.75))
+    expected = start
+    for step in seen:
+        expected = [0.75 * old + 0.25 * new for old, new in zip(expected, step, strict=True)]
+    for ours, theirs in zip(expected, load(tmp_path).parameters(), strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_the_best_weights_are_kept_beside_the_last(tmp_path):
+    wild = replace(TRAINING, learning_rate=0.3, warmup_steps=0, validate_every=1)
+    records = run(tmp_path, "ar", wild)
+    chosen = best(records)
+    assert chosen.valid_loss == min(record.valid_loss for record in records) < records[-1].valid_loss
+    assert [path.name for path in tmp_path.glob("best-*")] == [best_folder(tmp_path, chosen.step).name]
+    assert not alike(tmp_path, best_folder(tmp_path, chosen.step))
+
+
+def test_the_last_states_are_kept_and_a_damaged_one_is_passed_over(tmp_path, monkeypatch, caplog):
+    unbroken = run(tmp_path / "unbroken", "nar")
+    with monkeypatch.context() as patched:
+        kill_at(patched, 6)
+        with pytest.raises(Killed):
+            run(tmp_path / "broken", "nar", save_every=2, keep_last=2)
+    states = sorted((tmp_path / "broken" / "states").iterdir())
+    assert [path.name for path in states] == ["000000004.pt", "000000006.pt"]
+    states[-1].write_bytes(states[-1].read_bytes()[:-100])
+    (tmp_path / "broken" / "states" / ".000000008.pt.unfinished").write_bytes(b"half")
+    assert run(tmp_path / "broken", "nar", save_every=2) == unbroken
+    assert "000000006.pt is damaged and passed over" in caplog.text
+    assert alike(tmp_path / "unbroken", tmp_path / "broken")
+
+
+def test_a_training_that_goes_on_says_where_and_what_it_lost(tmp_path, monkeypatch, caplog):
+    longer = replace(TRAINING, steps=26)
+    with monkeypatch.context() as patched:
+        kill_at(patched, 23)
+        with pytest.raises(Killed):
+            run(tmp_path, "ar", longer, save_every=15)
+    torn = tmp_path / "progress.jsonl"
+    torn.write_text(torn.read_text() + '{"step": 2')
+    run(tmp_path, "ar", longer, save_every=15)
+    assert "ar resumed at step 15, 6 steps lost" in caplog.text
+    lines = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    assert [line["note"] for line in lines if line["note"]] == ["resumed at step 15, 6 steps lost"]
+    steps = [line["step"] for line in lines if not line["note"]]
+    assert steps == sorted(set(steps))
+    assert steps[-1] == 26
+
+
+def test_progress_is_a_line_now_and_then_with_pace_and_time_left(tmp_path):
+    run(tmp_path, "nar", replace(TRAINING, steps=20, validate_every=20))
+    lines = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["steps"]) for line in lines] == [(10, 20), (20, 20)]
+    assert all(line["train_loss"] > 0 and line["tokens_per_second"] > 0 and line["mfu"] > 0 for line in lines)
+    assert lines[0]["seconds_left"] > lines[1]["seconds_left"] == 0.0
+    assert lines[0]["learning_rate"] == TRAINING.__class__.rate(replace(TRAINING, steps=20), 9)
+
+
+def test_tensorboard_has_the_losses(tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    records = run(tmp_path, "nar", tensorboard=True)
+    found = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    losses = [(event.step, event.value) for event in found.Scalars("valid_loss")]
+    assert losses == [(record.step, pytest.approx(record.valid_loss)) for record in records]
+    assert {"train_loss", "valid_top10_by_codebook/2", "learning_rate", "mfu"} <= set(found.Tags()["scalars"])
+
+
+def test_fine_tuning_begins_with_the_weights_of_another_training(tmp_path):
+    before = run(tmp_path / "before", "ar")
+    after = run(tmp_path / "after", "ar", replace(TRAINING, seed=1), start=tmp_path / "before")
+    assert after[0].valid_loss == pytest.approx(before[-1].valid_loss, rel=1e-6)
+    with pytest.raises(CheckpointError, match="before is of another half than asked for"):
+        run(tmp_path / "other", "nar", start=tmp_path / "before")
+
+
+def test_where_it_runs_changes_nothing(tmp_path):
+    plain = run(tmp_path / "plain", "nar")
+    sparing = run(tmp_path / "sparing", "nar", checkpoint_activations=True)
+    for ours, theirs in zip(plain, sparing, strict=True):
+        assert ours.valid_loss == pytest.approx(theirs.valid_loss, rel=1e-5)
 
 
 WORKER = """
@@ -148,17 +275,27 @@ CALM = replace(SIZE, dropout=0.0)
 
 
 def train_three(folder, batch_frames):
-    """The progress of an AR on two examples of 20 frames, of a NAR on many, and of one like it that was killed."""
+    """The progress of an AR on two examples of 20 frames, of a NAR on many, of one like it that was killed, of FSDP."""
     pair = [[Example(np.full(2, n, np.uint16), np.arange(n, n + 20, dtype=np.uint16)[None]) for n in (3, 4)]]
-    few = replace(TRAINING, steps=4, batch_frames=batch_frames)
-    ar = train(Settings("ar", CALM, SYMBOLS, ""), few, pair, VALID, folder / "ar")
+    few, where = replace(TRAINING, steps=4, batch_frames=batch_frames), Where(tensorboard=False, save_every=1)
+    ar = train(Settings("ar", CALM, SYMBOLS, ""), few, pair, VALID, folder / "ar", where)
     nar = Settings("nar", SIZE, SYMBOLS, "")
-    unbroken = train(nar, few, CHUNKS, VALID, folder / "unbroken")
+    unbroken = train(nar, few, CHUNKS, VALID, folder / "unbroken", where)
     with pytest.MonkeyPatch.context() as patched:
         kill_at(patched, 2)
         with pytest.raises(Killed):
-            train(nar, few, CHUNKS, VALID, folder / "broken", save_every=1)
-    return ar, unbroken, train(nar, few, CHUNKS, VALID, folder / "broken")
+            train(nar, few, CHUNKS, VALID, folder / "broken", where)
+    broken = train(nar, few, CHUNKS, VALID, folder / "broken", where)
+    averaged = replace(few, ema=0.5, accumulate=2)
+    return (
+        ar,
+        unbroken,
+        broken,
+        *(
+            train(nar, averaged, CHUNKS, VALID, folder / sharding, replace(where, sharding=sharding))
+            for sharding in ("ddp", "fsdp")
+        ),
+    )
 
 
 def run_two_workers(folder):
@@ -179,13 +316,39 @@ def run_two_workers(folder):
     return [json.loads(output) for output in outputs]
 
 
-def test_two_workers_are_one_with_a_batch_twice_as_large_and_outlive_a_kill(tmp_path):
-    first, second = run_two_workers(tmp_path)
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory):
+    """The folder of the trainings of two workers, and what each of the two says of them."""
+    folder = tmp_path_factory.mktemp("two-workers")
+    return folder, run_two_workers(folder)
+
+
+def test_two_workers_are_one_with_a_batch_twice_as_large_and_outlive_a_kill(tmp_path, two_workers):
+    _, (first, second) = two_workers
     assert first == second
-    one, unbroken, broken = first
+    one, unbroken, broken, *_ = first
     assert [record["step"] for record in unbroken] == [0, 3, 4]
     assert unbroken == broken
-    alone, *_ = train_three(tmp_path / "alone", batch_frames=40)
+    alone, *_ = train_three(tmp_path, batch_frames=40)
     for ours, theirs in zip(alone, one, strict=True):
-        assert list(asdict(ours).values())[2:] == pytest.approx(list(theirs.values())[2:], rel=1e-4)
-        assert ours.train_loss is None or ours.train_loss == pytest.approx(theirs["train_loss"], rel=1e-4)
+        for figure in ("train_loss", "valid_loss", "valid_top10"):
+            assert theirs[figure] == (getattr(ours, figure) and pytest.approx(getattr(ours, figure), rel=1e-4))
+
+
+def test_workers_with_a_part_of_every_weight_learn_what_workers_with_all_of_them_do(two_workers):
+    folder, ((*_, ddp, fsdp), _) = two_workers
+    for ours, theirs in zip(ddp, fsdp, strict=True):
+        assert ours["valid_loss"] == pytest.approx(theirs["valid_loss"], rel=1e-5)
+    ours, theirs = weights(folder / "ddp"), weights(folder / "fsdp")
+    moved = [name for name in ours if "query_key_value.bias" not in name]  # softmax is blind to a key's bias
+    assert max((ours[name] - theirs[name]).abs().mean().item() for name in moved) < 1e-5
+
+
+def test_one_worker_goes_on_from_two_with_the_same_schedule(two_workers):
+    folder, _ = two_workers
+    longer = replace(TRAINING, batch_frames=20, steps=6, ema=0.5, accumulate=2)
+    where = Where(tensorboard=False)
+    records = train(Settings("nar", SIZE, SYMBOLS, ""), longer, CHUNKS, VALID, folder / "fsdp", where)
+    assert [record.step for record in records] == [0, 3, 4, 6]
+    assert records[-1].learning_rate == longer.rate(5)
+    assert records[-1].tokens_seen > records[-2].tokens_seen
