@@ -143,7 +143,7 @@ class _Words:
         from model import asr
 
         self.model = asr.load_asr(stage.judge, stage.device)
-        self.judged_by = f"{asr.ENGINE}/{asr.identity(stage.judge)}"
+        self.judged_by = f"{asr.OPENAI}/{asr.identity(stage.judge)}"
         self.batch_size = stage.batch_size
         self.normalize = load_normalizer()
 

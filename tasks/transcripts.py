@@ -1,12 +1,16 @@
 """The words of every utterance, heard by Whisper or read from the corpus.
 
-The surprising fact: what was heard is kept even where it is refused. Every row carries Whisper's
-own evidence (log-probability, no-speech probability, compression ratio, temperature), so a
-stricter filter needs no second hearing.
-Source: Radford et al. 2022 (arXiv:2212.04356); the thresholds are openai-whisper's, in `model/asr.py`.
+The surprising fact: there is no threshold among the settings. Every row carries Whisper's own evidence
+(log-probability, no-speech probability, compression ratio, temperature), what is odd about its text (`flags`) and,
+where the corpus has a text, how far the two differ. `examples.where` judges by these, so a stricter filter needs no
+second hearing. What was heard is kept even where the row is refused.
+Source: Radford et al. 2022 (arXiv:2212.04356); when Whisper tries again is fixed in `model/asr.py`, and what is odd in
+`tasks/doubts.py`.
 """
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,9 @@ from numpy.typing import NDArray
 
 from model import asr
 from tasks.audio import Unreadable, read
+from tasks.doubts import chars_per_second, doubts
 from tasks.stage import Resources
+from warehouse.errors import Mistake
 from warehouse.tables import RECORDINGS, TRANSCRIPTS, UTTERANCES
 
 REFERENCE = "reference"  # the corpus's own text in place of a model's
@@ -31,11 +37,13 @@ class Transcripts:
     """One row for each kept utterance, in the utterances' order."""
 
     makes, takes = TRANSCRIPTS, (UTTERANCES, RECORDINGS)
-    needs, version, gathers = Resources(gpus=0.5), 1, False
+    needs, version, gathers = Resources(gpus=0.5), 2, False
 
     model: str = "embedded"  # a known Whisper, `embedded`, a checkpoint's path, or `reference`
+    engine: str = asr.OPENAI  # or `faster-whisper`, which the extra `faster` installs
     language: str | None = "en"  # the only one that is kept, ISO 639-1; None keeps all
-    batch_size: int = field(default=16, compare=False)  # windows heard together
+    words: bool = False  # whether each word gets its place in time, which takes as long again
+    batch_size: int = field(default=16, compare=False)  # windows decoded together
     audio: Path = field(default=Path("audio"), compare=False)  # where the corpus lies
     device: str = field(default="cpu", compare=False)  # as torch names it
 
@@ -43,8 +51,14 @@ class Transcripts:
         """The weights' digest in place of their name.
 
         Raises:
+            Mistake: there is no such engine here, or it takes no such model.
             FileNotFoundError: the model is no known name and no file.
         """
+        if self.model != REFERENCE:
+            try:
+                asr.check_engine(self.engine, self.model)
+            except ValueError as error:
+                raise Mistake(f"transcripts.engine={self.engine}: {error}") from error
         return {"model": self._model_identity()}
 
     def __call__(self, utterances: ds.Dataset, recordings: ds.Dataset) -> pa.Table:
@@ -68,12 +82,12 @@ class Transcripts:
         text = (recording["text"] or "").strip()
         if not text:
             return row | {"dropped": "no_text", "detail": "the corpus has no text for this recording"}
-        if utterance["end_sample"] - utterance["start_sample"] < recording["num_samples"]:
+        if not _whole(utterance, recording):
             return row | {
                 "dropped": "no_text",
                 "detail": "the corpus's text is of the whole recording, and this is a part",
             }
-        return row | {"text": text}
+        return row | {"text": text} | _oddities(text, utterance["seconds"], self.language, None)
 
     def _heard(self, pairs: list[tuple[Row, Row]]) -> list[Row]:
         """What the model hears in these utterances; what cannot be heard costs itself alone."""
@@ -87,12 +101,22 @@ class Transcripts:
         if not waveforms:
             return rows
         ids = [rows[i]["utterance_id"] for i in waveforms]
-        model = asr.warm_asr(self.model, self.device)
-        heard = asr.transcribe(model, list(waveforms.values()), ids=ids, batch_size=self.batch_size)
-        judge = f"{asr.ENGINE}/{self._model_identity()}"
+        model = asr.warm_asr(self.model, self.device, self.engine)
+        heard = asr.transcribe(model, list(waveforms.values()), ids=ids, batch_size=self.batch_size, words=self.words)
+        judge = f"{model.name}/{self._model_identity()}"
         for i, transcript in zip(waveforms, heard, strict=True):
-            rows[i] |= asdict(transcript) | {"judge": judge} | self._refusal(transcript.text, transcript.language)
+            rows[i] |= {"judge": judge} | self._row(transcript, *pairs[i])
         return rows
+
+    def _row(self, transcript: asr.Transcript, utterance: Row, recording: Row) -> Row:
+        """Whisper's evidence, ours, and whether the row is kept."""
+        row = asdict(transcript)
+        discarded = row.pop("discarded")
+        if not transcript.text:
+            guess = f", though {discarded!r} was written" if discarded else ""
+            return row | {"dropped": "empty_text", "detail": f"no speech was heard{guess}"}
+        row |= _oddities(transcript.text, utterance["seconds"], transcript.language, transcript.num_tokens)
+        return row | _against(recording["text"], transcript.text, utterance, recording) | self._refusal(transcript)
 
     def _read(self, utterance: Row, recording: Row) -> tuple[NDArray[np.float32] | None, Row]:
         """The utterance's samples as Whisper hears them, or why there are none."""
@@ -107,12 +131,38 @@ class Transcripts:
         except Unreadable as error:
             return None, {"dropped": "unreadable", "detail": str(error)}
 
-    def _refusal(self, text: str, language: str) -> Row:
+    def _refusal(self, transcript: asr.Transcript) -> Row:
+        if self.language is None or transcript.language == self.language:
+            return {}
         from whisper.tokenizer import LANGUAGES
 
-        if not text:
-            return {"dropped": "empty_text", "detail": "no speech was heard"}
-        if self.language is not None and language != self.language:
-            wanted = LANGUAGES.get(self.language, self.language)
-            return {"dropped": f"not_{wanted}", "detail": f"sounds like {LANGUAGES.get(language, language)}"}
+        wanted, heard = (LANGUAGES.get(code, code) for code in (self.language, transcript.language))
+        return {"dropped": f"not_{wanted}", "detail": f"sounds like {heard}"}
+
+
+def _oddities(text: str, seconds: float, language: str | None, num_tokens: int | None) -> Row:
+    return {
+        "chars_per_second": chars_per_second(text, seconds),
+        "flags": doubts(text, seconds, language=language, num_tokens=num_tokens),
+    }
+
+
+def _against(reference: str | None, heard: str, utterance: Row, recording: Row) -> Row:
+    """Wrong words against the corpus's own text, where it has one of just this stretch."""
+    if not reference or not _whole(utterance, recording):
         return {}
+    from tasks.scores import word_errors
+
+    errors, words = word_errors(*(_normalizer()(text) for text in (reference, heard)))
+    return {"reference_errors": errors, "reference_words": words}
+
+
+def _whole(utterance: Row, recording: Row) -> bool:
+    return bool(utterance["end_sample"] - utterance["start_sample"] >= recording["num_samples"])
+
+
+@cache
+def _normalizer() -> Callable[[str], str]:
+    from tasks.scores import load_normalizer
+
+    return load_normalizer()

@@ -142,6 +142,13 @@ TRANSCRIPTS = Table(
         column("no_speech_prob", pa.float32(), "0..1"),
         column("compression_ratio", pa.float32(), "bytes of text over bytes of it compressed"),
         column("temperature", pa.float32(), "of the decoding that was kept"),
+        column("num_tokens", pa.int32(), "of that decoding; at 224 it was cut off"),
+        column("chars_per_second", pa.float32(), "of the text, spaces and punctuation included; null where none"),
+        column("flags", pa.list_(pa.string()), "what is odd about the text; null where there is none"),
+        column(
+            "reference_errors", pa.int32(), "words heard otherwise than the corpus's own text; null where it has none"
+        ),
+        column("reference_words", pa.int32(), "words of that text"),
         column(
             "words",
             pa.list_(

@@ -12,13 +12,13 @@ import pytest
 import torch
 import whisper
 from numpy.typing import NDArray
+from whisper.decoding import DecodingOptions
 from whisper.model import ModelDimensions, Whisper
 from whisper.normalizers import EnglishTextNormalizer
 
 from deploy.embedded.speech import HELD_OUT_VOICES, sentences, speak
 from model import asr
-
-EVIDENCE = ("avg_logprob", "no_speech_prob", "compression_ratio", "temperature")
+from model.asr_openai import OpenAI
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +27,10 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="module")
-def embedded() -> Whisper:
-    return asr.load_asr("embedded")
+def embedded() -> OpenAI:
+    loaded = asr.load_asr("embedded")
+    assert isinstance(loaded, OpenAI)
+    return loaded
 
 
 def untrained(folder: Path, num_vocab: int = 51_864) -> Path:
@@ -74,33 +76,80 @@ def test_the_embedded_model_fits_in_sixteen_megabytes() -> None:
     assert asr.EMBEDDED.stat().st_size <= 16_000_000
 
 
-def test_unseen_sentences_of_unseen_voices_are_heard_with_confidence(embedded: Whisper) -> None:
+def test_unseen_sentences_of_unseen_voices_are_heard_with_confidence(embedded: OpenAI) -> None:
     said = spoken(6)
     heard = asr.transcribe(embedded, [waveform for _, waveform in said])
     assert word_error_rate([text for text, _ in said], [t.text for t in heard]) <= 0.4
     assert all(t.avg_logprob > asr.MIN_AVG_LOGPROB and t.no_speech_prob < 0.1 and t.temperature == 0.0 for t in heard)
 
 
-def test_silence_is_heard_as_no_words(embedded: Whisper) -> None:
+def test_silence_is_heard_as_no_words(embedded: OpenAI) -> None:
     (heard,) = asr.transcribe(embedded, [np.zeros(3 * asr.SAMPLE_RATE, np.float32)])
     assert heard.text == ""
     assert heard.no_speech_prob > asr.MAX_NO_SPEECH_PROB
 
 
-def test_an_english_only_model_does_not_guess_the_language(embedded: Whisper) -> None:
+def test_an_english_only_model_does_not_guess_the_language(embedded: OpenAI) -> None:
     (heard,) = asr.transcribe(embedded, [spoken(1)[0][1]])
     assert (heard.language, heard.language_prob) == ("en", None)
 
 
-def test_a_transcript_does_not_depend_on_its_neighbours(embedded: Whisper) -> None:
-    waveforms = [waveform for _, waveform in spoken(3)]
-    waveforms += [0.003 * waveforms[0], noise(2.0, seed=1, level=0.9)]  # loud beside quiet
+def test_a_transcript_is_the_same_to_the_last_bit_whatever_is_beside_it(embedded: OpenAI) -> None:
+    waveforms = [waveform for _, waveform in spoken(2)]
+    waveforms += [0.003 * waveforms[0], noise(2.0, seed=1, level=0.9)]  # loud beside quiet, and a second try
     alone, threes, together = (asr.transcribe(embedded, waveforms, batch_size=size) for size in (1, 3, 16))
-    for batched in (threes, together):
-        assert [t.text for t in batched] == [t.text for t in alone]
-        for name in EVIDENCE:
-            ours, theirs = ([getattr(t, name) for t in these] for these in (batched, alone))
-            assert ours == pytest.approx(theirs, abs=1e-3), name
+    assert alone == threes == together
+    assert any(t.temperature > 0 for t in alone)
+    assert asr.transcribe(embedded, waveforms[::-1], ids=list("3210"), batch_size=2)[::-1] == alone
+
+
+def test_a_multilingual_models_transcripts_and_languages_are_the_same_beside_others(tmp_path: Path) -> None:
+    model = asr.load_asr(str(untrained(tmp_path, num_vocab=51_865)))
+    waveforms = [noise(1.0, seed) for seed in range(3)]
+    assert asr.transcribe(model, waveforms, batch_size=1) == asr.transcribe(model, waveforms, batch_size=3)
+
+
+def test_the_steady_decoder_hears_what_openai_whisper_decodes(embedded: OpenAI) -> None:
+    waveforms = [waveform for _, waveform in spoken(3)]
+    windows = embedded.encode(waveforms)
+    ours = embedded.decode(windows, "en")
+    options = DecodingOptions(language="en", without_timestamps=True, fp16=False)
+    for mine, theirs in zip(ours, embedded.model.decode(windows.features, options), strict=True):
+        assert mine.text == theirs.text
+        assert mine.tokens == tuple(theirs.tokens)
+        assert mine.avg_logprob == pytest.approx(theirs.avg_logprob, abs=1e-4)
+        assert mine.no_speech_prob == pytest.approx(theirs.no_speech_prob, rel=1e-3)
+        assert mine.compression_ratio == theirs.compression_ratio
+
+
+def test_languages_are_those_that_openai_whisper_detects(tmp_path: Path) -> None:
+    model = asr.load_asr(str(untrained(tmp_path, num_vocab=51_865)))
+    assert isinstance(model, OpenAI)
+    windows = model.encode([noise(1.0, 0), noise(2.0, 1)])
+    probs = model.model.detect_language(windows.features)[1]
+    for mine, theirs in zip(model.decode(windows, None), probs, strict=True):
+        assert mine.language == max(theirs, key=lambda code: theirs[code])
+        assert mine.language_prob == pytest.approx(theirs[mine.language], rel=1e-4)
+
+
+def test_words_lie_one_after_the_other_within_the_speech(embedded: OpenAI) -> None:
+    _, waveform = spoken(1)[0]
+    (heard,) = asr.transcribe(embedded, [waveform], words=True)
+    assert heard.words is not None
+    assert " ".join(word.word for word in heard.words) == heard.text
+    edges = [edge for word in heard.words for edge in (word.start, word.end)]
+    assert edges == sorted(edges)
+    assert 0 <= edges[0] < edges[-1] <= len(waveform) / asr.SAMPLE_RATE
+    assert all(0 < word.prob <= 1 for word in heard.words)
+
+
+def test_what_was_written_into_silence_is_discarded_and_not_lost(embedded: OpenAI) -> None:
+    (heard,) = asr.transcribe(embedded, [np.zeros(3 * asr.SAMPLE_RATE, np.float32)], words=True)
+    assert heard.text == ""
+    assert (
+        heard.discarded == embedded.decode(embedded.encode([np.zeros(3 * asr.SAMPLE_RATE, np.float32)]), "en")[0].text
+    )
+    assert heard.words is None
 
 
 def test_second_tries_are_seeded_by_the_id_and_not_by_the_neighbours(tmp_path: Path) -> None:
@@ -162,6 +211,28 @@ def test_known_models_carry_their_publishers_digests() -> None:
     ours = {name: asr.identity(name).split("@")[1] for name in published}
     assert ours == published
     assert asr.identity("turbo") == asr.identity("large-v3-turbo") == "large-v3-turbo@aff26ae4"
+
+
+def test_an_engine_that_is_not_there_or_takes_no_such_model_is_said_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="no engine 'kaldi'.*openai-whisper and faster-whisper"):
+        asr.load_asr("embedded", engine="kaldi")
+    (tmp_path / "text.pt").write_text("no weights")
+    with pytest.raises(ValueError, match="text.pt is no checkpoint of openai-whisper's"):
+        asr.check_engine(asr.OPENAI, str(tmp_path / "text.pt"))
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    with pytest.raises(ValueError, match="which only the engine 'faster-whisper' loads"):
+        asr.check_engine(asr.OPENAI, str(tmp_path))
+    monkeypatch.setattr(asr, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="'faster-whisper' is not installed; pip install"):
+        asr.check_engine(asr.FASTER, "embedded")
+
+
+def test_a_zip_that_holds_no_whisper_is_said(tmp_path: Path) -> None:
+    torch.save({"weights": 1}, tmp_path / "other.pt")
+    with pytest.raises(ValueError, match="other.pt is no checkpoint of openai-whisper's"):
+        asr.load_asr(str(tmp_path / "other.pt"))
 
 
 def test_a_name_that_is_neither_known_nor_a_file_is_said(tmp_path: Path) -> None:

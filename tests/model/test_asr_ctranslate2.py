@@ -1,0 +1,76 @@
+"""CTranslate2's Whisper beside openai-whisper's: the same weights, the same evidence; skipped where it is missing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from deploy.embedded.speech import HELD_OUT_VOICES, sentences, speak
+from model import asr
+
+pytest.importorskip("ctranslate2")
+
+
+@pytest.fixture(scope="module")
+def engines() -> tuple[asr.Engine, asr.Engine]:
+    torch.set_num_threads(1)
+    return asr.load_asr("embedded"), asr.load_asr("embedded", engine=asr.FASTER)
+
+
+@pytest.fixture(scope="module")
+def waveforms() -> list[NDArray[np.float32]]:
+    """Three sentences, silence, and noise, which fails."""
+    texts = sentences(seed=77, held_out=True)
+    said = [speak(next(texts), voice, asr.SAMPLE_RATE) for voice in HELD_OUT_VOICES[:3]]
+    hiss = 0.1 * np.random.default_rng(0).standard_normal(2 * asr.SAMPLE_RATE)
+    return [*said, np.zeros(2 * asr.SAMPLE_RATE, np.float32), hiss.astype(np.float32)]
+
+
+def test_both_engines_hear_the_same_and_are_as_sure(
+    engines: tuple[asr.Engine, asr.Engine], waveforms: list[NDArray[np.float32]]
+) -> None:
+    ours, theirs = (asr.transcribe(engine, waveforms[:4], words=True) for engine in engines)
+    for one, other in zip(ours, theirs, strict=True):
+        assert other.text == one.text
+        assert other.discarded == one.discarded
+        assert (other.language, other.language_prob, other.num_tokens) == ("en", None, one.num_tokens)
+        assert other.avg_logprob == pytest.approx(one.avg_logprob, abs=1e-3)
+        assert other.no_speech_prob == pytest.approx(one.no_speech_prob, abs=1e-3)
+        assert (other.compression_ratio, other.temperature) == (one.compression_ratio, one.temperature)
+        for a, b in zip(one.words or (), other.words or (), strict=True):
+            assert (b.word, b.start, b.end) == (a.word, pytest.approx(a.start, abs=0.1), pytest.approx(a.end, abs=0.1))
+            assert b.prob == pytest.approx(a.prob, abs=1e-2)
+
+
+def test_a_second_try_is_seeded_by_the_id_and_not_by_what_came_before(
+    engines: tuple[asr.Engine, asr.Engine], waveforms: list[NDArray[np.float32]]
+) -> None:
+    faster, hiss = engines[1], waveforms[4]
+    (alone,) = asr.transcribe(faster, [hiss], ids=["hiss"])
+    beside = asr.transcribe(faster, [hiss, waveforms[0], hiss], ids=["other", "speech", "hiss"])
+    assert alone.temperature > 0
+    assert beside[2].text == alone.text
+    assert beside[0].text != alone.text
+
+
+def test_the_batch_size_changes_no_text_and_hardly_the_evidence(
+    engines: tuple[asr.Engine, asr.Engine], waveforms: list[NDArray[np.float32]]
+) -> None:
+    ones, together = (asr.transcribe(engines[1], waveforms[:4], batch_size=size) for size in (1, 16))
+    assert [t.text for t in ones] == [t.text for t in together]
+    assert [t.avg_logprob for t in ones] == pytest.approx([t.avg_logprob for t in together], abs=1e-5)
+
+
+def test_a_folder_in_ctranslate2s_format_is_a_model_and_another_is_said(tmp_path: Path) -> None:
+    from model.asr_ctranslate2 import convert
+
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "model.bin").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="bad cannot be loaded as a Whisper of CTranslate2's"):
+        asr.load_asr(str(tmp_path / "bad"), engine=asr.FASTER)
+    (tmp_path / "good").mkdir()
+    convert(asr.load_whisper("embedded"), tmp_path / "good")
+    assert asr.identity(str(tmp_path / "good")).startswith("file@")
+    assert asr.load_asr(str(tmp_path / "good"), engine=asr.FASTER).name == "faster-whisper"
