@@ -71,8 +71,7 @@ class Utterances:
         """The rows of one shard of recordings; dropped recordings have none.
 
         Raises:
-            Mistake: the corpus's folder is not there (any more).
-            OSError: a file could not be read this time; the shard fails, and nothing is dropped for it.
+            OSError: a file, or the whole corpus, could not be read this time; the shard fails, nothing is dropped.
         """
         kept = recordings.to_table(columns=_READ, filter=ds.field("dropped").is_null())
         held = held_out(self.hold_out)
@@ -94,9 +93,7 @@ class Utterances:
                 cuts = self._cuts(recording, speech)
         except Unreadable as error:
             if not self.audio.is_dir():  # a corpus that is gone as a whole, such as a disk, says nothing of a file
-                raise Mistake(
-                    f"there is no folder {self.audio} any more; name the corpus's folder with --audio"
-                ) from error
+                raise FileNotFoundError(f"there is no folder {self.audio} any more") from error
             cuts, detail, speech = [(0, length, "unreadable")], str(error), None
         chapter = recording["corpus"] == _LIBRIVOX and recording["text"] is None
         zones = _zones(cuts, self.opening_seconds * rate, self.closing_seconds * rate) if chapter else repeat(None)

@@ -158,7 +158,7 @@ def test_a_recording_that_went_away_is_dropped_whole_with_the_reason(tmp_path):
 
 
 def test_nothing_is_dropped_where_the_whole_corpus_went_away(tmp_path):
-    with pytest.raises(Mistake, match="there is no folder .*gone"):
+    with pytest.raises(OSError, match="there is no folder .*gone"):
         cut_up(recording(), audio=tmp_path / "gone")
 
 
