@@ -52,7 +52,7 @@ class Generated:
     @property
     def empty(self) -> bool:
         """Nothing was said."""
-        return self.codes.shape[1] == 0
+        return not self.codes.size
 
     @property
     def endless(self) -> bool:

@@ -20,12 +20,12 @@ from model.ar import AR
 from model.checkpoint import CheckpointError, load
 from model.decoding import FRAMES_PER_PHONE, Generated, Request, limit, say_first, say_rest
 from model.nar import NAR
+from model.precision import Precision, lighten
 from model.sampling import DEFAULT, Sampling
 
 __all__ = ["FRAMES_PER_PHONE", "Generated", "Pair", "Request", "best_of", "generate", "limit", "load_pair"]
 
-Score = float | tuple[float, ...]
-Scorer = Callable[[Request, Generated], Score]
+Scorer = Callable[[Request, Generated], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,10 @@ class Pair:
     def codec(self) -> str:
         """The identity of the codec whose codes it speaks."""
         return self.ar.settings.codec
+
+    def lighten(self, precision: Precision) -> "Pair":
+        """The same with lighter weights (`model.precision`)."""
+        return Pair(lighten(self.ar, precision), lighten(self.nar, precision))
 
 
 def load_pair(ar: Path, nar: Path, device: str = "cpu", symbols: tuple[str, ...] | None = None) -> Pair:
@@ -103,14 +107,16 @@ def best_of(
     """For every request the best of `num` tries, the earliest of equals (VALL-E 2, arXiv:2406.05370, section 4.1.3).
 
     The first try is what `generate` says; the others have seeds made from the request's own. The scorer gets the
-    request and the speech, empty and endless ones too, and gives a number, or several that count in order.
+    request and the speech, empty and endless ones too, and gives numbers that count in order, the larger the better:
+    there `(min(similarity, 0.3), 1 - wer)`.
     """
     tries = [_try(request, number) for request in requests for number in range(num)]
     said = generate(pair, tries, sampling, num_rows)
     found = []
     for place, request in enumerate(requests):
         candidates = said[place * num : (place + 1) * num]
-        found.append(max(candidates, key=lambda candidate, request=request: scorer(request, candidate)))
+        scores = [scorer(request, candidate) for candidate in candidates]
+        found.append(candidates[scores.index(max(scores))])
     return found
 
 
