@@ -1,130 +1,22 @@
-"""Recordings: a row for every file, whatever it is; shards that stay as they are when others come."""
+"""Recordings: a row for every file, whatever it is."""
 
 import errno
 import json
 import os
 import shutil
-import time
 import tracemalloc
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pytest
 import soundfile
 
-from flows.recipe import Recipe
 from tasks import flac, sample_corpus
 from tasks.audio import examine
-from tasks.corpora.listing import CorpusError, may_hold
+from tasks.corpora.listing import CorpusError
 from tasks.recordings import Recordings
-from warehouse.errors import Mistake
-from warehouse.tables import RECORDINGS
-
-RATE = 16_000  # Hz
-BOOK = "sea_fairies_0812_librivox_64kb_mp3"
-ABOUT = {
-    "speaker": "100",
-    "book_meta": {"id": "812", "title": "The Sea Fairies", "meta_genre": "Literature", "Dramatic Readings": False},
-    "snr": 5.391,
-    "voice_activity": [[0.08, 0.8], [0.96, 1.6]],
-    "file_length_sec": 2.0,
-}
-
-
-def audio(path: Path, seconds: float = 2.0) -> Path:
-    """A tone, of another phase for each path: no two files sound exactly alike."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    phase = crc32(os.fsencode(path))
-    soundfile.write(path, 0.5 * np.sin(np.arange(round(seconds * RATE)) / 20 + phase), RATE)
-    return path
-
-
-def chapter(root: Path, speaker: str = "100", name: str = "01_baum", subset: str = "small", **about: Any) -> Path:
-    path = audio(root / subset / speaker / BOOK / f"{name}.flac")
-    path.with_suffix(".json").write_text(json.dumps(ABOUT | {"speaker": speaker} | about))
-    return path
-
-
-def rows(stage: Recordings) -> dict[str, dict[str, Any]]:
-    """Every row of every shard by its id, which no other row has."""
-    made = [stage(shard) for shard in stage.shards()]
-    assert all(table.schema == RECORDINGS.schema for table in made)
-    found = [row for table in made for row in table.to_pylist()]
-    by_id = {row["recording_id"]: row for row in found}
-    assert len(by_id) == len(found)
-    return by_id
-
-
-def folder(root: Path, **settings: Any) -> Recordings:
-    return Recordings(layout="folder", audio=root, **settings)
-
-
-def librilight(root: Path, **settings: Any) -> Recordings:
-    return Recordings(layout="librilight", audio=root, **settings)
-
-
-def test_a_chapter_of_librilight_carries_what_its_json_says(tmp_path):
-    path = chapter(tmp_path)
-    (row,) = rows(librilight(tmp_path)).values()
-    assert row | {"sha256": None, "audio_digest": None} == {
-        "recording_id": f"small/100/{BOOK}/01_baum",
-        "corpus": "librilight",
-        "subset": "small",
-        "speaker_id": "100",
-        "book_id": "812",
-        "title": "The Sea Fairies",
-        "genre": "Literature",
-        "dramatic": False,
-        "audio_path": str(path.relative_to(tmp_path)),
-        "sample_rate": RATE,
-        "num_channels": 1,
-        "num_samples": 32_000,
-        "seconds": 2.0,
-        "peak_db": pytest.approx(-6.02, abs=0.01),
-        "loudness_db": pytest.approx(-9.03, abs=0.01),
-        "num_clipped": 0,
-        "snr_db": pytest.approx(5.391),
-        "speech": [{"start_sample": 1_280, "end_sample": 12_800}, {"start_sample": 15_360, "end_sample": 25_600}],
-        "text": None,
-        "sha256": None,
-        "audio_digest": None,
-        "dropped": None,
-        "detail": None,
-    }
-
-
-def test_a_ratio_that_is_not_a_number_is_unknown(tmp_path):
-    chapter(tmp_path, snr=float("nan"))
-    (row,) = rows(librilight(tmp_path)).values()
-    assert row["snr_db"] is None
-    assert row["dropped"] is None
-
-
-@pytest.mark.parametrize(
-    ("content", "detail"),
-    [(None, "no JSON beside it"), (b"", "empty"), (b'{"speaker": "1', "no JSON"), (b"[1]", "no JSON object")],
-)
-def test_a_chapter_without_good_json_is_kept_and_says_so(tmp_path, content, detail):
-    about = chapter(tmp_path).with_suffix(".json")
-    about.unlink() if content is None else about.write_bytes(content)
-    (row,) = rows(librilight(tmp_path)).values()
-    assert (row["speaker_id"], row["speech"], row["dropped"]) == ("100", None, None)
-    assert detail in row["detail"]
-
-
-def test_a_json_of_another_speaker_is_believed_and_said(tmp_path):
-    chapter(tmp_path).with_suffix(".json").write_text(json.dumps(ABOUT | {"speaker": "101"}))
-    (row,) = rows(librilight(tmp_path)).values()
-    assert (row["speaker_id"], row["dropped"]) == ("101", None)
-    assert row["detail"] == "its folder is that of speaker 100, and its JSON says 101"
-
-
-def test_a_book_read_by_several_voices_is_known(tmp_path):
-    for name, dramatic in (("1", True), ("2", "yes"), ("3", None)):
-        chapter(tmp_path, name=name, book_meta={"Dramatic Readings": dramatic})
-    assert [row["dramatic"] for row in rows(librilight(tmp_path)).values()] == [True, None, None]
+from tests.small_corpus import BOOK, RATE, audio, chapter, folder, librilight, rows
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
@@ -147,20 +39,6 @@ def test_a_file_that_cannot_be_read_this_time_fails_its_shard_and_is_not_dropped
     broken = {".flac"}
     with pytest.raises(OSError, match=os.strerror(number)):
         examine(path)
-
-
-@pytest.mark.parametrize("activity", ["all", [[0, 1, 2]], [["a", 1]], [0.5], None])
-def test_voice_activity_that_makes_no_sense_is_unknown(tmp_path, activity):
-    chapter(tmp_path, voice_activity=activity)
-    (row,) = rows(librilight(tmp_path)).values()
-    assert (row["speech"], row["dropped"]) == (None, None)
-
-
-def test_voice_activity_ends_where_the_recording_ends(tmp_path):
-    chapter(tmp_path, voice_activity=[[1.0, 9.0], [0.5, 1.2], [5.0, 6.0]])
-    (row,) = rows(librilight(tmp_path)).values()
-    assert row["speech"] == [{"start_sample": 8_000, "end_sample": 32_000}]
-    assert "the file ends at 2.00 s" in row["detail"]
 
 
 def test_a_chapter_whose_flac_is_cut_in_mid_speech_costs_itself_alone(tmp_path):
@@ -197,130 +75,6 @@ def test_an_hour_is_described_in_the_memory_of_a_moment(tmp_path):
     tracemalloc.stop()
     assert (row["seconds"], row["dropped"]) == (3_600, None)
     assert most < 20 << 20  # bytes; the hour as float32 is 115 MB
-
-
-def test_json_without_audio_is_a_row(tmp_path):
-    chapter(tmp_path).unlink()
-    (row,) = rows(librilight(tmp_path)).values()
-    assert (row["recording_id"], row["dropped"]) == (f"small/100/{BOOK}/01_baum", "no_audio")
-
-
-def test_subsets_are_nested(tmp_path):
-    for subset in ("small", "medium", "large"):
-        chapter(tmp_path, subset=subset)
-    assert list(librilight(tmp_path, subset="small").shards()) == ["small-100"]
-    assert set(librilight(tmp_path, subset="medium").shards()) == {"small-100", "medium-100"}
-    assert len(librilight(tmp_path, subset="large").shards()) == 3
-
-
-def test_a_missing_subset_is_named(tmp_path):
-    chapter(tmp_path, subset="medium")
-    with pytest.raises(CorpusError, match="no folder small, and medium means small \\+ medium"):
-        librilight(tmp_path, subset="medium").shards()
-
-
-def test_a_shard_is_a_speaker_and_stays_when_another_comes(tmp_path):
-    chapter(tmp_path, "100")
-    before = librilight(tmp_path).shards()
-    chapter(tmp_path, "10")
-    after = librilight(tmp_path).shards()
-    assert list(before) == ["small-100"]
-    assert after["small-100"] == before["small-100"]
-    assert set(after) == {"small-10", "small-100"}
-    path, about = sorted(before["small-100"])
-    assert (path, about) == (f"small/100/{BOOK}/01_baum.flac", f"small/100/{BOOK}/01_baum.json")
-    stat = (tmp_path / path).stat()
-    assert before["small-100"][path] == (stat.st_size, stat.st_mtime_ns)
-
-
-def test_a_long_shard_is_split_by_book_and_a_long_book_by_name(tmp_path):
-    for number in range(8):
-        path = chapter(tmp_path, name=f"{number:02d}")
-    hours = path.stat().st_size / 16_800 / 3600  # as guessed from bytes
-    audio(tmp_path / "small/100/other_book/01.flac")
-    whole = rows(librilight(tmp_path))
-    books = librilight(tmp_path, max_shard_hours=8.5 * hours)
-    assert set(books.shards()) == {f"small-100-{BOOK}", "small-100-other_book"}
-    parts = librilight(tmp_path, max_shard_hours=2.5 * hours)
-    assert f"small-100-{BOOK}-1of4" in parts.shards()
-    assert rows(books) == rows(parts) == whole
-    assert sorted(path for files in parts.shards().values() for path in files) == sorted(
-        path for files in librilight(tmp_path).shards().values() for path in files
-    )
-
-
-def test_folders_whose_names_would_be_the_same_make_shards_of_their_own(tmp_path):
-    for path in ("a/b.wav", "a-b/x.wav", "a/b/x.wav", "ä b/x.wav", f"{'long' * 50}/{'name' * 50}/x.wav", "x.wav"):
-        audio(tmp_path / path, 1)
-    stage = folder(tmp_path)
-    assert len(rows(stage)) == 6
-    assert all(len(shard) < 140 and shard.isascii() for shard in stage.shards())
-    assert "top" in stage.shards()
-    assert "a" in stage.shards()
-
-
-def test_no_folder_is_passed_over_in_search_of_a_shard():
-    assert may_hold("small/1", "small-1-book")
-    assert may_hold("small", "small-1-book")
-    assert not may_hold("small/10", "small-1-book")
-    assert not may_hold("medium", "small-1-book")
-
-
-def test_some_hours_of_a_corpus_are_whole_shards_that_more_hours_keep(tmp_path):
-    for speaker in range(20):
-        path = chapter(tmp_path, str(speaker))
-    hour = path.stat().st_size / 16_800 / 3600  # of one shard, as guessed from bytes
-    every = librilight(tmp_path).shards()
-    few, more = (librilight(tmp_path, max_hours=hours * hour).shards() for hours in (4.5, 9.5))
-    assert (len(few), len(more)) == (5, 10)
-    assert set(few) < set(more) < set(every)
-    assert list(few) == sorted(few)
-    assert list(few) != list(every)[:5]
-    assert all(more[shard] == every[shard] for shard in more)
-    assert len(librilight(tmp_path, max_hours=1e-9).shards()) == 1
-    assert librilight(tmp_path, max_hours=1e9).shards() == every
-
-
-def test_how_many_hours_are_wanted_changes_no_shard(tmp_path):
-    chapter(tmp_path)
-    some, every = librilight(tmp_path, max_hours=1e-9), librilight(tmp_path)
-    assert some("small-100") == every("small-100")
-    assert Recipe((some,)).fingerprints() == Recipe((every,)).fingerprints()
-
-
-def test_hours_are_a_setting_and_none_takes_all():
-    (stage,) = Recipe((librilight(Path("x")),)).set(["recordings.max_hours=10"]).stages
-    assert stage.max_hours == 10
-    (stage,) = Recipe((stage,)).set(["recordings.max_hours=none"]).stages
-    assert stage.max_hours is None
-    for hours in ("0", "-1", "nan"):
-        with pytest.raises(Mistake, match="max_hours"):
-            Recipe((stage,)).set([f"recordings.max_hours={hours}"])
-
-
-def test_files_added_changed_and_removed_change_their_shard_alone(tmp_path):
-    stage = librilight(tmp_path)
-    for speaker in ("1", "2", "3", "4"):
-        chapter(tmp_path, speaker)
-    before = stage.shards()
-    chapter(tmp_path, "1", name="02_baum")
-    os.utime(chapter(tmp_path, "2"), (1, 1))
-    (tmp_path / f"small/3/{BOOK}/01_baum.json").unlink()
-    after = stage.shards()
-    assert {shard for shard in before if before[shard] != after[shard]} == {"small-1", "small-2", "small-3"}
-
-
-@pytest.mark.parametrize("layout", ["folder", "librispeech", "librilight"])
-def test_a_shard_is_made_without_listing_the_others(tmp_path, monkeypatch, layout):
-    for speaker in range(10, 40):
-        audio(tmp_path / f"small/{speaker}/7/{speaker}-7-0001.flac")
-    listed = []
-    scandir = os.scandir
-    monkeypatch.setattr("os.scandir", lambda path: (listed.append(str(path)), scandir(path))[1])
-    stage = Recordings(layout=layout, audio=tmp_path)
-    shard = "small-12-7" if layout == "folder" else "small-12"
-    assert stage(shard).num_rows == 1
-    assert {path.removeprefix(str(tmp_path)).strip("/") for path in listed} <= {"", "small", "small/12", "small/12/7"}
 
 
 def test_librispeech_brings_its_text(tmp_path):
@@ -466,15 +220,6 @@ def test_a_name_that_is_no_text_is_a_row_all_the_same(tmp_path):
     assert (row["recording_id"], row["dropped"]) == ("caf\\udce9", "unreadable")
 
 
-@pytest.mark.parametrize("layout", ["folder", "librispeech", "librilight"])
-def test_a_corpus_that_is_not_there_or_holds_nothing_is_said_in_one_sentence(tmp_path, layout):
-    (tmp_path / "empty").mkdir()
-    for root in (tmp_path / "none", tmp_path / "empty"):
-        with pytest.raises(CorpusError, match=str(root)) as caught:
-            Recordings(layout=layout, audio=root).shards()
-        assert "\n" not in str(caught.value)
-
-
 @pytest.mark.parametrize("settings", [{"layout": "vinyl"}, {"layout": "librilight", "subset": "tiny"}])
 def test_a_wrong_setting_is_named(settings):
     with pytest.raises(CorpusError, match="recordings\\."):
@@ -489,19 +234,6 @@ def test_the_sample_corpus_is_planned_before_it_is_made(tmp_path):
     assert set(stage.shards()) == {f"small-{speaker}" for speaker in sample_corpus.VOICES}
     assert all(len(files) == 4 for files in stage.shards().values())
     assert {row["dropped"] for row in stage("small-2120").to_pylist()} == {None}
-
-
-def test_a_large_corpus_is_listed_in_seconds(tmp_path):
-    for speaker in range(100):
-        book = tmp_path / f"small/{speaker}/book"
-        book.mkdir(parents=True)
-        for number in range(50):
-            (book / f"{number}.flac").touch()
-            (book / f"{number}.json").touch()
-    start = time.monotonic()
-    shards = librilight(tmp_path).shards()
-    assert len(shards) == 100
-    assert time.monotonic() - start < 5  # 10,000 files, here in about 0.1 s
 
 
 @pytest.mark.parametrize("check_md5", [False, True])
