@@ -75,7 +75,7 @@ def codebooks(examples: Sequence[Example]) -> list[Codebook]:
         for q, codes in enumerate(example.codes):
             counts[q] += np.bincount(codes, minlength=CODEBOOK_SIZE)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    bits = -(shares * np.log2(np.where(shares > 0, shares, 1.0))).sum(axis=1)
+    bits = (shares * -np.log2(np.where(shares > 0, shares, 1.0))).sum(axis=1) + 0.0  # no -0
     common = np.sort(shares, axis=1)[:, -10:].sum(axis=1)
     return [Codebook(float(b), float(c)) for b, c in zip(bits, common, strict=True)]
 

@@ -126,8 +126,8 @@ def _questions(
         yield from ((examples, torch.ones(len(examples), dtype=torch.long)) for examples in pack(valid, batch_frames))
         return
     rounds = min(len(STAGES), -(-len(STAGES) // len(valid))) if valid else 0
-    for turn in range(rounds):
-        place = turn
+    place = 0
+    for _ in range(rounds):
         for examples in pack(valid, batch_frames):
             yield examples, STAGES.start + torch.arange(place, place + len(examples)) % len(STAGES)
             place += len(examples)

@@ -1,5 +1,6 @@
 """Batches: within their budget, every example once an epoch, from any position on."""
 
+import threading
 from itertools import islice
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.batches import Example, NoExamples, Position, Share, collate, pack, stream
+from model.batches import Example, NoExamples, Position, Share, ahead, collate, pack, stream
 
 
 def example(number, num_frames=5, num_phones=3):
@@ -96,3 +97,16 @@ def test_only_a_window_of_chunks_is_read_at_once():
 def test_a_worker_without_examples_is_told_so(share):
     with pytest.raises(NoExamples, match="has no example"):
         list(islice(stream(share, 100, 0, Position()), 1))
+
+
+def test_a_thread_that_reads_ahead_changes_nothing_and_ends():
+    plain = [(numbered([batch]), position) for batch, position in epochs(Share(CHUNKS), 2)]
+    with ahead(stream(Share(CHUNKS), 12, 0, Position(), 2), number=3) as batches:
+        made = [(numbered([batch]), position) for batch, position in islice(batches, len(plain))]
+    assert made == plain
+    assert "batches" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_what_goes_wrong_in_the_thread_is_heard_where_a_batch_is_asked_for():
+    with ahead(stream(Share([]), 12, 0, Position())) as batches, pytest.raises(NoExamples, match="fewer workers"):
+        next(batches)

@@ -1,6 +1,9 @@
 """Checkpoints: rows for every validation, weights that speak, and data read from Parquet a shard at a time."""
 
 import pickle
+import shutil
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.batches import NoExamples
+from model.checkpoint import CheckpointError, load
 from model.synthesis import Request, generate, load_pair
 from tasks.checkpoints import Checkpoints, ShardFiles, TrainShards, _valid_examples, read
 from tasks.stage import Stage
@@ -27,6 +31,7 @@ STAGE = Checkpoints(
     nar_steps=2,
     nar_warmup_steps=1,
     nar_batch_frames=60,
+    tensorboard=False,
 )
 
 
@@ -55,6 +60,16 @@ class Corpus:
         path = self.root / table.name / "0123456789ab" / f"{shard}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(rows, path)
+
+    def silence(self, codebook):
+        """Makes a codebook say one thing for ever."""
+        for path in (self.root / CODES.name).rglob("*.parquet"):
+            table = pq.read_table(path)
+            mute = [codes and [7] * len(codes) for codes in table[codebook].to_pylist()]
+            place = table.schema.get_field_index(codebook)
+            pq.write_table(
+                table.set_column(place, table.schema.field(place), pa.array(mute, pa.list_(pa.uint16()))), path
+            )
 
     def datasets(self):
         """What the stage takes."""
@@ -99,6 +114,29 @@ def test_every_validation_is_a_row_and_the_last_names_the_weights(corpus):
     assert (folder / "weights.safetensors").exists()
 
 
+def test_the_best_is_named_and_kept_beside_the_last(corpus):
+    wild = replace(STAGE, ar_learning_rate=0.3, ar_warmup_steps=0, num_validations=3)
+    rows, folder = corpus.make("ar", wild)
+    [best] = [row for row in rows if row["is_best"]]
+    assert best["valid_loss"] == min(row["valid_loss"] for row in rows) < rows[-1]["valid_loss"]
+    assert best["path"] == f"checkpoints/ba9876543210/ar/best-{best['step']:09d}"
+    for row in (best, rows[-1]):
+        assert sha256((corpus.root / row["path"] / "weights.safetensors").read_bytes()).hexdigest() == row["sha256"]
+        assert row["checkpoint_id"].endswith(row["sha256"][:12])
+    assert sum(row["sha256"] is not None for row in rows) == 2
+    assert load(folder).settings.half == "ar"
+
+
+def test_rows_say_how_each_codebook_does_and_what_is_wrong(corpus):
+    corpus.silence("codebook_3")
+    rows, _ = corpus.make("nar")
+    assert [loss is None for loss in rows[-1]["valid_loss_by_codebook"]] == [True] + [False] * 7
+    assert [hits is None for hits in rows[-1]["valid_top10_by_codebook"]] == [True] + [False] * 7
+    assert all(row["valid_perplexity"] == pytest.approx(np.exp(row["valid_loss"])) for row in rows)
+    assert all("dead_codebook: 3 (0.00 bits)" in row["alarms"] for row in rows)
+    assert any(alarm.startswith("phones_ignored") for alarm in rows[-1]["alarms"])
+
+
 def test_both_halves_speak_together(corpus):
     pair = load_pair(*(corpus.make(half)[1] for half in ("ar", "nar")), symbols=SYMBOLS)
     assert pair.codec.startswith("encodec_24khz@")
@@ -133,6 +171,10 @@ def test_where_and_the_other_half_s_settings_are_not_in_a_half_s_name():
         return fingerprints(stage, {})
 
     assert names() == names(device="cuda", save_every=7, codec="the name of what `codes` already counts")
+    assert names() == names(keep_last=5, sharding="fsdp", checkpoint_activations=True, compile=True, tensorboard=False)
+    assert names()["ar"] not in [
+        names(**change)["ar"] for change in ({"precision": "bf16"}, {"ema": 0.9}, {"accumulate": 2})
+    ]
     assert names()["nar"] == names(ar_steps=9)["nar"]
     assert names()["ar"] != names(ar_steps=9)["ar"]
     assert all(names()[half] != names(seed=1)[half] for half in ("ar", "nar"))
@@ -204,9 +246,49 @@ def test_validation_reads_no_more_than_it_was_told_to(tmp_path):
     assert [len(list(_valid_examples(job, CODEBOOKS))) for job in asked] == [2, 4]
 
 
-def test_a_size_that_is_none_is_named(corpus):
-    with pytest.raises(ValueError, match=r"checkpoints\.size is 'huge', and must be one of tiny, small, paper"):
-        corpus.make("ar", Checkpoints(size="huge", codec="encodec_24khz"))
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"size": "huge"}, "checkpoints.size is 'huge', and must be one of tiny, small, paper"),
+        ({"ar_steps": 0}, "checkpoints.ar_steps is 0, and must be 1 or more"),
+        ({"nar_batch_frames": -1}, "checkpoints.nar_batch_frames is -1, and must be 1 or more"),
+        ({"ema": 1.0}, "checkpoints.ema is 1, and must be 0, or a decay below 1"),
+        ({"accumulate": 0}, "checkpoints.accumulate is 0"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named(setting, words):
+    with pytest.raises(ValueError, match=words):
+        replace(STAGE, **setting)
+
+
+def test_fine_tuning_starts_from_a_folder_that_its_name_knows_by_the_weights(corpus, tmp_path):
+    for half in ("ar", "nar"):
+        _, folder = corpus.make(half)
+        shutil.copytree(folder, tmp_path / "voice" / half)
+    shutil.copytree(tmp_path / "voice", tmp_path / "moved")
+    tuned, moved = (replace(STAGE, start_from=str(tmp_path / name)) for name in ("voice", "moved"))
+    assert fingerprints(tuned, {}) == fingerprints(moved, {})
+    assert all(fingerprints(tuned, {})[half] != fingerprints(STAGE, {})[half] for half in ("ar", "nar"))
+    before = corpus.make("ar")[0][-1]["valid_loss"]
+    folder.parent.rename(folder.parent.with_name("000000000000"))
+    assert corpus.make("ar", tuned)[0][0]["valid_loss"] == pytest.approx(before, rel=1e-6)
+
+
+def test_what_cannot_be_started_from_is_told_in_a_sentence(corpus, tmp_path):
+    with pytest.raises(ValueError, match=r"checkpoints.start_from: .*nowhere/ar holds no checkpoint of a half"):
+        replace(STAGE, start_from=str(tmp_path / "nowhere")).identity()
+    _, folder = corpus.make("ar")
+    folder.parent.rename(tmp_path / "voice")
+    start_from = str(tmp_path / "voice")
+    with pytest.raises(CheckpointError, match="ar is of another size than asked for"):
+        corpus.make("ar", replace(STAGE, start_from=start_from, size="small"))
+    with pytest.raises(CheckpointError, match="ar is of another codec than asked for"):
+        corpus.make("ar", replace(STAGE, start_from=start_from, codec="embedded"))
+
+
+def test_one_utterance_is_enough_for_one_worker(tmp_path):
+    rows, _ = Corpus(tmp_path, {"a": ["train"]}).make("ar")
+    assert rows[-1]["step"] == 3
 
 
 def test_the_rows_have_the_table_s_columns(corpus):
