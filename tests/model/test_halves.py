@@ -3,38 +3,13 @@
 import pytest
 import torch
 
-from model import ar, nar
+from model import ar
 from model.ar import AR, IGNORED
 from model.checkpoint import num_parameters
-from model.nar import NAR, Task
-from model.settings import SIZES, Settings, Size
+from model.nar import NAR
+from model.settings import SIZES, Settings
 from model.transformer import sinusoids
-
-SYMBOLS = tuple("abcdefgh")
-SIZE = Size(num_layers=2, num_heads=2, width=32, ffn_width=64, dropout=0.0)
-
-
-def half(name, seed=0, **options):
-    """A small half in double precision, with norms that are not trivial."""
-    torch.manual_seed(seed)
-    model = (AR if name == "ar" else NAR)(Settings(name, SIZE, SYMBOLS, "a codec", **options)).double().eval()
-    for parameter in model.parameters():
-        parameter.data += 0.1 * torch.randn_like(parameter)
-    return model
-
-
-def speech(num_rows=2, num_phones=6, num_frames=9, seed=1):
-    """Phones `[B, P]`, their lengths, codes `[B, 8, T]`, their lengths; the first row is whole, the others shorter."""
-    generator = torch.Generator().manual_seed(seed)
-    phones = torch.randint(len(SYMBOLS), (num_rows, num_phones), generator=generator)
-    codes = torch.randint(1024, (num_rows, 8, num_frames), generator=generator)
-    shorter = torch.arange(num_rows)
-    return phones, num_phones - shorter, codes, num_frames - 2 * shorter
-
-
-def changes(before, after):
-    """Which frames of row 0 have other logits."""
-    return (before[0] - after[0]).abs().amax(dim=-1) > 1e-9
+from tests.model.small import SYMBOLS, changes, half, speech, task
 
 
 @pytest.mark.parametrize("frame", [0, 4, 8])
@@ -59,11 +34,6 @@ def test_the_first_phone_sees_the_last():
     _, mask, _ = model._prefix(phones, phone_lengths, codes[:, 0], code_lengths, None)
     assert mask[0, 0, 0, :7].all()
     assert not mask[0, 0, :7, 7:].any()
-
-
-def task(stage, num_rows=2, start=2, length=3):
-    """The same task for every row."""
-    return Task(*(torch.full((num_rows,), value) for value in (stage, start, length)))
 
 
 @pytest.mark.parametrize("frame", [0, 3, 8])
@@ -97,83 +67,9 @@ def test_the_stage_moves_every_logit_through_the_norms_alone():
     assert changes(hidden[0], hidden[1]).all()
 
 
-@pytest.mark.parametrize("name", ["ar", "nar"])
-def test_a_row_does_not_see_its_neighbours_or_its_padding(name):
-    model, (phones, phone_lengths, codes, code_lengths) = half(name), speech(3)
-    read = codes[:, 0] if name == "ar" else codes
-    together = model(phones, phone_lengths, read, code_lengths, *([] if name == "ar" else [task(3, 3)]))
-    for row, (num_phones, num_frames) in enumerate(zip(phone_lengths.tolist(), code_lengths.tolist(), strict=True)):
-        alone = model(
-            phones[row : row + 1, :num_phones],
-            phone_lengths[row : row + 1],
-            read[row : row + 1, ..., :num_frames],
-            code_lengths[row : row + 1],
-            *([] if name == "ar" else [task(3, 1)]),
-        )
-        torch.testing.assert_close(together[row, : alone.shape[1]], alone[0])
-
-
-@pytest.mark.parametrize("together", [False, True])
-@pytest.mark.parametrize("group", [1, 2, 4])
-def test_cached_logits_equal_those_of_the_full_sequence(together, group):
-    model, (phones, phone_lengths, codes, code_lengths) = half("ar", group=group), speech(3, num_frames=24)
-    full = model(phones, phone_lengths, codes[:, 0], code_lengths)
-    prompts = torch.tensor([0, 8, 4])
-    logits, reading = model.start(phones, phone_lengths, codes[:, 0, :8], prompts, room=3, together=together)
-    rows = torch.arange(3)
-    for step in range(4):
-        for place in range(group):
-            torch.testing.assert_close(logits[:, place], full[rows, prompts[rows] + step * group + place])
-        if step == 1:  # the middle row leaves
-            rows = torch.tensor([0, 2])
-            reading.keep([0, 2])
-        if step < 3:
-            frames = prompts[rows, None] + step * group + torch.arange(group)
-            logits = model.step(codes[rows[:, None], 0, frames], reading)
-
-
 def test_the_ar_is_asked_for_the_codes_then_eos_and_never_for_padding():
     codes = torch.tensor([[5, 6, 7], [8, 0, 0]])
     assert ar.targets(codes, torch.tensor([3, 1])).tolist() == [[5, 6, 7, 1024], [8, 1024, IGNORED, IGNORED]]
-
-
-def test_the_nar_is_asked_for_its_own_codebook_outside_the_prompt_alone():
-    codes = torch.arange(48).reshape(2, 8, 3)
-    asked = Task(torch.tensor([2, 8]), torch.tensor([1, 0]), torch.tensor([1, 1]))
-    assert nar.targets(codes, torch.tensor([3, 2]), asked).tolist() == [[3, IGNORED, 5], [IGNORED, 46, IGNORED]]
-
-
-@pytest.mark.parametrize("name", ["ar", "nar"])
-def test_padding_never_trains(name):
-    model, (phones, phone_lengths, codes, code_lengths) = half(name), speech()
-    gradients = []
-    for phone, code in [(0, 0), (7, 1000)]:
-        phones[1, 5:], codes[1, :, 7:] = phone, code
-        model.zero_grad()
-        if name == "ar":
-            logits = model(phones, phone_lengths, codes[:, 0], code_lengths)
-            wanted = ar.targets(codes[:, 0], code_lengths)
-        else:
-            logits = model(phones, phone_lengths, codes, code_lengths, task(5))
-            wanted = nar.targets(codes, code_lengths, task(5))
-        torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED).backward()
-        gradients.append([parameter.grad.clone() for parameter in model.parameters()])
-    for first, second in zip(*gradients, strict=True):
-        torch.testing.assert_close(first, second)
-
-
-def test_stages_and_prompts_are_drawn_for_each_row_whatever_its_neighbours():
-    lengths = torch.full((400,), 750)
-    drawn = nar.draw(lengths, torch.Generator().manual_seed(0))
-    assert set(drawn.stages.tolist()) == set(range(2, 9))
-    assert set(drawn.prompt_lengths.tolist()) == {225}
-    assert drawn.prompt_starts.min() < 20
-    assert 505 < drawn.prompt_starts.max() <= 525
-    lengths[1:] = 40
-    again = nar.draw(lengths, torch.Generator().manual_seed(0))
-    assert again.prompt_starts[0] == drawn.prompt_starts[0]
-    assert again.stages.equal(drawn.stages)
-    assert set(again.prompt_lengths[1:].tolist()) == {20}
 
 
 def test_positions_are_the_sinusoids_of_the_transformer():

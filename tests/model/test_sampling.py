@@ -8,16 +8,6 @@ from model.sampling import EMPTY, Sampling, draw, nucleus, repetition, sample
 PROBABILITIES = torch.tensor([[0.1, 0.5, 0.05, 0.35]], dtype=torch.float64)
 
 
-@pytest.mark.parametrize(
-    ("top_p", "kept"),
-    [(0.01, [1]), (0.5, [1]), (0.51, [1, 3]), (0.85, [1, 3]), (0.86, [0, 1, 3]), (1.0, [0, 1, 2, 3])],
-)
-def test_the_nucleus_keeps_the_head_and_not_the_tail(top_p, kept):
-    head = nucleus(PROBABILITIES, 0, top_p)[0]
-    assert head.nonzero().flatten().tolist() == kept
-    assert head[kept].equal(PROBABILITIES[0, kept])
-
-
 def test_top_k_keeps_the_likeliest():
     assert nucleus(PROBABILITIES, 2, 1.0).tolist() == [[0.0, 0.5, 0.0, 0.35]]
 

@@ -1,0 +1,32 @@
+"""What the tests of the model share: a pair that has learned something, trained once."""
+
+from dataclasses import replace
+
+import pytest
+
+from model.batches import Example
+from model.settings import Settings, Size
+from model.synthesis import load_pair
+from model.training import Training, train
+from tests.model.small import SYMBOLS, random_speech
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory):
+    """An AR that knows ten utterances by heart, a NAR that knows the first, the utterances, and the two trainings."""
+    folder = tmp_path_factory.mktemp("learned")
+    size = Size(num_layers=2, num_heads=4, width=64, ffn_width=128, dropout=0.0)
+    known = [random_speech(seed, num_frames=20 + 2 * seed) for seed in range(10)]
+    training = Training(steps=200, learning_rate=1e-2, warmup_steps=10, batch_frames=400, validate_every=200)
+    first = [Example(example.phones, example.codes[:1]) for example in known]
+    records = {
+        "ar": train(Settings("ar", size, SYMBOLS, ""), training, [first], first, folder / "ar"),
+        "nar": train(
+            Settings("nar", size, SYMBOLS, ""),
+            replace(training, steps=250, batch_frames=200, validate_every=250),
+            [known[:1] * 8],
+            known[:1],
+            folder / "nar",
+        ),
+    }
+    return load_pair(folder / "ar", folder / "nar"), known, records
