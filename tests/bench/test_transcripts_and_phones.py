@@ -1,0 +1,25 @@
+"""The benches of transcripts and phones work, at a tiny size."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bench.phones import measure
+from bench.transcripts import reciting
+from model import asr
+
+
+def test_the_reciting_whisper_says_its_text_with_confidence_and_ends(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    engine = asr.load_asr(reciting(tmp_path, num_tokens=12))
+    (heard,) = asr.transcribe(engine, [np.zeros(asr.SAMPLE_RATE, np.float32)])
+    assert heard.num_tokens == 12
+    assert heard.temperature == 0
+    assert heard.avg_logprob > -0.1
+
+
+def test_phones_are_measured_both_ways() -> None:
+    figures = measure(20, rounds=1)
+    assert len(figures) == 3
+    assert all(figure > 0 for figure in figures.values())
