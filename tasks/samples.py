@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow.dataset import Dataset
 
-from tasks import audio, prompts
+from tasks import audio, pairs, prompts
 from tasks.prompts import Codes, Row, Utterance
 from tasks.stage import Resources, same_as
 from tasks.symbols import BOUNDARY, SYMBOL_IDS, SYMBOLS
@@ -50,7 +50,7 @@ Waveform = NDArray[np.float32]  # [num_samples], mono, in -1..1
 
 VALLE, CONTINUAL, TRUTH, RESYNTHESIS = "valle", "valle-continual", "ground-truth", "codec-resynthesis"
 EMPTY = "empty"  # dropped, since there is nothing to hear; judges have to count it all the same
-TRAINED, EMBEDDED, EVERY = "trained", "embedded", "all"
+TRAINED, EVERY = "trained", "all"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Samples:
     needs, version, gathers = Resources(gpus=1.0), 1, True
 
     checkpoint: str = TRAINED  # `trained` (here), `embedded`, or a folder with the pair `ar/` and `nar/`
-    codec: str = same_as("codes.model", EMBEDDED)  # the EnCodec that made the codes
+    codec: str = same_as("codes.model", pairs.EMBEDDED)  # the EnCodec that made the codes
     split: str = "test"  # whose examples are said: train, dev, test, or all
     min_seconds: float = 4.0
     max_seconds: float = 10.0
@@ -94,7 +94,7 @@ class Samples:
         Raises:
             ValueError: the checkpoint's folder holds no pair.
         """
-        return {"checkpoint": TRAINED if self.checkpoint == TRAINED else _identify(_folder(self.checkpoint))}
+        return {"checkpoint": TRAINED if self.checkpoint == TRAINED else pairs.identify(pairs.folder(self.checkpoint))}
 
     def __call__(
         self,
@@ -162,15 +162,15 @@ class Samples:
         from model.synthesis import load_pair
 
         if checkpoints is None:
-            folder = _folder(self.checkpoint)
-            ar, nar, checkpoint_id = folder / "ar", folder / "nar", _identify(folder)
+            folder = pairs.folder(self.checkpoint)
+            ar, nar, checkpoint_id = folder / "ar", folder / "nar", pairs.identify(folder)
         else:
-            first, second = (_newest(checkpoints, half) for half in ("ar", "nar"))
+            first, second = (_newest(checkpoints, half) for half in pairs.HALVES)
             ar, nar = self.root / first["path"], self.root / second["path"]
             checkpoint_id = f"{first['checkpoint_id']}+{second['checkpoint_id']}"
         pair = load_pair(ar, nar, self.device, SYMBOLS)
         mine = identity(self.codec)
-        if pair.codec.rpartition("@")[2] != mine.rpartition("@")[2]:  # by weights: the same file may have two names
+        if not pairs.same_codec(pair.codec, mine):
             raise ValueError(f"samples.codec: the model speaks codes of {pair.codec}, and {self.codec} is {mine}")
         return pair, checkpoint_id
 
@@ -279,19 +279,3 @@ def _newest(checkpoints: Dataset, half: str) -> Row:
         raise ValueError(f"samples.checkpoint: checkpoints holds no weights of the half {half!r}")
     newest: Row = max(kept, key=lambda row: row["step"])
     return newest
-
-
-def _folder(checkpoint: str) -> Path:
-    """The folder that a pair lies in."""
-    import model
-
-    return Path(model.__file__).parent / "embedded" / "valle" if checkpoint == EMBEDDED else Path(checkpoint)
-
-
-def _identify(folder: Path) -> str:
-    """The names of a pair's weights: for each half, the hash of the settings, which hold the hash of the weights."""
-    from model.checkpoint import SETTINGS, read_settings
-
-    for half in ("ar", "nar"):
-        read_settings(folder / half)  # says in one sentence what is wrong with it
-    return "+".join(f"{half}-{audio.sha256(folder / half / SETTINGS)[:12]}" for half in ("ar", "nar"))

@@ -1,0 +1,142 @@
+"""Speech: pieces of text, said in the voice of a prompt.
+
+Each piece follows the same prompt, so one voice says them all, and each has random numbers of its own, so what a
+piece becomes depends neither on the others nor on how many are said together. The surprising fact: a model that
+says nothing, or never ends, is not an error. Such a piece is what the model has to say, and is told as such.
+
+The best of several tries is the one with the fewest words that Whisper mishears, then the one whose voice is nearest
+to the prompt's (VALL-E 2, arXiv:2406.05370, section 4.1.3). Shapes: P phones, T frames.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.pieces import Piece, ids
+from tasks.prompts import Codes
+from tasks.samples import decode
+from tasks.symbols import BOUNDARY
+from tasks.voices import Prompt
+from warehouse.errors import Mistake
+from warehouse.tables import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from model.codec import Codec
+    from model.synthesis import Generated, Pair, Request
+
+AT_ONCE = 8  # pieces that are said together: of memory and speed only
+_RATE = 16_000  # Hz, what the judges hear
+_LONGEST = 30 * _RATE  # samples that Whisper hears
+_NOTHING = np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A piece of one rendition."""
+
+    rendition: int  # which of the seeds
+    place: int  # which of the pieces
+    waveform: NDArray[np.float32]  # [num_samples] at 24 kHz; none where the model said nothing
+    is_endless: bool  # the model met its limit before it ended
+    seconds_to_make: float  # wall clock; its share of what was said together
+
+    @property
+    def is_empty(self) -> bool:
+        """The model said nothing."""
+        return len(self.waveform) == 0
+
+    @property
+    def seconds(self) -> float:
+        """Of speech."""
+        return len(self.waveform) / SAMPLE_RATE
+
+
+class Speaker:
+    """A model with a prompt before it."""
+
+    def __init__(self, pair: "Pair", codec: "Codec", prompt: Prompt, language: str) -> None:
+        """Raises Mistake where the model knows no such language, or not all phones of the prompt."""
+        languages = pair.ar.settings.languages
+        if languages and language not in languages:
+            raise Mistake(f"the checkpoint speaks {', '.join(languages)}, and not {language}")
+        self.pair, self.codec, self.prompt = pair, codec, prompt
+        self._language = language if languages else None
+        self._before = ids((*prompt.phones, BOUNDARY), pair.symbols)
+
+    def say(self, pieces: Sequence[Piece], seeds: Sequence[int], judge: "Judge | None" = None) -> Iterator[Said]:
+        """Every piece for every seed, one rendition after the other; with a judge, each the best of its tries.
+
+        Raises:
+            Mistake: the model knows a phone too few.
+        """
+        requests = [self._request(piece, seed, place) for seed in seeds for place, piece in enumerate(pieces)]
+        for first in range(0, len(requests), 1 if judge else AT_ONCE):
+            together = requests[first : first + (1 if judge else AT_ONCE)]
+            started = time.perf_counter()
+            generated = self._generate(together, pieces[first % len(pieces)].text, judge)
+            waveforms = [decode(self.codec, said.codes) if said.codes.shape[1] else _NOTHING for said in generated]
+            share = (time.perf_counter() - started) / len(together)
+            for number, (said, waveform) in enumerate(zip(generated, waveforms, strict=True), first):
+                yield Said(*divmod(number, len(pieces)), waveform, said.endless, share)
+
+    def _generate(self, together: "list[Request]", text: str, judge: "Judge | None") -> "list[Generated]":
+        from model.synthesis import best_of, generate
+
+        if judge is None:
+            return generate(self.pair, together, num_rows=AT_ONCE)
+        return best_of(
+            self.pair, together, judge.num_tries, lambda _, said: judge.score(text, said.codes), num_rows=AT_ONCE
+        )
+
+    def _request(self, piece: Piece, seed: int, place: int) -> "Request":
+        from model.synthesis import Request
+
+        phones = np.concatenate([self._before, ids(piece.phones, self.pair.symbols)])
+        return Request(phones, self.prompt.codes, _seed(seed, place), language=self._language)
+
+
+class Judge:
+    """Whisper and Resemblyzer, who choose among tries."""
+
+    def __init__(self, num_tries: int, whisper: str, device: str, codec: "Codec", prompt: Prompt) -> None:
+        from model import asr
+        from tasks.scores import load_normalizer, load_voice_encoder
+
+        self.num_tries, self.codec = num_tries, codec
+        self._whisper, self._encoder = asr.warm_asr(whisper, device), load_voice_encoder(device)
+        self._normalize = load_normalizer()
+        self._voice = self._embed(prompt.codes)
+
+    def score(self, text: str, codes: Codes) -> tuple[float, float]:
+        """Minus the words that are heard otherwise, and how alike the voices are; more is better."""
+        from model import asr
+        from tasks.scores import word_errors
+
+        heard = ""
+        if codes.shape[1]:
+            [transcript] = asr.transcribe(self._whisper, [self._speech(codes)], ids=["try"], language="en")
+            heard = transcript.text
+        errors, _ = word_errors(self._normalize(text), self._normalize(heard))
+        voice = self._embed(codes)
+        alike = -1.0 if voice is None or self._voice is None else float(voice @ self._voice)
+        return -errors, alike
+
+    def _embed(self, codes: Codes) -> NDArray[np.float32] | None:
+        from tasks.scores import embed
+
+        return embed(self._encoder, self._speech(codes)) if codes.shape[1] else None
+
+    def _speech(self, codes: Codes) -> NDArray[np.float32]:
+        """Codes `[8, T]` as the judges hear them."""
+        import soxr
+
+        return np.asarray(soxr.resample(decode(self.codec, codes), SAMPLE_RATE, _RATE)[:_LONGEST], np.float32)
+
+
+def _seed(seed: int, place: int) -> int:
+    """A seed for each piece, the first one's being that of all."""
+    return seed if place == 0 else int(np.random.SeedSequence([seed, place]).generate_state(1)[0])
