@@ -29,12 +29,12 @@ from uuid import uuid4
 
 import pyarrow.parquet as pq
 
-from flows.recipe import Recipe
+from flows.recipe import Listings, Recipe
 from flows.recipes import load_recipe
 from warehouse import ledger
 from warehouse.catalogue import Catalogue
 from warehouse.ledger import MADE, Attempt, Record
-from warehouse.plan import StagePlan, inputs_of, plan_stage
+from warehouse.plan import StagePlan, Wanted, inputs_of, plan_stage
 from warehouse.store import Artifact, shard_path
 from warehouse.tables import Table
 
@@ -64,11 +64,13 @@ def fabricate(root: Path, audio: Path, num_shards: int) -> None:
     """A warehouse in which all is made from `recordings` to `examples`, but for its rows."""
     fabricate_corpus(audio, num_shards)
     recipe = load_recipe("librilight")[0].set([SETTING]).place({"audio": audio})
-    records = [Record(_attempt(artifact), artifact) for artifact in _artifacts(root, recipe)]
+    listings = recipe.listings()
+    wanted = recipe.wanted(listings)
+    records = [Record(_attempt(artifact), artifact) for artifact in _artifacts(root, recipe, wanted, listings)]
     for i in range(0, len(records), RECORDS_PER_FILE):
         ledger.keep(root, records[i : i + RECORDS_PER_FILE], [])
     said = {"recipe": "librilight", "site": None, "settings": [SETTING], "audio": str(audio), "until": "examples"}
-    Catalogue(root).remember(recipe.name, recipe.wanted(), said)
+    Catalogue(root).remember(recipe.name, wanted, said)
 
 
 def fabricate_corpus(audio: Path, num_shards: int) -> None:
@@ -80,18 +82,17 @@ def fabricate_corpus(audio: Path, num_shards: int) -> None:
             folder.mkdir(parents=True)
             for chapter in range(RECORDINGS // 2):
                 name = f"{folder}/chapter_{chapter:02d}_reader_64kb"
-                for path, size in ((f"{name}.flac", FLAC_BYTES), (f"{name}.json", 0)):
+                for path, size in ((f"{name}.flac", FLAC_BYTES), (f"{name}.json", 1)):
                     file = os.open(path, os.O_WRONLY | os.O_CREAT)
-                    os.truncate(file, size)
+                    os.ftruncate(file, size)
                     os.close(file)
 
 
-def _artifacts(root: Path, recipe: Recipe) -> Iterator[Artifact]:
+def _artifacts(root: Path, recipe: Recipe, asked: list[Wanted], listings: Listings) -> Iterator[Artifact]:
     """One for each shard of each table, its file written."""
-    listings = recipe.listings()
     plans: dict[str, StagePlan] = {}
     known: dict[tuple[str, str, str], Artifact] = {}
-    for stage, wanted in zip(recipe.stages, recipe.wanted(listings), strict=True):
+    for stage, wanted in zip(recipe.stages, asked, strict=True):
         if (table := stage.makes).name not in ROWS:
             break
         for shard in plan_stage(wanted, plans, known).shards:

@@ -204,8 +204,9 @@ class Catalogue:
         return LastRun(said["name"], said["options"], from_json(said["stages"]))
 
     def _look_at_disk(self, db: duckdb.DuckDBPyConnection) -> None:
-        clear_unfinished(self.root, self._tables(_artifacts(db)))
-        gone, found = self._differences(_artifacts(db))
+        artifacts = _artifacts(db)
+        clear_unfinished(self.root, self._tables(artifacts))
+        gone, found = self._differences(artifacts)
         db.execute("delete from artifacts where path in (select unnest(?::varchar[]))", [gone]).fetchall()
         _insert_rows(db, "artifacts", found)
         self._tally_what_is_not(db)

@@ -6,6 +6,7 @@ A record taken up twice counts once, by its id.
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -96,7 +97,7 @@ def emit(root: Path, record: Entry) -> None:
 
 def waiting(root: Path) -> list[Path]:
     """Records that no catalogue has taken up yet."""
-    return sorted(path for path in folder(root).glob("*.json") if not path.name.startswith("."))
+    return _listed(root, ".json")
 
 
 def read(paths: list[Path]) -> Iterator[Entry]:
@@ -134,7 +135,16 @@ def keep(root: Path, records: Sequence[Entry], taken: list[Path]) -> None:
 
 def kept(root: Path) -> list[Path]:
     """Files of records that a catalogue has taken up."""
-    return sorted(folder(root).glob("*.jsonl"))
+    return _listed(root, ".jsonl")
+
+
+def _listed(root: Path, suffix: str) -> list[Path]:
+    """The ledger's files of one kind, by name. A run asks every few seconds, with thousands of them in the folder."""
+    try:
+        names = [name for name in os.listdir(folder(root)) if name.endswith(suffix) and not name.startswith(".")]
+    except FileNotFoundError:
+        return []
+    return [folder(root) / name for name in sorted(names)]
 
 
 _ARCHIVE = '{"archive": '  # how a line of an archive begins
