@@ -216,6 +216,7 @@ def commands(root: Path, audio: Path) -> Iterator[tuple[str, float | None, int, 
     yield "stats", 2, TIMES, [VALLE, "stats", *here]
     yield "select * from funnel", 2, TIMES, [VALLE, "sql", "select * from funnel", *here]
     yield "select * from speakers", 2, TIMES, [VALLE, "sql", "select * from speakers", *here]
+    yield "select * from speakers, CSV", 2, TIMES, [VALLE, "sql", "select * from speakers", *here, "--format", "csv"]
     yield "select 1", 1, TIMES, [VALLE, "sql", "select 1", *here]
     yield "status", None, TIMES, [VALLE, "status", *here]
     yield "why SHARD", None, TIMES, [VALLE, "why", f"codes/{shard}", *here]
