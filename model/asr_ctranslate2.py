@@ -21,11 +21,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import ctranslate2  # type: ignore[import-not-found,unused-ignore]
+import ctranslate2
 import numpy as np
 import whisper
-from ctranslate2.converters.utils import fuse_linear  # type: ignore[import-not-found,unused-ignore]
-from ctranslate2.specs import common_spec, whisper_spec  # type: ignore[import-not-found,unused-ignore]
+from ctranslate2.converters.utils import fuse_linear
+from ctranslate2.specs import common_spec, whisper_spec
 from torch import nn
 from whisper.model import MultiHeadAttention, ResidualAttentionBlock, Whisper
 from whisper.timing import WordTiming
