@@ -203,9 +203,8 @@ class AR(nn.Module):
         content: Tensor = self.code_embedding(codes)
         if self.group_in is None:
             return content
-        grouped: Tensor = self.group_in(
-            content.unflatten(1, (codes.shape[1] // self.settings.group, self.settings.group)).flatten(2)
-        )
+        num_groups = codes.shape[1] // self.settings.group
+        grouped: Tensor = self.group_in(content.reshape(len(codes), num_groups, self.group_in.in_features))
         return grouped
 
     def _embed(self, content: Tensor, positions: Tensor, languages: Tensor | None) -> Tensor:
@@ -215,13 +214,14 @@ class AR(nn.Module):
             if languages is None:
                 raise ValueError(f"no language is said: one of {', '.join(self.settings.languages)} is needed")
             content = content + self.language_embedding(languages).unsqueeze(1)
-        return content * width**0.5 + sinusoids(positions, width).to(content.dtype)
+        embedded: Tensor = content * width**0.5 + sinusoids(positions, width).to(content.dtype)
+        return embedded
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """What slots `[..., D]` have come to, as logits of the frames after them `[..., G, V]`."""
         grouped: Tensor = hidden if self.group_out is None else self.group_out(hidden)
         weight = self.code_embedding.weight if self.head is None else self.head
-        return functional.linear(grouped.unflatten(-1, (self.settings.group, -1)), weight)
+        return functional.linear(grouped.reshape(*hidden.shape[:-1], self.settings.group, weight.shape[1]), weight)
 
 
 def targets(codes: Tensor, code_lengths: Tensor) -> Tensor:

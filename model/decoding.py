@@ -158,11 +158,18 @@ def say_first(ar: AR, requests: Sequence[Request], sampling: Sampling, **how: bo
     return [_whole(frames, limit(request)) for frames, request in zip(said, requests, strict=True)]
 
 
-def _whole(groups: list[Codes], most: int) -> tuple[Codes, bool]:
-    """Groups of codes as one line that ends where `<EOS>` says, or at the limit."""
-    codes = np.concatenate([*groups, np.zeros(0, np.uint16)])
+def to_end(codes: Codes, most: int) -> tuple[Codes, bool]:
+    """Codes `[T]` up to `<EOS>` or the limit, and whether either has been met."""
     ends = np.flatnonzero(codes[:most] == CODEBOOK_SIZE)
-    return (codes[: ends[0]], bool(ends[0] > 0)) if len(ends) else (codes[:most], False)
+    end = int(ends[0]) if len(ends) else most
+    return codes[:end], len(ends) > 0 or len(codes) >= most
+
+
+def _whole(groups: list[Codes], most: int) -> tuple[Codes, bool]:
+    """Groups of codes as one line, and whether it ended by itself after something was said."""
+    codes = np.concatenate([*groups, np.zeros(0, np.uint16)])
+    said, _ = to_end(codes, most)
+    return said, 0 < len(said) < min(len(codes), most)
 
 
 def say_rest(nar: NAR, requests: Sequence[Request], first: Sequence[Codes]) -> list[Codes]:

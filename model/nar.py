@@ -93,7 +93,8 @@ class NAR(nn.Module):
             if languages is None:
                 raise ValueError(f"no language is said: one of {', '.join(self.settings.languages)} is needed")
             content = content + self.language_embedding(languages).unsqueeze(1)
-        return content * width**0.5 + sinusoids(positions, width).to(content.dtype)
+        embedded: Tensor = content * width**0.5 + sinusoids(positions, width).to(content.dtype)
+        return embedded
 
     def _sum_codes(self, codes: Tensor, task: Task) -> Tensor:
         in_prompt = task.in_prompt(codes.shape[2])

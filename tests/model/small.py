@@ -56,6 +56,9 @@ def random_pair(eos_bias=0.0, seed=0, size=SIZE, **options):
     first.transformer.norm.norm.weight.data[0], first.transformer.norm.norm.bias.data[0] = 0.0, 1.0
     first.code_embedding.weight.data[1024] = 0.0
     first.code_embedding.weight.data[1024, 0] = eos_bias
+    if first.group_out is not None:  # what the first place of each code of a group is has to come through it
+        places = torch.arange(first.settings.group) * size.width
+        first.group_out.weight.data[places], first.group_out.bias.data[places] = 0.0, 1.0
     return Pair(first.eval(), second.eval())
 
 
