@@ -64,7 +64,7 @@ def misheard(root: Path, corpus: Path) -> tuple[int, int]:
 
 def codec_in_words() -> str:
     """How good the embedded codec is, by the figures that lie beside its weights."""
-    from model.codec import figures
+    from model.codec_weights import figures
 
     stoi = figures()["stoi"]
     words = f"The embedded EnCodec keeps an STOI of {stoi:.2f} on voices it never heard"

@@ -9,14 +9,11 @@ Shapes: B batch, N samples, Q codebooks, T frames, D width of a latent.
 """
 
 import functools
-import hashlib
 import importlib
-import json
 import sys
 import types
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,8 +22,22 @@ import torch
 from torch import Tensor
 
 from model import streaming
+from model.codec_weights import EMBEDDED, PUBLISHED, CodecError, Shape, figures, identity, published, read, weights_path
 from model.quantizer import Quantizer
 from model.streaming import BLOCK, REFLECTED
+
+__all__ = [
+    "EMBEDDED",
+    "PUBLISHED",
+    "Codec",
+    "CodecError",
+    "Shape",
+    "build",
+    "encodec",
+    "figures",
+    "identity",
+    "load_codec",
+]
 
 SAMPLE_RATE = 24_000  # Hz
 RATIOS = (8, 5, 4, 2)
@@ -34,29 +45,10 @@ HOP = 320  # samples a frame, the product of RATIOS
 FRAME_RATE = SAMPLE_RATE // HOP  # frames a second
 CODEBOOK_SIZE = 1024
 
-PUBLISHED = "encodec_24khz"
-PUBLISHED_URL = "https://dl.fbaipublicfiles.com/encodec/v0/encodec_24khz-d7cc33bc.th"  # sha256 begins as the name says
-EMBEDDED = Path(__file__).with_name("embedded") / "encodec.safetensors"
-
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 _ROWS = 16  # rows that the LSTM's weights are read for together
 _SPAN = 2400  # frames, of all rows together, that pass the LSTM at once
-
-
-class CodecError(ValueError):
-    """The weights that were named cannot be had, or are not an EnCodec of this shape."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of an EnCodec; those of the published 24 kHz one unless said otherwise."""
-
-    n_filters: int = 32  # channels at 24 kHz, doubled at each of the four strides
-    dimension: int = 128  # width of a latent
-    lstm: int = 2  # layers
-    norm: str = "weight_norm"  # or `none`
-    num_codebooks: int = 32
 
 
 @functools.cache
@@ -208,9 +200,9 @@ def load_codec(
         CodecError: the weights cannot be had, or are no EnCodec of that shape; or there is no such precision.
     """
     if str(name_or_path) == PUBLISHED:
-        state, shape = _published(), Shape()
+        state, shape = published(), Shape()
     else:
-        state, shape = _read(_path(name_or_path))
+        state, shape = read(weights_path(name_or_path))
     model = build(shape)
     try:
         lacking = model.load_state_dict(state, strict=False)
@@ -222,80 +214,3 @@ def load_codec(
         wrong = f"lacks {missing[0]}" if missing else f"has an unknown {lacking.unexpected_keys[0]}"
         raise CodecError(f"{name_or_path} is no EnCodec of {shape}: it {wrong}")
     return Codec(model, num_codebooks, device, precision)
-
-
-def identity(name_or_path: str | Path) -> str:
-    """What a fingerprint says of a codec: its name and a digest, never its path; the published one needs no weights.
-
-    Raises:
-        CodecError: there is no such file.
-    """
-    if str(name_or_path) == PUBLISHED:
-        return f"{PUBLISHED}@{_published_digest()}"
-    path = _path(name_or_path)
-    digest = hashlib.sha256(path.read_bytes())
-    if path.suffix == ".safetensors":
-        digest.update(repr(_shape(path)).encode())
-    return f"{'embedded' if path == EMBEDDED else 'encodec'}@{digest.hexdigest()[:12]}"
-
-
-def _path(name_or_path: str | Path) -> Path:
-    path = EMBEDDED if str(name_or_path) == "embedded" else Path(name_or_path)
-    for needed in [path, path.with_suffix(".json")] if path.suffix == ".safetensors" else [path]:
-        if not needed.is_file():
-            raise CodecError(
-                f"there is no codec {name_or_path}: {needed} is no file ({PUBLISHED} and embedded are names)"
-            )
-    return path
-
-
-def figures() -> dict[str, Any]:
-    """What the embedded codec does to speech of voices it never heard, as measured when it was made.
-
-    `stoi`, `pesq` (wide band), `snr_db` and `speaker_similarity` are means, `stoi_worst` is of one sentence, and
-    `perplexity` is a number of codes for each codebook.
-    """
-    measured: dict[str, Any] = json.loads(EMBEDDED.with_suffix(".json").read_text())["figures"]
-    return measured
-
-
-def _shape(path: Path) -> Shape:
-    beside = path.with_suffix(".json")
-    try:
-        return Shape(**json.loads(beside.read_text())["shape"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CodecError(f"{beside} does not give the shape of an EnCodec: {error}") from None
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], Shape]:
-    from safetensors.torch import load_file
-
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path), _shape(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except CodecError:
-        raise
-    except Exception as error:  # a broken file has many kinds of error, from pickle's to JSON's
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise CodecError(f"{path} cannot be read as an EnCodec: {reason}") from None
-    if not isinstance(state, dict):
-        raise CodecError(f"{path} cannot be read as an EnCodec: it holds a {type(state).__name__}, not a state dict")
-    return state, Shape()
-
-
-def _published_digest() -> str:
-    return PUBLISHED_URL.removesuffix(".th").rpartition("-")[2]
-
-
-def _published() -> dict[str, Tensor]:
-    try:
-        state = torch.hub.load_state_dict_from_url(
-            PUBLISHED_URL, map_location="cpu", check_hash=True, weights_only=True
-        )
-    except (OSError, RuntimeError) as error:
-        raise CodecError(f"{PUBLISHED} cannot be fetched from {PUBLISHED_URL}: {error}") from None
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(PUBLISHED_URL).name
-    if not hashlib.sha256(path.read_bytes()).hexdigest().startswith(_published_digest()):
-        raise CodecError(f"{path} is not what its publisher made: its sha256 does not begin with {_published_digest()}")
-    return state

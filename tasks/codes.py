@@ -61,9 +61,9 @@ class Codes:
 
     def identity(self) -> dict[str, object]:
         """The weights' digest in place of their name."""
-        from model import codec
+        from model.codec_weights import identity
 
-        return {"model": codec.identity(self.model)}
+        return {"model": identity(self.model)}
 
     def __call__(self, utterances: Dataset, recordings: Dataset) -> pa.Table:
         """One row for each kept utterance; one whose audio cannot be read costs itself alone.
