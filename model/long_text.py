@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model.decoding import Request
 
-PHONES_PER_SECOND = 14  # symbols of ordinary reading, stresses and the space between words among them
+PHONES_PER_SECOND = 11  # symbols of slow reading, stresses and spaces between words among them; a quick reader says 13
 MAX_PHONES = 20 * PHONES_PER_SECOND  # of prompt and piece together, what 20 s hold
 
 SENTENCE_ENDS, CLAUSE_ENDS, BOUNDARY = ".?!…", ",;:—)", " "
