@@ -26,7 +26,7 @@ def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
     """`[..., I]` to `[..., O]`."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return functional.linear(x, layer.weight, layer.bias)
-    y: Tensor = _Linear.apply(x, layer.weight, layer.bias)
+    y: Tensor = _Linear.apply(x, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
     return y
 
 

@@ -85,7 +85,8 @@ class Buckets:
         if workers.world > 1:
             for place, bucket in enumerate(self._buckets):
                 for parameter in bucket:
-                    parameter.register_post_accumulate_grad_hook(partial(self._filled, place))
+                    hook = partial(self._filled, place)
+                    parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
 
     def expect(self) -> None:
         """As `Gradients` says."""

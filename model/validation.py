@@ -88,18 +88,22 @@ def validate(
     sums = torch.zeros(NUM_CODEBOOKS, 3, dtype=torch.float64, device=device)  # loss, hits, codes
     shuffled = torch.zeros(3, dtype=torch.float64, device=device)  # loss so, loss unshuffled, codes
     model.eval()
-    for place, (examples, stages) in enumerate(_questions(model, valid, batch_frames)):
-        asked_again = place % SHUFFLED_EVERY == place // SHUFFLED_EVERY % SHUFFLED_EVERY  # falls to every worker
-        if place % workers.world == workers.rank:
-            batch, rows = collate(examples), stages.to(device)
-            with autocast(device, precision):
-                logits, targets = ask(model, batch.to(device), torch.Generator().manual_seed(place), rows)
-            row_losses, num_codes = losses(logits, targets), (targets != IGNORED).sum(1)
+    questions = list(_questions(model, valid, batch_frames))
+    for first in range(0, len(questions), workers.world):
+        place = first + workers.rank
+        counts = place < len(questions)  # all work as often as any: where weights are shared out, each needs the others
+        examples, stages = questions[place if counts else 0]
+        batch, rows = collate(examples), stages.to(device)
+        with autocast(device, precision):
+            logits, targets = ask(model, batch.to(device), torch.Generator().manual_seed(place), rows)
+        row_losses, num_codes = losses(logits, targets), (targets != IGNORED).sum(1)
+        if counts:
             sums.index_add_(0, rows - 1, torch.stack([row_losses, top10(logits, targets), num_codes], 1).to(sums))
-            if asked_again:
-                mixed = _shuffled(batch, place).to(device)
-                with autocast(device, precision):
-                    logits, targets = ask(model, mixed, torch.Generator().manual_seed(place), rows)
+        if any(_is_asked_again(other) for other in range(first, first + workers.world)):
+            mixed = _shuffled(batch, place).to(device)
+            with autocast(device, precision):
+                logits, targets = ask(model, mixed, torch.Generator().manual_seed(place), rows)
+            if counts and _is_asked_again(place):
                 shuffled += torch.stack([loss(logits, targets), row_losses.sum(), num_codes.sum()]).to(shuffled)
     model.train()
     workers.add([sums, shuffled])
@@ -116,6 +120,11 @@ def _answer(sums: list[list[float]], shuffled: list[float]) -> Validation:
         top10_by_codebook=tuple(row[1] / row[2] if row[2] else None for row in sums),
         loss_shuffled=mean_loss + (shuffled[0] - shuffled[1]) / max(shuffled[2], 1.0),
     )
+
+
+def _is_asked_again(place: int) -> bool:
+    """Whether a batch is asked again with its phones shuffled; such batches fall to every worker."""
+    return place % SHUFFLED_EVERY == place // SHUFFLED_EVERY % SHUFFLED_EVERY
 
 
 def _questions(
