@@ -28,7 +28,7 @@ from warehouse.tables import CHECKPOINTS, CODEBOOKS, CODES, EXAMPLES, PHONES
 
 if TYPE_CHECKING:
     from model.batches import Example
-    from model.settings import Half
+    from model.settings import Half, Settings
     from model.training import Training, Where
 
 Config = dict[str, Any]
@@ -59,9 +59,7 @@ class ShardFiles:
 class Job:
     """One training, as its workers get it: plain words and paths."""
 
-    half: "Half"
-    size: str
-    codec: str
+    settings: "Settings"
     training: "Training"
     shards: tuple[ShardFiles, ...]  # those with anything to train on
     valid_shards: tuple[ShardFiles, ...]  # those with anything to validate on, as many as it takes
@@ -93,14 +91,17 @@ class Checkpoints:
     precision: Literal["fp32", "bf16"] = "fp32"  # of matrix products; weights and optimizer are always fp32
     accumulate: int = 1  # batches of a step, of each worker
     ema: float = 0.0  # decay of the weights' moving average, which then is what validates and speaks; 0 for none
+    tied: bool = True  # output projections are the codes' embeddings (the paper's); false: heads of their own
     ar_steps: int = 800_000
     ar_warmup_steps: int = 32_000
     ar_learning_rate: float = 5e-4  # at its peak
     ar_batch_frames: int = 6_000  # of each worker
+    ar_group: Literal[1, 2, 4] = 1  # codes that it says in one step (VALL-E 2, arXiv:2406.05370)
     nar_steps: int = 800_000
     nar_warmup_steps: int = 32_000
     nar_learning_rate: float = 5e-4
     nar_batch_frames: int = 6_000
+    nar_prompt: Literal["random", "prefix", "none"] = "random"  # the 3 s of an utterance that it hears whole
     device: str = field(default="cpu", compare=False)
     save_every: int = field(default=1_000, compare=False)  # steps that a kill may cost
     keep_last: int = field(default=2, compare=False)  # states to go on from
@@ -174,6 +175,7 @@ class Checkpoints:
     def _job(self, shards: list[ShardFiles], half: "Half", folder: Path) -> Job:
         from model.batches import NoExamples
         from model.codec import identity
+        from model.settings import SIZES, Settings
         from model.training import Where
 
         counts = [_count(files) for files in shards]
@@ -182,9 +184,15 @@ class Checkpoints:
             raise NoExamples("no example is of split train: `valle stats` shows what was dropped, and why")
         valid: Valid = "dev" if total["dev"] else "held-out" if 0 < total["held-out"] < total["train"] else "train"
         return Job(
-            half=half,
-            size=self.size,
-            codec=identity(self.codec),
+            settings=Settings(
+                half=half,
+                size=SIZES[self.size],
+                symbols=symbols.SYMBOLS,
+                codec=identity(self.codec),
+                tied=self.tied,
+                prompt=self.nar_prompt if half == "nar" else "random",
+                group=self.ar_group if half == "ar" else 1,
+            ),
             training=self._training(half),
             shards=tuple(files for files, count in zip(shards, counts, strict=True) if count["train"]),
             valid_shards=tuple(_enough(shards, [count[valid] for count in counts], self.valid_utterances)),
@@ -224,13 +232,12 @@ def train_half(config: Config) -> None:
     """Trains what `config["job"]` says; runs alike in every worker. Leaves checkpoints and `validations.json`."""
     from model.checkpoint import write_whole
     from model.parallel import Workers
-    from model.settings import SIZES, Settings
     from model.training import train
 
     job: Job = config["job"]
-    codebooks = CODEBOOKS[:1] if job.half == "ar" else CODEBOOKS
+    codebooks = CODEBOOKS[:1] if job.settings.half == "ar" else CODEBOOKS
     progress = train(
-        Settings(job.half, SIZES[job.size], symbols.SYMBOLS, job.codec),
+        job.settings,
         job.training,
         TrainShards(job.shards, codebooks, job.valid),
         list(_valid_examples(job, codebooks)),

@@ -286,6 +286,20 @@ def test_what_cannot_be_started_from_is_told_in_a_sentence(corpus, tmp_path):
         corpus.make("ar", replace(STAGE, start_from=start_from, codec="embedded"))
 
 
+@pytest.mark.parametrize(
+    ("half", "options"), [("ar", {"ar_group": 2, "tied": False}), ("nar", {"nar_prompt": "prefix", "tied": False})]
+)
+def test_the_options_of_a_half_are_in_its_weights_and_in_its_name_alone(corpus, half, options):
+    stage = replace(STAGE, **options)
+    _, folder = corpus.make(half, stage)
+    settings = load(folder).settings
+    assert [settings.group, settings.prompt, settings.tied] == (
+        [2, "random", False] if half == "ar" else [1, "prefix", False]
+    )
+    one, two = (fingerprints(replace(stage, tied=True), {}), fingerprints(STAGE, {}))
+    assert [name for name in ("ar", "nar") if one[name] != two[name]] == [half]
+
+
 def test_one_utterance_is_enough_for_one_worker(tmp_path):
     rows, _ = Corpus(tmp_path, {"a": ["train"]}).make("ar")
     assert rows[-1]["step"] == 3
