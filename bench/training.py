@@ -131,25 +131,26 @@ def loader(shards: TrainShards, half: Half, batch_frames: int) -> dict[str, floa
     return {"loader frames/s": real / (time.perf_counter() - begun), "padding": 1 - real / padded}
 
 
-def measure(trainers: dict[str, Trainer], shards: TrainShards, batch_frames: int, steps: int) -> dict[str, Any]:
+def measure(
+    trainers: dict[str, Trainer], shards: TrainShards, batch_frames: int, steps: int, rate: float
+) -> dict[str, Any]:
     """What each trainer does a second, and where its step's time goes; they take turns."""
     found: dict[str, list[Parts]] = {name: [] for name in trainers}
     with ahead(stream(Share(shards), batch_frames, 0, Position())) as batches:
         for _ in range(steps + 1):  # the first one warms up
             for name, trainer in trainers.items():
                 found[name].append(trainer.step(batches))
-    return {name: _summary(parts[1:], trainers[name]) for name, parts in found.items()}
+    return {name: _summary(parts[1:], rate) for name, parts in found.items()}
 
 
-def _summary(steps: list[Parts], trainer: Trainer) -> dict[str, Any]:
+def _summary(steps: list[Parts], rate: float) -> dict[str, Any]:
     parts = {name: statistics.median(step[name] for step in steps) for name in steps[0]}
     flops = statistics.median(step["flops"] / step["seconds"] for step in steps)
     return {
         "frames/s": statistics.median(step["frames"] / step["seconds"] for step in steps),
         "frames per core second": statistics.median(step["frames"] / step["core seconds"] for step in steps),
         "GFLOP/s": flops / 1e9,
-        "MFU": flops
-        / pace.matmul_rate(trainer.device, trainer.precision, 8192 if trainer.device.type == "cuda" else 2048),
+        "MFU": flops / rate,
         "seconds": {name: parts[name] for name in ("loader", "forward", "backward", "all-reduce", "optimizer")},
     }
 
@@ -171,6 +172,9 @@ def main(words: list[str] | None = None) -> None:
     size = {**SIZES, "base": BASE}[said.size or ("paper" if on_gpu else "base")]
     figures: dict[str, Any] = {}
     halves: tuple[Half, ...] = ("ar", "nar")
+    precisions: list[str] = said.precision or (["bf16"] if on_gpu else ["fp32", "bf16"])
+    rates = {precision: pace.matmul_rate(device, precision, 8192 if on_gpu else 1024) for precision in precisions}
+    figures["device GFLOP/s"] = {precision: rate / 1e9 for precision, rate in rates.items()}
     with tempfile.TemporaryDirectory() as folder:
         even, uneven = Path(folder) / "even", Path(folder) / "uneven"
         even.mkdir()
@@ -178,23 +182,17 @@ def main(words: list[str] | None = None) -> None:
         alike = corpus(even, max(said.batch * 4, 16), (said.frames, said.frames), said.phones)
         various = corpus(uneven, said.utterances, (said.frames // 2, 2 * said.frames), said.phones)
         for half in halves:
-            for precision in said.precision or (["bf16"] if on_gpu else ["fp32", "bf16"]):
+            for precision in precisions:
                 trainers = {"ours": Trainer(half, size, device, precision)}
                 if not on_gpu:
                     trainers["plain"] = Trainer(half, size, device, precision, plain=True)
-                found = measure(trainers, alike, said.batch * said.frames, said.steps)
+                found = measure(trainers, alike, said.batch * said.frames, said.steps, rates[precision])
                 figures[f"{half} {precision}"] = found
             figures[f"{half} loader"] = loader(various, half, said.batch * said.frames)
-            trained = max(
-                figures[f"{half} {p}"]["ours"]["frames/s"] for p in ("fp32", "bf16") if f"{half} {p}" in figures
-            )
-            figures[f"{half} loader"]["times as fast as training"] = (
-                figures[f"{half} loader"]["loader frames/s"] / trained
-            )
+            trained = max(figures[f"{half} {precision}"]["ours"]["frames/s"] for precision in precisions)
+            found = figures[f"{half} loader"]
+            found["times as fast as training"] = found["loader frames/s"] / trained
             figures[f"{half} parameters"] = num_parameters(trainers["ours"].model)
-    figures["device GFLOP/s"] = {
-        p: pace.matmul_rate(device, p, 2048 if not on_gpu else 8192) / 1e9 for p in ("fp32", "bf16")
-    }
     print(json.dumps(_rounded(figures), indent=1))
 
 

@@ -8,14 +8,14 @@ whether to try again. Ray is started by the first shard, never before.
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
-from flows.shards import Failure, Job, make_shard, one_line, record_attempt
+from flows.shards import LASTING_ERRORS, Failure, Job, make_shard, one_line, record_attempt
 from flows.site import Site
 from tasks.stage import Resources
 from warehouse.errors import Mistake
@@ -158,14 +158,14 @@ class RayTrain:
         """Blocks until every worker has returned.
 
         Raises:
-            ray.train.TrainingFailedError: a worker failed; what it saved is there for the next attempt.
+            Exception: a worker failed, this is why; what was saved is there for the next attempt.
         """
         import ray
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
         from ray.train.torch import TorchTrainer
 
         room = int(ray.cluster_resources().get("GPU" if self.use_gpu else "CPU", 1))
-        TorchTrainer(
+        trainer = TorchTrainer(
             function,
             train_loop_config=config,
             scaling_config=ScalingConfig(num_workers=max(1, min(self.num_workers, room)), use_gpu=self.use_gpu),
@@ -175,4 +175,14 @@ class RayTrain:
                 storage_path=str(self.storage),
                 failure_config=FailureConfig(max_failures=0),
             ),
-        ).fit()
+        )
+        try:
+            trainer.fit()
+        except WorkerGroupError as error:
+            raise _cause(error.worker_failures) or error from error
+
+
+def _cause(failures: Mapping[int, Exception]) -> Exception | None:
+    """Why workers failed: what another attempt would only meet again, before what the others made of it."""
+    ranks = sorted(failures, key=lambda rank: (not isinstance(failures[rank], LASTING_ERRORS), rank))
+    return failures[ranks[0]] if ranks else None

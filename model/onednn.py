@@ -16,10 +16,18 @@ from torch.nn import functional
 
 
 def hasten(model: nn.Module) -> None:
-    """Lets the linear layers of a model on the CPU run, and train, through oneDNN. Weights and names stay."""
+    """Lets the linear layers of a model on the CPU run, and train, through oneDNN where torch has it."""
     for module in model.modules():
         if type(module) is nn.Linear:
             module.forward = partial(_linear, module)  # type: ignore[method-assign]
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`[..., I]` and `[O, I]`, both fp32 and on the CPU, to `[..., O]`."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return functional.linear(x, weight, bias)
+    y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return y
 
 
 def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
@@ -35,19 +43,13 @@ class _Linear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.has_bias = bias is not None
-        return _product(x, weight, bias)
+        return product(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
         x, weight = ctx.saved_tensors
         grad = grads[0].contiguous()
         rows = grad.flatten(0, -2)
-        grad_x = _product(grad, weight.t(), None) if ctx.needs_input_grad[0] else None
-        grad_weight = _product(rows.t(), x.flatten(0, -2).t(), None)
+        grad_x = product(grad, weight.t(), None) if ctx.needs_input_grad[0] else None
+        grad_weight = product(rows.t(), x.flatten(0, -2).t(), None)
         return grad_x, grad_weight, rows.sum(0) if ctx.has_bias else None
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`[..., I]` and `[O, I]` to `[..., O]`."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return product
