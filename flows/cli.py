@@ -155,6 +155,39 @@ def stats(root: str | None, site: str | None, as_json: bool) -> None:
         click.echo()
 
 
+@valle.command()
+@click.argument("text", required=False)
+@where
+@click.option("--file", type=click.Path(), help="Say what is in this file; - is standard input, as TEXT, too.")
+@click.option("--prompt", required=True, metavar="FILE or UTTERANCE_ID", help="Who says it: audio, or an utterance.")
+@click.option("--prompt-text", help="What is said in a prompt of 3 s. Default: Whisper hears it.")
+@click.option("--checkpoint", metavar="DIR", help="The pair ar/ and nar/, or `embedded`. Default: the root's newest.")
+@click.option("--codec", help="The EnCodec of the checkpoint. Default: found by its digest.")
+@click.option("--whisper", help="Who hears the prompt. Default: the last recipe's, or `embedded`.")
+@click.option("--language", help="As espeak-ng names it. Default: the last recipe's, or en-us.")
+@click.option("--seed", type=click.IntRange(0, 2**32), default=0, show_default=True)
+@click.option("--num", type=click.IntRange(1, 100), default=1, show_default=True, help="Renditions, a seed each.")
+@click.option("--best-of", type=click.IntRange(1, 20), default=1, show_default=True, help="Tries of each piece.")
+@click.option("--consent", is_flag=True, help="The speaker agrees to the use of this voice; it is remembered.")
+@click.option("--output", metavar="FILE.wav", help="Default: speech.wav here, numbered where it exists; - is a pipe.")
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a file each.")
+def say(text: str | None, root: str | None, site: str | None, file: str | None, as_json: bool, **how: Any) -> None:
+    """Say TEXT in the voice of a prompt: zero-shot speech, 24 kHz."""
+    if as_json and how["output"] == "-":
+        raise click.UsageError("standard output takes the speech or --json, and not both")
+    words = _text(text, file)
+    from flows.say import Order
+    from flows.say import say as speak
+    from flows.site import load_site
+
+    rows = speak(Order(text=words, **how), load_site(site, root=root))
+    if as_json:
+        show(rows, "json")
+    elif how["output"] != "-":
+        for row in rows:
+            click.echo(row["path"])
+
+
 @valle.group()
 def export() -> None:
     """The dataset in other people's words."""
@@ -226,6 +259,18 @@ def show(rows: Any, format_: str, nothing: str = "", output: str | None = None) 
         Path(output).write_text(text)
     else:
         click.echo(text, nl=False)
+
+
+def _text(text: str | None, file: str | None) -> str:
+    """What is to be said, from the command line, a file or standard input."""
+    if (text is None) == (file is None):
+        raise click.UsageError("say what is to be said: TEXT, or --file FILE, or - for standard input")
+    try:
+        if "-" in (text, file):
+            return sys.stdin.buffer.read().decode()
+        return Path(file).read_text(encoding="utf-8") if file else text or ""
+    except UnicodeDecodeError:
+        raise click.UsageError(f"{file or 'standard input'} is not text in UTF-8") from None
 
 
 def _select(root: str | None, site: str | None, query: str) -> Any:

@@ -25,7 +25,7 @@ from flows.progress import Progress
 from flows.recipe import Listings, Recipe
 from flows.shards import Failure, Job
 from flows.show import say
-from flows.site import Site
+from flows.site import Site, device_of
 from flows.workers import RayTrain, Workers
 from tasks.stage import Resources, Stage
 from warehouse import ledger
@@ -157,7 +157,7 @@ def _named(failures: list[Failure]) -> str:
 
 def places(site: Site) -> dict[str, Any]:
     """The values of the fields that say where a stage works."""
-    device = _device(site)
+    device = device_of(site)
     return {
         "audio": site.corpus,
         "root": site.root,
@@ -337,13 +337,3 @@ def _logging(root: Path) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         handler.close()
-
-
-def _device(site: Site) -> str:
-    if site.device != "auto":
-        return site.device
-    if not Path("/proc/driver/nvidia").exists():
-        return "cpu"  # said without torch, which takes 250 MB and a second
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -66,6 +66,17 @@ def load_site(path: str | None = None, **overrides: Any) -> Site:
     return replace(site, root=root, audio=audio)
 
 
+def device_of(site: Site) -> str:
+    """The device that a site means, as torch names it."""
+    if site.device != "auto":
+        return site.device
+    if not Path("/proc/driver/nvidia").exists():
+        return "cpu"  # said without torch, which takes 250 MB and a second
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def environment(site: Site) -> dict[str, str]:
     """The folders of a site as the environment says them, for a flow that is given plain names."""
     return {PREFIX + "ROOT": str(site.root), PREFIX + "AUDIO": str(site.corpus)}

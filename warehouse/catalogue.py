@@ -92,6 +92,14 @@ MIGRATIONS = (
     """
     alter table artifacts add column tally json default '{}'  -- what is counted of its kept rows
     """,
+    """
+    create table consents (
+        voice varchar,            -- audio:<digest of what decodes>, or speaker:<corpus>/<speaker_id>
+        said_at timestamp,        -- UTC
+        prompt varchar,           -- the file or the utterance that it was said of first
+        said_by varchar, host varchar
+    )
+    """,
 )
 
 
@@ -137,8 +145,9 @@ class Catalogue:
         """
         try:
             with self._open() as db:
-                for table in ("artifacts", "runs", "archives", "told"):  # told last: until then nothing is lost
+                for table in ("artifacts", "runs", "archives", "consents"):
                     db.execute(f"delete from {table}").fetchall()
+                db.execute("delete from told").fetchall()  # last: until then nothing is lost
         except (duckdb.Error, Mistake):  # damaged, perhaps beyond opening
             for path in self.root.glob(f"{self._private.name}*"):
                 path.unlink()
@@ -250,6 +259,7 @@ class Catalogue:
         db.execute("create table copy.artifacts as from artifacts").fetchall()
         db.execute("create table copy.runs as from runs").fetchall()
         db.execute("create table copy.archives as from archives").fetchall()
+        db.execute("create table copy.consents as from consents").fetchall()
         db.execute("detach copy").fetchall()
         with closing(duckdb.connect(unfinished)) as copy:
             create_views(copy, self.root.resolve(), plans)
@@ -311,6 +321,9 @@ def _insert(db: duckdb.DuckDBPyConnection, records: list[ledger.Entry]) -> None:
     """What records tell that is not there yet."""
     _insert_runs(db, [record for record in records if isinstance(record, ledger.Record)])
     _insert_archives(db, [record for record in records if isinstance(record, ledger.ArchiveRecord)])
+    for record in records:
+        if isinstance(record, ledger.ConsentRecord):
+            _insert_consent(db, record)
 
 
 def _insert_archives(db: duckdb.DuckDBPyConnection, records: list[ledger.ArchiveRecord]) -> None:
@@ -324,6 +337,15 @@ def _insert_archives(db: duckdb.DuckDBPyConnection, records: list[ledger.Archive
         "qualify row_number() over (partition by name, dest order by written_at desc, record_id) = 1"
     ).fetchall()
     db.execute("commit").fetchall()
+
+
+def _insert_consent(db: duckdb.DuckDBPyConnection, said: ledger.ConsentRecord) -> None:
+    """One row for each voice: the first word, whenever it is taken up."""
+    db.execute("delete from consents where voice = ? and said_at > ?", [said.voice, said.written_at]).fetchall()
+    values = [said.voice, said.written_at, said.prompt, said.said_by, said.host, said.voice]
+    db.execute(
+        "insert into consents select ?, ?, ?, ?, ? where not exists (from consents where voice = ?)", values
+    ).fetchall()
 
 
 def _insert_runs(db: duckdb.DuckDBPyConnection, records: list[ledger.Record]) -> None:

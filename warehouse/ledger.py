@@ -82,7 +82,19 @@ class ArchiveRecord:
     finished_at: str | None
 
 
-Entry = Record | ArchiveRecord
+@dataclass(frozen=True, kw_only=True)
+class ConsentRecord:
+    """Somebody's word that the owner of a voice agrees to its use. It is said once for each voice."""
+
+    record_id: str
+    voice: str  # audio:<digest of what decodes>, or speaker:<corpus>/<speaker_id>
+    prompt: str  # the file or the utterance that it was said of first
+    said_by: str  # the user of the machine
+    host: str
+    written_at: str  # ISO 8601, UTC
+
+
+Entry = Record | ArchiveRecord | ConsentRecord
 
 
 def folder(root: Path) -> Path:
@@ -113,14 +125,15 @@ def read(paths: list[Path]) -> Iterator[Entry]:
 
 def archive(root: Path, name: str, dest: str) -> ArchiveRecord | None:
     """The latest record of an archive, whether a catalogue has taken it up or not."""
-    found = []
-    for listed in (waiting, kept):  # in this order: what is taken up meanwhile is found among what is kept
-        for path in listed(root):
-            with suppress(FileNotFoundError):
-                lines = path.read_text().splitlines()
-                found += [_parse(json.loads(line)) for line in lines if line.startswith(_ARCHIVE)]
-    ours = [said for said in found if isinstance(said, ArchiveRecord) and (said.name, said.dest) == (name, dest)]
+    found = [said for said in _find(root, _ARCHIVE) if isinstance(said, ArchiveRecord)]
+    ours = [said for said in found if (said.name, said.dest) == (name, dest)]
     return max(ours, key=lambda said: said.written_at, default=None)
+
+
+def consent(root: Path, voice: str) -> ConsentRecord | None:
+    """The first word of consent to the use of a voice, whether a catalogue has taken it up or not."""
+    found = [said for said in _find(root, _CONSENT) if isinstance(said, ConsentRecord) and said.voice == voice]
+    return min(found, key=lambda said: said.written_at, default=None)
 
 
 def keep(root: Path, records: Sequence[Entry], taken: list[Path]) -> None:
@@ -147,16 +160,33 @@ def _listed(root: Path, suffix: str) -> list[Path]:
     return [folder(root) / name for name in sorted(names)]
 
 
-_ARCHIVE = '{"archive": '  # how a line of an archive begins
+_ARCHIVE, _CONSENT = '{"archive": ', '{"consent": '  # how a line of an archive begins, and one of a consent
+
+
+def _find(root: Path, beginning: str) -> list[Entry]:
+    """Every record whose line begins so, wherever it lies."""
+    found: list[Entry] = []
+    for listed in (waiting, kept):  # in this order: what is taken up meanwhile is found among what is kept
+        for path in listed(root):
+            with suppress(FileNotFoundError):
+                lines = path.read_text().splitlines()
+                found += [_parse(json.loads(line)) for line in lines if line.startswith(beginning)]
+    return found
 
 
 def _line(record: Entry) -> str:
-    said = {"archive": asdict(record)} if isinstance(record, ArchiveRecord) else asdict(record)
+    said = asdict(record)
+    if isinstance(record, ArchiveRecord):
+        said = {"archive": said}
+    elif isinstance(record, ConsentRecord):
+        said = {"consent": said}
     return json.dumps(said) + "\n"
 
 
 def _parse(line: dict[str, dict[str, object]]) -> Entry:
     if "archive" in line:
         return ArchiveRecord(**line["archive"])  # type: ignore[arg-type]
+    if "consent" in line:
+        return ConsentRecord(**line["consent"])  # type: ignore[arg-type]
     artifact = line["artifact"]
     return Record(Attempt(**line["attempt"]), Artifact(**artifact) if artifact else None)  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -112,9 +113,9 @@ def test_a_language_that_the_model_does_not_speak_is_named(decoder: codec.Codec)
 def judge(decoder: codec.Codec, monkeypatch: pytest.MonkeyPatch) -> Judge:
     """A judge who hears `bird` in speech of 20 frames and `beard` in longer speech, and takes length for the voice."""
 
-    def transcribe(_model: object, waveforms: Sequence[Any], **_: Any) -> list[asr.Transcript]:
+    def transcribe(_model: object, waveforms: Sequence[Any], **_: Any) -> list[SimpleNamespace]:
         text = "a bird" if len(waveforms[0]) < 16_000 * 25 / 75 else "a beard"
-        return [asr.Transcript(text, "en", None, -0.1, 0.0, 1.0, 0.0)]
+        return [SimpleNamespace(text=text)]
 
     monkeypatch.setattr(asr, "warm_asr", lambda *_: None)
     monkeypatch.setattr(asr, "transcribe", transcribe)

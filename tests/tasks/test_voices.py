@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -172,7 +173,7 @@ def test_a_prompt_has_the_phones_of_its_text_and_the_codes_of_its_sound(tmp_path
 
 def test_a_prompt_in_which_whisper_hears_no_word_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     excerpt = taken(save(tmp_path, LONG))
-    heard = asr.Transcript("", "en", None, -2.0, 0.9, 1.0, 0.0)
+    heard = SimpleNamespace(text="")
     monkeypatch.setattr(asr, "warm_asr", lambda *_: None)
     monkeypatch.setattr(asr, "transcribe", lambda *_, **__: [heard])
     with pytest.raises(Mistake, match="no words are heard .* --prompt-text"):

@@ -1,0 +1,148 @@
+"""Saying something in somebody's voice, known from three seconds of it.
+
+Neither Prefect nor Ray is needed: one process reads the prompt, loads a pair and writes speech as it comes, piece by
+piece, so a text of two hours takes no more memory than a sentence. The surprising fact is the order: all that can be
+wrong with the words, the files and the right to use a voice is said before any model is loaded.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows import known, source
+from flows.renditions import Rendition, place, wav
+from flows.show import say as tell
+from flows.site import Site, device_of
+from tasks import pairs
+from tasks.pieces import Piece, pieces
+from tasks.speech import AT_ONCE, Judge, Speaker
+from tasks.voices import Prompt
+from warehouse.errors import Mistake
+
+if TYPE_CHECKING:
+    from model.codec import Codec
+    from model.synthesis import Pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """The words of `valle say`."""
+
+    text: str
+    prompt: str  # a file, or an utterance's id
+    prompt_text: str | None = None  # what is said in a short file
+    checkpoint: str | None = None  # a folder with `ar/` and `nar/`, or `embedded`; the root's newest pair unless said
+    codec: str | None = None  # whichever at hand has the digest that the pair names, unless said
+    whisper: str | None = None  # who hears the prompt; the last recipe's unless said
+    language: str | None = None  # as espeak-ng names it; the last recipe's unless said
+    seed: int = 0
+    num: int = 1  # renditions, with this seed and those after it
+    best_of: int = 1  # tries of each piece
+    consent: bool = False
+    output: str | None = None
+
+
+def say(order: Order, site: Site) -> list[dict[str, Any]]:
+    """Say it; a row for each file.
+
+    Raises:
+        Mistake: a word, a file, a voice or a checkpoint cannot be used.
+        WorkFailed: a file cannot be written.
+    """
+    with _mistakes():
+        usual = known.defaults(site.root)
+        language, whisper = order.language or usual.language, order.whisper or usual.whisper
+        parts = pieces(order.text, language)
+        paths = place(order.output, order.num, order.prompt)
+        chosen = source.find(order.prompt, order.prompt_text, site.root, order.consent)
+        device = device_of(site)
+        pair, checkpoint_id = _pair(order, site.root, device)
+        codec = _codec(order, usual, pair, device)
+        prompt = chosen.prompt(source.Listener(codec, pair.codec, whisper, device, language))
+        for warning in prompt.warnings:
+            tell(f"valle: {warning}")
+        judge = Judge(order.best_of, whisper, device, codec, prompt) if order.best_of > 1 else None
+        renditions = [Rendition(path, order.seed + number) for number, path in enumerate(paths)]
+        _write(Speaker(pair, codec, prompt, language), parts, renditions, judge)
+    return [_row(rendition, chosen.voice, prompt, checkpoint_id) for rendition in renditions]
+
+
+def _pair(order: Order, root: Path, device: str) -> tuple["Pair", str]:
+    """The pair that is asked for, and the names of its weights."""
+    from model.synthesis import load_pair
+
+    newest = None if order.checkpoint else known.newest_pair(root)
+    if newest:
+        ar, nar, name = newest
+        return load_pair(ar, nar, device), name
+    folder = pairs.folder(order.checkpoint or pairs.EMBEDDED)
+    if not order.checkpoint and not folder.is_dir():
+        raise Mistake(
+            f"there is no checkpoint: {root} holds no whole pair; `valle run` trains one, and --checkpoint names one"
+        )
+    return load_pair(folder / "ar", folder / "nar", device), pairs.identify(folder)
+
+
+def _codec(order: Order, usual: known.Defaults, pair: "Pair", device: str) -> "Codec":
+    """The codec whose codes the pair speaks."""
+    from model.codec import PUBLISHED, identity, load_codec
+
+    at_hand = [order.codec] if order.codec else [usual.codec, pairs.EMBEDDED, PUBLISHED]
+    if name := pairs.codec_of(pair.codec, at_hand):
+        return load_codec(name, device=device)
+    speaks = f"the checkpoint speaks codes of {pair.codec}"
+    if order.codec:
+        raise Mistake(f"{speaks}, and --codec {order.codec} is {identity(order.codec)}")
+    raise Mistake(f"{speaks}, which is not at hand: name its file with --codec")
+
+
+def _write(speaker: Speaker, parts: list[Piece], renditions: list[Rendition], judge: Judge | None) -> None:
+    """Say every piece of every rendition into its file, and tell how far it is where that takes long."""
+    said = speaker.say(parts, [rendition.seed for rendition in renditions], judge)
+    done, total = 0, len(parts) * len(renditions)
+    for rendition in renditions:
+        with wav(rendition.path) as file:
+            for _ in parts:
+                piece = next(said)
+                file.write(piece.waveform.clip(-1.0, 1.0))
+                rendition.add(piece, len(parts))
+                done += 1
+                if total > AT_ONCE and done % AT_ONCE == 0:
+                    tell(f"{done} of {total} pieces are said, {rendition.seconds:.0f} s of {rendition.path}")
+        for warning in rendition.warnings:
+            tell(f"valle: {warning}")
+
+
+def _row(rendition: Rendition, voice: str, prompt: Prompt, checkpoint_id: str) -> dict[str, Any]:
+    """What a machine may read of a file."""
+    return {
+        "path": rendition.path,
+        "seconds": rendition.seconds,
+        "seconds_to_make": rendition.seconds_to_make,
+        "seed": rendition.seed,
+        "flags": sorted(rendition.flags),
+        "checkpoint_id": checkpoint_id,
+        "voice": voice,
+        "prompt": prompt.name,
+        "prompt_seconds": prompt.seconds,
+        "prompt_text": prompt.text,
+        "warnings": [*prompt.warnings, *rendition.warnings],
+    }
+
+
+@contextmanager
+def _mistakes() -> Iterator[None]:
+    """What the layers below refuse, as a person's mistake in one sentence."""
+    from model.checkpoint import CheckpointError
+    from model.codec import CodecError
+
+    try:
+        yield
+    except (CheckpointError, CodecError, ConnectionError) as error:
+        raise Mistake(str(error)) from error
+    except FileNotFoundError as error:
+        if error.filename is not None:
+            raise
+        raise Mistake(str(error)) from error  # a Whisper of an unknown name

@@ -1,0 +1,66 @@
+"""A warehouse of a few spoken recordings, with a pair that has learnt nothing, and neither Prefect nor Ray."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+
+from model import codec
+from tasks import audio
+from tests.tasks import evaluation
+from tests.tasks.evaluation import LONG, SHORT, Row, World
+from warehouse.catalogue import Catalogue
+from warehouse.fingerprint import ANY, short_hash
+from warehouse.plan import Wanted
+from warehouse.store import write_shard
+from warehouse.tables import TABLES
+
+MACHINE, PERSON = "anna", "ben"  # the one speaks in the sample corpus, the other in LibriSpeech
+
+
+def make(root: Path) -> World:
+    """The warehouse, published; its recipe names the codec and a Whisper by their files."""
+    world = evaluation.build(root, ((MACHINE, LONG), (MACHINE, SHORT), (PERSON, LONG), (PERSON, f"{LONG} {SHORT}")))
+    for row in world.tables["recordings"]:
+        row["speaker_id"] = str(row["recording_id"]).partition("/")[0]
+        row["corpus"] = "sample" if row["speaker_id"] == MACHINE else "librispeech"
+        row["audio_digest"] = audio.examine(root / "audio" / row["audio_path"]).digest
+    wanted = [_write(world, table.name) for table in TABLES if table.name in world.tables]
+    index = Catalogue(root)
+    whisper = evaluation.save_whisper(root / "weights")
+    settings = [f"transcripts.model={whisper}", f"codes.model={world.codec}"]
+    options = {"recipe": "folder", "settings": settings, "audio": str(root / "audio"), "site": None, "until": None}
+    index.remember("folder", wanted, options)
+    index.take_up(look_at_disk=True)
+    return world
+
+
+def add_pair(world: World, step: int) -> None:
+    """Weights of a later step, in a version of their own."""
+    made_by = codec.identity(world.codec)
+    world.tables["checkpoints"] = [evaluation.kept_weights(world.root, half, step, made_by) for half in ("ar", "nar")]
+    _write(world, "checkpoints", settings={"step": step})
+    Catalogue(world.root).take_up(look_at_disk=True)
+
+
+def _write(world: World, name: str, settings: Row | None = None) -> Wanted:
+    """Every row of a table as one shard; one for each half where they are weights."""
+    [table] = (table for table in TABLES if table.name == name)
+    identity = {"model": codec.identity(world.codec)} if name == "codes" else settings or {}
+    stage = json.dumps({"stage": name, "version": 1, "settings": identity})
+    print_ = short_hash(stage)
+    shards = {"ar": 0, "nar": 1} if name == "checkpoints" else {"all": None}
+    for shard, place in shards.items():
+        rows = world.tables[name] if place is None else world.tables[name][place : place + 1]
+        content = pa.Table.from_pylist(rows, schema=table.schema)
+        write_shard(world.root, table, shard, print_, content, stage=stage, inputs='{"files": {}}')
+    return Wanted(
+        table=name,
+        takes=(),
+        gathers=(),
+        lasting=table.lasting,
+        one_to_one=False,
+        fingerprints={ANY: print_},
+        stages={ANY: stage},
+        sources={shard: short_hash('{"files": {}}') for shard in shards},
+    )
