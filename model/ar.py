@@ -5,7 +5,7 @@ slot, so the phones' `<EOS>` predicts the first code, and no start symbol is
 needed; any prefix of the codes is a prompt. The output projection is the codes'
 embedding. Source: VALL-E (arXiv:2301.02111), section 4.2.1.
 
-With groups of G codes (VALL-E 2, arXiv:2406.05370, section 3.3) a slot is G frames:
+With groups of G codes (VALL-E 2, arXiv:2406.05370, grouped code modeling) a slot is G frames:
 one linear layer makes their embeddings one, another makes a slot's output G of them,
 and the codes of a group do not see each other. A sequence is T / G slots long.
 

@@ -27,6 +27,9 @@ Half = TypeVar("Half", AR, NAR)
 class BFloat16(nn.Module):
     """A linear layer whose weights are bfloat16; what comes in and what goes out is float32."""
 
+    weight: Tensor  # [N, K]
+    bias: Tensor  # [N]
+
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.register_buffer("weight", linear.weight.detach().bfloat16())
@@ -34,11 +37,15 @@ class BFloat16(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., K]` to `[..., N]`."""
-        return functional.linear(x.bfloat16(), self.get_buffer("weight"), self.get_buffer("bias")).float()
+        return functional.linear(x.bfloat16(), self.weight, self.bias).float()
 
 
 class Int8(nn.Module):
     """A linear layer whose weights are integers in -127..127, with a scale for each output."""
+
+    weight: Tensor  # [N, K]
+    scale: Tensor  # [N]
+    bias: Tensor  # [N]
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -50,8 +57,8 @@ class Int8(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[..., K]` to `[..., N]`."""
         rows = x.bfloat16().flatten(0, -2)
-        product = torch._weight_int8pack_mm(rows, self.get_buffer("weight"), self.get_buffer("scale"))
-        return product.view(*x.shape[:-1], -1) + self.get_buffer("bias")
+        product = torch._weight_int8pack_mm(rows, self.weight, self.scale)
+        return product.view(*x.shape[:-1], -1) + self.bias
 
 
 def lighten(half: Half, precision: Precision) -> Half:

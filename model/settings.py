@@ -58,7 +58,7 @@ class Settings:
     codec: str  # identity of the codec that made the codes, such as the sha256 of its weights
     tied: bool = True  # the codes' embeddings are the output projections too (VALL-E, section 4.2); false: heads apart
     prompt: PromptMode = "random"  # of the NAR in training: 3 s anywhere (VALL-E, section 4.2.2), at the front, or none
-    group: int = 1  # G: codes that the AR says in one step (VALL-E 2, arXiv:2406.05370, section 3.3)
+    group: int = 1  # G: codes that the AR says in one step (VALL-E 2, arXiv:2406.05370, grouped codes)
     languages: tuple[str, ...] = ()  # each with an embedding, added to phones and codes (VALL-E X, arXiv:2303.03926)
 
     def __post_init__(self) -> None:

@@ -104,7 +104,7 @@ def best_of(
     sampling: Sampling = DEFAULT,
     num_rows: int = 32,
 ) -> list[Generated]:
-    """For every request the best of `num` tries, the earliest of equals (VALL-E 2, arXiv:2406.05370, section 4.1.3).
+    """For every request the best of `num` tries, the earliest of equals (VALL-E 2, arXiv:2406.05370, has five).
 
     The first try is what `generate` says; the others have seeds made from the request's own. The scorer gets the
     request and the speech, empty and endless ones too, and gives numbers that count in order, the larger the better:
