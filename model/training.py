@@ -11,7 +11,7 @@ Source: VALL-E (arXiv:2301.02111), section 5.1, for AdamW, warm-up and decay.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -28,8 +28,9 @@ from model.journal import Clock, Journal, Line
 from model.nar import NAR
 from model.optimizer import Average, adamw, moments, scale_and_clip, set_moments, set_weights, weights
 from model.parallel import Buckets, Gradients, Parts, Sharding, Workers, autocast, split
+from model.progress import Progress, State, best, best_folder, figures
 from model.settings import Settings
-from model.validation import Validation, ask, loss, validate
+from model.validation import ask, loss, validate
 
 READ_EVERY = 10  # steps between two looks at the losses, and two lines of progress
 
@@ -73,48 +74,6 @@ class Where:
     checkpoint_activations: bool = False  # less memory for a third more arithmetic
     compile: bool = False  # by torch.compile
     tensorboard: bool = True
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What was known at a validation. Figures of it are null where nothing validates."""
-
-    step: int
-    learning_rate: float
-    train_loss: float | None  # nats per code since the last one; null at step 0
-    valid_loss: float | None  # nats per code
-    valid_perplexity: float | None
-    valid_top10: float | None  # share of codes among the ten likeliest
-    valid_loss_by_codebook: tuple[float | None, ...] | None  # the first codebook first
-    valid_top10_by_codebook: tuple[float | None, ...] | None
-    valid_loss_shuffled: float | None  # with the phones of each example shuffled
-    alarms: tuple[str, ...]  # since the last one, see `model.alarms`
-    tokens_seen: int  # codes trained on, by all workers
-    num_parameters: int
-
-
-@dataclass
-class State:
-    """Where a training stands, beside its weights and its optimizer."""
-
-    step: int = 0
-    tokens_seen: int = 0
-    loss_sum: float = 0.0  # since the last validation, over all workers
-    loss_codes: int = 0
-    positions: list[Position] = field(default_factory=list)  # of each worker
-    progress: list[Progress] = field(default_factory=list)
-    spikes: alarms.Spikes = field(default_factory=alarms.Spikes)
-
-
-def best(progress: Sequence[Progress]) -> Progress:
-    """The record whose weights are kept as the best: of the least loss; the last where nothing validates."""
-    validated = [record for record in progress if record.valid_loss is not None]
-    return min(validated, key=lambda record: record.valid_loss or 0.0) if validated else progress[-1]
-
-
-def best_folder(folder: Path, step: int) -> Path:
-    """Where the best weights lie, if they are not the last."""
-    return folder / f"best-{step:09d}"
 
 
 def train(
@@ -295,7 +254,7 @@ class _Run:
                 step=state.step,
                 learning_rate=training.rate(max(state.step - 1, 0)),
                 train_loss=state.loss_sum / state.loss_codes if state.loss_codes else None,
-                **_figures(found),
+                **figures(found),
                 alarms=tuple(told),
                 tokens_seen=state.tokens_seen,
                 num_parameters=num_parameters(self.model),
@@ -366,18 +325,6 @@ class _Run:
             positions = [Position(max(position.epoch for position in positions) + 1)] * world
         spikes = alarms.Spikes(**record.pop("spikes"))
         return State(**record, positions=positions, progress=progress, spikes=spikes)
-
-
-def _figures(found: Validation | None) -> dict[str, Any]:
-    """A validation as `Progress` names its figures."""
-    return {
-        "valid_loss": found and found.loss,
-        "valid_perplexity": found and found.perplexity,
-        "valid_top10": found and found.top10,
-        "valid_loss_by_codebook": found and found.loss_by_codebook,
-        "valid_top10_by_codebook": found and found.top10_by_codebook,
-        "valid_loss_shuffled": found and found.loss_shuffled,
-    }
 
 
 def _begin(settings: Settings, start: Path | None) -> AR | NAR:

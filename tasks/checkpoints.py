@@ -141,7 +141,7 @@ class Checkpoints:
             NoExamples: no example of split `train`.
             CheckpointError: the weights to start from are for other phones, or of another codec or size.
         """
-        from model.training import Progress, best, best_folder
+        from model.progress import Progress, best, best_folder
 
         job = self._job(list(_shards(examples, phones, codes)), shard, folder)
         self.launch(train_half, {"job": job})

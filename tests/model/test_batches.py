@@ -78,7 +78,8 @@ def test_workers_share_all_examples_and_none_twice(world):
     assert sorted(number for numbers in read for number in numbers) == ALL
 
 
-def test_only_a_window_of_chunks_is_read_at_once():
+@pytest.mark.parametrize("start", [Position(), Position(epoch=10**6, window=1, batch=1)])
+def test_only_a_window_of_chunks_is_read_at_once_wherever_it_goes_on(start):
     asked = []
 
     class Recorded:
@@ -89,7 +90,7 @@ def test_only_a_window_of_chunks_is_read_at_once():
             asked.append(index)
             return CHUNKS[index]
 
-    next(stream(Share(Recorded()), 12, 0, Position(), window_chunks=2))
+    next(stream(Share(Recorded()), 12, 0, start, window_chunks=2))
     assert len(asked) == 2
 
 

@@ -13,8 +13,9 @@ import torch
 from model import training as training_module
 from model.batches import Example
 from model.checkpoint import CheckpointError, load
+from model.progress import best, best_folder
 from model.settings import Settings, Size
-from model.training import Diverged, Training, Where, best, best_folder, train
+from model.training import Diverged, Training, Where, train
 
 SYMBOLS = tuple("abcdefgh")
 SIZE = Size(num_layers=1, num_heads=2, width=16, ffn_width=32, dropout=0.1)
@@ -136,6 +137,8 @@ def test_a_training_that_diverges_says_so_and_leaves_no_checkpoint(tmp_path):
     with pytest.raises(Diverged, match=r"the loss became (nan|inf) at step \d: lower the learning rate"):
         run(tmp_path, "ar", replace(TRAINING, learning_rate=1e30))
     assert not (tmp_path / "weights.safetensors").exists()
+    last = json.loads((tmp_path / "progress.jsonl").read_text().splitlines()[-1])
+    assert last["note"].startswith("nan_loss: it became")
 
 
 def test_without_anything_to_validate_on_the_losses_are_null(tmp_path):
