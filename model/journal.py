@@ -52,7 +52,7 @@ class Journal:
         lost = max((line["step"] for line in self._lines()), default=step) - step
         self._path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         self._board = _board(self._path.parent / TENSORBOARD, step) if self._wants_board else None
-        if step:
+        if (step or lost) and step < steps:
             note = f"resumed at step {step}, {lost} steps lost"
             _LOG.warning("%s %s", self._name, note)
             self.write(Line(step, steps, None, 0.0, None, tokens_seen, None, None, None, note))

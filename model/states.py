@@ -5,14 +5,12 @@ one, and where the training stands. It knows nothing of how many workers there w
 nor of how they shared the weights out; so either may change.
 """
 
-import io
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
 import torch
-
-from model.checkpoint import write_whole
 
 FOLDER = "states"
 _LOG = logging.getLogger(__name__)
@@ -22,11 +20,14 @@ def keep(folder: Path, step: int, saved: dict[str, Any], keep_last: int) -> None
     """Writes the state of a step, then lets all but the last `keep_last` go."""
     states = folder / FOLDER
     states.mkdir(parents=True, exist_ok=True)
-    for unfinished in states.glob(".*.unfinished"):  # what a kill left
-        unfinished.unlink()
-    content = io.BytesIO()
-    torch.save(saved, content)
-    write_whole(states / f"{step:09d}.pt", content.getvalue())
+    for left in states.glob(".*.unfinished"):  # by a kill
+        left.unlink()
+    unfinished = states / f".{step:09d}.pt.unfinished"
+    with open(unfinished, "wb") as file:  # straight to disk: a state may be larger than what memory is left
+        torch.save(saved, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(states / f"{step:09d}.pt")
     for old in _kept(folder)[max(keep_last, 1) :]:
         old.unlink()
 

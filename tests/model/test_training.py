@@ -228,6 +228,16 @@ def test_a_training_that_goes_on_says_where_and_what_it_lost(tmp_path, monkeypat
     assert steps[-1] == 26
 
 
+def test_a_training_killed_before_its_first_state_says_what_that_cost(tmp_path, monkeypatch):
+    longer = replace(TRAINING, steps=14)
+    with monkeypatch.context() as patched:
+        kill_at(patched, 12)
+        with pytest.raises(Killed):
+            run(tmp_path, "ar", longer)
+    assert run(tmp_path, "ar", longer)[-1].step == 14
+    assert '"note": "resumed at step 0, 12 steps lost"' in (tmp_path / "progress.jsonl").read_text()
+
+
 def test_progress_is_a_line_now_and_then_with_pace_and_time_left(tmp_path):
     run(tmp_path, "nar", replace(TRAINING, steps=20, validate_every=20))
     lines = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
