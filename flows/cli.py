@@ -169,11 +169,13 @@ def stats(root: str | None, site: str | None, as_json: bool) -> None:
 @click.option("--num", type=click.IntRange(1, 100), default=1, show_default=True, help="Renditions, a seed each.")
 @click.option("--best-of", type=click.IntRange(1, 20), default=1, show_default=True, help="Tries of each piece.")
 @click.option("--consent", is_flag=True, help="The speaker agrees to the use of this voice; it is remembered.")
+@click.option("--stream", is_flag=True, help="To standard output while it is made.")
 @click.option("--output", metavar="FILE.wav", help="Default: speech.wav here, numbered where it exists; - is a pipe.")
 @click.option("--json", "as_json", is_flag=True, help="One array of objects, a file each.")
 def say(text: str | None, root: str | None, site: str | None, file: str | None, as_json: bool, **how: Any) -> None:
     """Say TEXT in the voice of a prompt: zero-shot speech, 24 kHz."""
-    if as_json and how["output"] == "-":
+    is_piped = how["stream"] or how["output"] == "-"
+    if as_json and is_piped:
         raise click.UsageError("standard output takes the speech or --json, and not both")
     words = _text(text, file)
     from flows.say import Order
@@ -183,7 +185,7 @@ def say(text: str | None, root: str | None, site: str | None, file: str | None, 
     rows = speak(Order(text=words, **how), load_site(site, root=root))
     if as_json:
         show(rows, "json")
-    elif how["output"] != "-":
+    elif not is_piped:
         for row in rows:
             click.echo(row["path"])
 

@@ -5,6 +5,7 @@ plays, it lasts no time, and its row is flagged `empty`.
 """
 
 import os
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,9 @@ from io import BytesIO
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 from tasks.speech import Said
 from warehouse.errors import Mistake, WorkFailed
@@ -46,8 +49,7 @@ class Rendition:
             self.warnings.append(f"{which} is empty: the model ended before it said anything; try another --seed")
         if said.is_endless:
             self.flags.add(ENDLESS)
-            stopped = f"the model was stopped after {said.seconds:.1f} s"
-            self.warnings.append(f"{which} is endless: {stopped}; try another --seed")
+            self.warnings.append(f"{which} is endless: the model was stopped before it ended; try another --seed")
 
 
 def place(output: str | None, num: int, prompt: str) -> list[str]:
@@ -71,6 +73,23 @@ def place(output: str | None, num: int, prompt: str) -> list[str]:
         if path.exists() and Path(prompt).exists() and path.samefile(prompt):
             raise Mistake(f"--output {path} is the prompt itself, which would be lost")
     return [str(path) for path in paths]
+
+
+class Pipe:
+    """Standard output as a WAV of 24 kHz, mono, 16 bits, whose length nobody knows yet."""
+
+    def __init__(self) -> None:
+        size, rate = b"\xff\xff\xff\xff", SAMPLE_RATE  # the size says: until it ends
+        form = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
+        self._put(b"RIFF" + size + b"WAVEfmt " + form + b"data" + size)
+
+    def write(self, waveform: NDArray[np.float32]) -> None:
+        """Hand on a waveform `[num_samples]` at once."""
+        self._put((waveform * 32_767).round().astype("<i2").tobytes())
+
+    def _put(self, content: bytes) -> None:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
 
 
 @contextmanager

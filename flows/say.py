@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows import known, source
-from flows.renditions import Rendition, place, wav
+from flows.renditions import STANDARD, Pipe, Rendition, place, wav
 from flows.show import say as tell
 from flows.site import Site, device_of
 from tasks import pairs
@@ -41,7 +41,12 @@ class Order:
     num: int = 1  # renditions, with this seed and those after it
     best_of: int = 1  # tries of each piece
     consent: bool = False
+    stream: bool = False  # to standard output while it is made
     output: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.stream and (self.num > 1 or self.best_of > 1 or self.output not in (None, STANDARD)):
+            raise Mistake("--stream goes to standard output as it is made: leave out --num, --best-of and --output")
 
 
 def say(order: Order, site: Site) -> list[dict[str, Any]]:
@@ -55,7 +60,7 @@ def say(order: Order, site: Site) -> list[dict[str, Any]]:
         usual = known.defaults(site.root)
         language, whisper = order.language or usual.language, order.whisper or usual.whisper
         parts = pieces(order.text, language)
-        paths = place(order.output, order.num, order.prompt)
+        paths = place(STANDARD if order.stream else order.output, order.num, order.prompt)
         chosen = source.find(order.prompt, order.prompt_text, site.root, order.consent)
         device = device_of(site)
         pair, checkpoint_id = _pair(order, site.root, device)
@@ -65,7 +70,11 @@ def say(order: Order, site: Site) -> list[dict[str, Any]]:
             tell(f"valle: {warning}")
         judge = Judge(order.best_of, whisper, device, codec, prompt) if order.best_of > 1 else None
         renditions = [Rendition(path, order.seed + number) for number, path in enumerate(paths)]
-        _write(Speaker(pair, codec, prompt, language), parts, renditions, judge)
+        speaker = Speaker(pair, codec, prompt, language)
+        if order.stream:
+            _stream(speaker, parts, renditions[0])
+        else:
+            _write(speaker, parts, renditions, judge)
     return [_row(rendition, chosen.voice, prompt, checkpoint_id) for rendition in renditions]
 
 
@@ -113,6 +122,16 @@ def _write(speaker: Speaker, parts: list[Piece], renditions: list[Rendition], ju
                     tell(f"{done} of {total} pieces are said, {rendition.seconds:.0f} s of {rendition.path}")
         for warning in rendition.warnings:
             tell(f"valle: {warning}")
+
+
+def _stream(speaker: Speaker, parts: list[Piece], rendition: Rendition) -> None:
+    """Say every piece into standard output, chunk by chunk."""
+    pipe = Pipe()
+    for said in speaker.stream(parts, rendition.seed):
+        pipe.write(said.waveform.clip(-1.0, 1.0))
+        rendition.add(said, len(parts))
+    for warning in rendition.warnings:
+        tell(f"valle: {warning}")
 
 
 def _row(rendition: Rendition, voice: str, prompt: Prompt, checkpoint_id: str) -> dict[str, Any]:

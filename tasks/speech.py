@@ -3,6 +3,8 @@
 Each piece follows the same prompt, so one voice says them all, and each has random numbers of its own, so what a
 piece becomes depends neither on the others nor on how many are said together. The surprising fact: a model that
 says nothing, or never ends, is not an error. Such a piece is what the model has to say, and is told as such.
+Streamed, a piece comes in chunks of a third of a second, each of which the NAR fills with little of what follows in
+sight (`model.live`); so the same seed sounds a little different.
 
 The best of several tries is the one with the fewest words that Whisper mishears, then the one whose voice is nearest
 to the prompt's (VALL-E 2, arXiv:2406.05370, section 4.1.3). Shapes: P phones, T frames.
@@ -22,7 +24,7 @@ from tasks.samples import decode
 from tasks.symbols import BOUNDARY
 from tasks.voices import Prompt
 from warehouse.errors import Mistake
-from warehouse.tables import SAMPLE_RATE
+from warehouse.tables import HOP, SAMPLE_RATE
 
 if TYPE_CHECKING:
     from model.codec import Codec
@@ -36,18 +38,14 @@ _NOTHING = np.zeros(0, np.float32)
 
 @dataclass(frozen=True)
 class Said:
-    """A piece of one rendition."""
+    """A piece of one rendition, or a chunk of one that is streamed."""
 
     rendition: int  # which of the seeds
     place: int  # which of the pieces
-    waveform: NDArray[np.float32]  # [num_samples] at 24 kHz; none where the model said nothing
+    waveform: NDArray[np.float32]  # [num_samples] at 24 kHz, with the pause behind it
+    is_empty: bool  # the model said nothing to the piece
     is_endless: bool  # the model met its limit before it ended
     seconds_to_make: float  # wall clock; its share of what was said together
-
-    @property
-    def is_empty(self) -> bool:
-        """The model said nothing."""
-        return len(self.waveform) == 0
 
     @property
     def seconds(self) -> float:
@@ -78,10 +76,31 @@ class Speaker:
             together = requests[first : first + (1 if judge else AT_ONCE)]
             started = time.perf_counter()
             generated = self._generate(together, pieces[first % len(pieces)].text, judge)
-            waveforms = [decode(self.codec, said.codes) if said.codes.shape[1] else _NOTHING for said in generated]
+            waveforms = [_NOTHING if said.empty else decode(self.codec, said.codes) for said in generated]
             share = (time.perf_counter() - started) / len(together)
             for number, (said, waveform) in enumerate(zip(generated, waveforms, strict=True), first):
-                yield Said(*divmod(number, len(pieces)), waveform, said.endless, share)
+                rendition, place = divmod(number, len(pieces))
+                waveform = _joined(waveform, pieces, place)
+                yield Said(rendition, place, waveform, said.empty, said.endless, share)
+
+    def stream(self, pieces: Sequence[Piece], seed: int) -> Iterator[Said]:
+        """Every piece in chunks, as they are made; the last chunk of a piece is silence, and tells how it went.
+
+        Raises:
+            Mistake: the model knows a phone too few.
+        """
+        from model.live import stream
+        from model.synthesis import limit
+
+        for place, request in enumerate([self._request(piece, seed, place) for place, piece in enumerate(pieces)]):
+            num_samples, started = 0, time.perf_counter()
+            for chunk in stream(self.pair, request, self.codec.decoder_stream()):
+                num_samples += len(chunk)
+                yield Said(0, place, chunk, False, False, time.perf_counter() - started)
+                started = time.perf_counter()
+            pause = np.zeros(round(_pause(pieces, place) * SAMPLE_RATE) if num_samples else 0, np.float32)
+            is_endless = num_samples > 0 and num_samples >= limit(request) * HOP
+            yield Said(0, place, pause, num_samples == 0, is_endless, time.perf_counter() - started)
 
     def _generate(self, together: "list[Request]", text: str, judge: "Judge | None") -> "list[Generated]":
         from model.synthesis import best_of, generate
@@ -135,6 +154,20 @@ class Judge:
         import soxr
 
         return np.asarray(soxr.resample(decode(self.codec, codes), SAMPLE_RATE, _RATE)[:_LONGEST], np.float32)
+
+
+def _joined(waveform: NDArray[np.float32], pieces: Sequence[Piece], place: int) -> NDArray[np.float32]:
+    """A piece of several with soft edges and the pause behind it; one that is alone, or empty, as it is."""
+    from model.long_text import join
+
+    if len(pieces) == 1 or not len(waveform):
+        return waveform
+    return join([waveform], [_pause(pieces, place)], SAMPLE_RATE)
+
+
+def _pause(pieces: Sequence[Piece], place: int) -> float:
+    """Seconds behind a piece; none behind the last."""
+    return pieces[place].pause if place + 1 < len(pieces) else 0.0
 
 
 def _seed(seed: int, place: int) -> int:

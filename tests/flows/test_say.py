@@ -201,21 +201,29 @@ def test_a_name_that_is_said_is_written_over_and_another_is_not(
     assert soundfile.info("mine.wav").samplerate == 24_000
 
 
+@pytest.mark.parametrize("how", [["--output", "-"], ["--stream"]])
 def test_speech_goes_into_a_pipe(
-    world: World, says: list[Request], monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]
+    world: World, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], how: list[str]
 ) -> None:
     monkeypatch.setattr("flows.cli.atexit.register", lambda _: None)
-    words = ["say", "Hello.", "--prompt", utterance(world, MACHINE), "--output", "-", "--root", str(world.root)]
-    monkeypatch.setattr("sys.argv", ["valle", *words])
-    main()
-    sound, rate = soundfile.read(io.BytesIO(capsysbinary.readouterr().out))
-    assert (len(sound), rate) == (15 * 320, 24_000)
+    words = ["say", "Hello.", "--prompt", utterance(world, MACHINE), "--root", str(world.root)]
+    lengths = []
+    for options in (["--output", "a.wav"], how):
+        monkeypatch.chdir(world.root)
+        monkeypatch.setattr("sys.argv", ["valle", *words, *options])
+        main()
+        said = capsysbinary.readouterr().out
+        sound, rate = soundfile.read(world.root / "a.wav" if options[-1] == "a.wav" else io.BytesIO(said))
+        assert rate == 24_000
+        lengths.append(len(sound))
+    assert lengths[0] == lengths[1] > 0
 
 
 def test_a_long_text_is_said_in_pieces_and_progress_is_told(valle: Valle, world: World, says: list[Request]) -> None:
     code, out, err = valle(" ".join([f"{LONG} {SHORT}"] * 60), "--prompt", utterance(world, MACHINE))
     assert code == 0
-    assert soundfile.info(out.strip()).frames == len(says) * 15 * 320
+    pauses = (len(says) - 1) * round(0.35 * 24_000)
+    assert soundfile.info(out.strip()).frames == len(says) * 15 * 320 + pauses
     assert len(says) > 16
     assert f"16 of {len(says)} pieces are said" in err
 
@@ -400,6 +408,9 @@ def test_a_checkpoint_that_cannot_be_used_is_told_in_a_sentence(
         (["Hi", "--prompt", "ANNA", "--output", "no/x.wav"], "there is no folder no"),
         (["Hi", "--prompt", "ANNA", "--output", "-", "--num", "2"], "standard output takes one rendition"),
         (["Hi", "--prompt", "ANNA", "--output", "-", "--json"], "and not both"),
+        (["Hi", "--prompt", "ANNA", "--stream", "--json"], "and not both"),
+        (["Hi", "--prompt", "ANNA", "--stream", "--num", "2"], "--stream goes to standard output"),
+        (["Hi", "--prompt", "ANNA", "--stream", "--output", "x.wav"], "--stream goes to standard output"),
         (["Hi", "--prompt", "FILE", "--output", "FILE"], "is the prompt itself"),
         (["Hi", "--prompt", "FILE", "--whisper", "loud"], "no Whisper is called 'loud'"),
         (["Hi", "--prompt", "ANNA", "--language", "xx"], "xx"),

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.phones import phonemize
-from tasks.pieces import LONGEST_TEXT, ids, pieces, split
+from tasks.pieces import LONGEST_TEXT, Piece, ids, pieces, split
 from tasks.symbols import SYMBOLS
 from warehouse.errors import Mistake
 
@@ -78,3 +78,8 @@ def test_phones_are_numbered_by_the_checkpoints_own_table() -> None:
     assert ids(phonemize(SENTENCE).phones, SYMBOLS).tolist() == list(phonemize(SENTENCE).phone_ids)
     with pytest.raises(Mistake, match="the checkpoint knows no phone 'ʒ'"):
         ids(["a", "ʒ"], ["a", "b"])
+
+
+def test_a_pause_is_as_long_as_what_ends_before_it() -> None:
+    marks = {"A bird.": 0.35, 'A bird?"': 0.35, "A bird,": 0.15, "A bird": 0.0}
+    assert {text: Piece(text, ()).pause for text in marks} == marks

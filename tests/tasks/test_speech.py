@@ -74,13 +74,14 @@ def test_the_model_reads_the_prompts_phones_before_those_of_each_piece(
 def test_every_rendition_says_every_piece_in_order(pair: Pair, decoder: codec.Codec, said: list[Request]) -> None:
     found = list(speaker(pair, decoder).say(TEXTS, [4, 5, 6, 7]))  # twelve, more than are said at once
     assert [(piece.rendition, piece.place) for piece in found] == [(i, j) for i in range(4) for j in range(3)]
-    assert all(piece.seconds == 15 / 75 and not piece.is_empty for piece in found)
+    assert [piece.seconds for piece in found] == pytest.approx([15 / 75 + 0.35, 15 / 75 + 0.35, 15 / 75] * 4)
+    assert not any(piece.is_empty for piece in found)
     assert [request.seed for request in said[::3]] == [4, 5, 6, 7]
     assert len({request.seed for request in said}) == 12, "each piece has random numbers of its own"
 
 
 def test_a_piece_does_not_depend_on_what_is_said_beside_it(pair: Pair, decoder: codec.Codec) -> None:
-    alone = next(speaker(pair, decoder).say(TEXTS[:1], [3]))
+    alone = next(speaker(pair, decoder).say(TEXTS[:2], [3]))
     together = list(speaker(pair, decoder).say(TEXTS, [2, 3]))
     assert same(together[3], alone)
     assert not same(together[0], alone)
@@ -91,9 +92,25 @@ def test_what_is_empty_and_what_never_ends_is_told(
 ) -> None:
     answers = [Generated(np.zeros((8, 0), np.uint16), False), Generated(np.zeros((8, 75), np.uint16), False)]
     monkeypatch.setattr(synthesis, "generate", lambda *_, **__: answers)
-    empty, endless = speaker(pair, decoder).say(TEXTS[:2], [0])
+    empty, endless = speaker(pair, decoder).say(TEXTS[1:], [0])
     assert (empty.is_empty, empty.is_endless, empty.seconds) == (True, False, 0.0)
     assert (endless.is_empty, endless.is_endless, endless.seconds) == (False, True, 1.0)
+
+
+def test_a_piece_that_is_streamed_comes_in_chunks_and_lasts_as_long(pair: Pair, decoder: codec.Codec) -> None:
+    whole = list(speaker(pair, decoder).say(TEXTS[:2], [3]))
+    chunks = list(speaker(pair, decoder).stream(TEXTS[:2], 3))
+    assert len(chunks) > 4
+    for place, piece in enumerate(whole):
+        mine = [chunk for chunk in chunks if chunk.place == place]
+        assert sum(chunk.seconds for chunk in mine) == pytest.approx(piece.seconds)
+        assert [chunk.is_endless for chunk in mine] == [False] * (len(mine) - 1) + [piece.is_endless]
+
+
+def test_a_stream_of_nothing_says_so(pair: Pair, decoder: codec.Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.live.stream", lambda *_: iter(()))
+    [chunk] = speaker(pair, decoder).stream(TEXTS[:1], 0)
+    assert (chunk.is_empty, chunk.is_endless, chunk.seconds) == (True, False, 0.0)
 
 
 def test_a_phone_that_the_model_does_not_know_is_named(pair: Pair, decoder: codec.Codec) -> None:
