@@ -256,6 +256,14 @@ def test_tensorboard_has_the_losses(tmp_path):
     assert {"train_loss", "valid_top10_by_codebook/2", "learning_rate", "mfu"} <= set(found.Tags()["scalars"])
 
 
+def test_without_tensorboard_it_trains_and_says_so_in_the_log(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    caplog.set_level("INFO")
+    run(tmp_path, "ar", replace(TRAINING, steps=1), tensorboard=True)
+    assert "tensorboard is not installed" in caplog.text
+    assert not (tmp_path / "tensorboard").exists()
+
+
 def test_fine_tuning_begins_with_the_weights_of_another_training(tmp_path):
     before = run(tmp_path / "before", "ar")
     after = run(tmp_path / "after", "ar", replace(TRAINING, seed=1), start=tmp_path / "before")
