@@ -1,104 +1,52 @@
-"""Whisper as a judge: weights by name or by path, and batches of windows with all their evidence.
+"""Whisper as a judge: batches of windows, and all evidence of what was heard in them.
 
 The surprising fact: neither way to batch that one would try first is right. openai-whisper's `transcribe` takes one
 file at a time, and faster-whisper's batched pipeline leaves out the second tries and the thresholds they hang on. Here
 a greedy pass runs in batches, and a window that fails is decoded again by itself, with a seed of its own.
 
-An engine does the arithmetic (`model/asr_openai.py`, `model/asr_ctranslate2.py`); what counts as failed or as silent is
-here, the same for both: openai-whisper's own fixed thresholds, as much a part of hearing as the weights. How good is
-good enough is not decided here: all evidence is kept, for filters.
-Source: openai-whisper's `transcribe.py` (thresholds and fallback), Radford et al. 2022
-(arXiv:2212.04356, section 4.5); Whisper's own checkpoint format.
+An engine (`asr_engine.py`) does the arithmetic, by openai-whisper or by CTranslate2, and says the same for both what
+has failed. How good is good enough is not decided here: all evidence is kept, for filters.
+Source: openai-whisper's `transcribe.py` (fallback), Radford et al. 2022 (arXiv:2212.04356, section 4.5).
 """
 
-import hashlib
-import pickle
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, Protocol
-from urllib.error import URLError
-from zipfile import is_zipfile
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from model.asr_engine import (
+    ENGINES,
+    FASTER,
+    MAX_SAMPLES,
+    MAX_SECONDS,
+    OPENAI,
+    SAMPLE_RATE,
+    Decoding,
+    Engine,
+    Waveform,
+    Word,
+)
+from model.asr_weights import EMBEDDED, check_engine, identity, load_whisper
 
-SAMPLE_RATE = 16_000  # Hz, what Whisper hears
-MAX_SECONDS = 30  # of one window
-MAX_SAMPLES = MAX_SECONDS * SAMPLE_RATE
-OPENAI, FASTER = "openai-whisper", "faster-whisper"
-ENGINES = (OPENAI, FASTER)
-
-EMBEDDED = Path(__file__).parent / "embedded" / "whisper.pt"
-
-KNOWN = {
-    "tiny.en": "d3dd57d3",
-    "tiny": "65147644",
-    "base.en": "25a8566e",
-    "base": "ed3a0b6b",
-    "small.en": "f953ad0f",
-    "small": "9ecf7799",
-    "medium.en": "d7440d1d",
-    "medium": "345ae4da",
-    "large-v1": "e4b87e7e",
-    "large-v2": "81f7c96c",
-    "large-v3": "e5b1a55b",
-    "large-v3-turbo": "aff26ae4",
-}
-"""OpenAI's models and the start of their sha256, which openai-whisper checks on download."""
-
-ALIASES = {"large": "large-v3", "turbo": "large-v3-turbo"}
+__all__ = [
+    "EMBEDDED",
+    "ENGINES",
+    "FASTER",
+    "MAX_SECONDS",
+    "OPENAI",
+    "SAMPLE_RATE",
+    "Engine",
+    "Transcript",
+    "check_engine",
+    "identity",
+    "load_asr",
+    "load_whisper",
+    "transcribe",
+    "warm_asr",
+]
 
 TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)  # tried in turn after the greedy pass
-MIN_AVG_LOGPROB = -1.0  # below it, a decoding has failed
-MAX_COMPRESSION_RATIO = 2.4  # above it, a text repeats itself
-MAX_NO_SPEECH_PROB = 0.6  # above it, and with a failed logprob, there was no speech
-
-
-Waveform = NDArray[np.float32]  # [num_samples] at 16 kHz
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word and where it is said."""
-
-    word: str
-    start: float  # seconds from the window's start
-    end: float
-    prob: float  # 0..1, mean over its tokens
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """What an engine makes of one window, at one temperature."""
-
-    text: str
-    tokens: tuple[int, ...]  # of the text, without what stands before it and its end
-    language: str  # ISO 639-1
-    language_prob: float | None  # 0..1; None for an English-only model, which does not guess
-    avg_logprob: float  # natural log, mean over the text's tokens and its end
-    no_speech_prob: float  # 0..1
-    temperature: float
-
-    @property
-    def compression_ratio(self) -> float:
-        """Bytes of text over bytes of it compressed."""
-        text = self.text.encode()
-        return len(text) / len(zlib.compress(text))
-
-    @property
-    def silent(self) -> bool:
-        """No speech, by the token for it and by how unsure the text is."""
-        return self.no_speech_prob > MAX_NO_SPEECH_PROB and self.avg_logprob < MIN_AVG_LOGPROB
-
-    @property
-    def failed(self) -> bool:
-        """Unsure or repetitive, so worth a second try; silence is not."""
-        poor = self.avg_logprob < MIN_AVG_LOGPROB or self.compression_ratio > MAX_COMPRESSION_RATIO
-        return poor and not self.silent
 
 
 @dataclass(frozen=True)
@@ -115,42 +63,6 @@ class Transcript:
     temperature: float  # of the decoding that was kept
     num_tokens: int  # of that decoding; at 224 it was cut off
     words: tuple[Word, ...] | None = None  # where they were asked for
-
-
-class Engine(Protocol):
-    """A loaded Whisper. `windows` is its own: what it has encoded of a batch."""
-
-    @property
-    def name(self) -> str: ...
-
-    def encode(self, waveforms: Sequence[Waveform]) -> Any:
-        """A batch of windows, each padded to 30 s."""
-
-    def decode(self, windows: Any, language: str | None) -> list[Decoding]:
-        """The greedy pass over the batch; a language that is None is detected."""
-
-    def sample(self, windows: Any, i: int, language: str, temperature: float, seed: int) -> Decoding:
-        """One window again, at a temperature; the same for the same seed."""
-
-    def align(self, windows: Any, i: int, decoding: Decoding, num_samples: int) -> tuple[Word, ...]:
-        """Where the words of a decoding are said."""
-
-
-def identity(model: str) -> str:
-    """What names a model's transcripts: `large-v3-turbo@aff26ae4`, `embedded@...`, `file@...` for a path.
-
-    A known name needs no weights; a path's name is not part of it, so a moved file stays the same model. A folder is
-    a model in CTranslate2's format, and is named by its `model.bin`.
-
-    Raises:
-        FileNotFoundError: no known name and no file.
-    """
-    name = ALIASES.get(model, model)
-    if name in KNOWN:
-        return f"{name}@{KNOWN[name]}"
-    with weights_path(name).open("rb") as weights:
-        digest = hashlib.file_digest(weights, "sha256").hexdigest()
-    return f"{'embedded' if name == 'embedded' else 'file'}@{digest[:8]}"
 
 
 def load_asr(model: str, device: str = "cpu", engine: str = OPENAI) -> Engine:
@@ -172,52 +84,6 @@ def load_asr(model: str, device: str = "cpu", engine: str = OPENAI) -> Engine:
     from model.asr_openai import OpenAI
 
     return OpenAI(load_whisper(model, device))
-
-
-def check_engine(engine: str, model: str) -> None:
-    """Nothing, where the engine is there and takes such a model; neither is loaded for it.
-
-    Raises:
-        ValueError: it is not or does not, in one sentence.
-        FileNotFoundError: the model is no known name and no file.
-    """
-    if engine not in ENGINES:
-        raise ValueError(f"there is no engine {engine!r} for Whisper; there are {' and '.join(ENGINES)}")
-    if engine == FASTER and find_spec("ctranslate2") is None:
-        raise ValueError(f"the engine {FASTER!r} is not installed; pip install 'valle[faster]' brings it")
-    if ALIASES.get(model, model) in KNOWN:
-        return
-    path = weights_path(model)
-    if Path(model).is_dir():
-        if engine != FASTER:
-            raise ValueError(f"{model} is a folder in CTranslate2's format, which only the engine {FASTER!r} loads")
-    elif not is_zipfile(path):
-        raise ValueError(f"{model} is no checkpoint of openai-whisper's, which both engines load")
-
-
-def load_whisper(model: str, device: str = "cpu") -> Any:
-    """openai-whisper's own model, by the names of `load_asr`.
-
-    Raises:
-        ValueError: the file is no checkpoint of openai-whisper's.
-        FileNotFoundError: no known name and no file.
-        ConnectionError: the weights of a known name are not here and cannot be fetched.
-    """
-    import whisper
-
-    name = ALIASES.get(model, model)
-    source = name if name in KNOWN else str(weights_path(name))
-    try:
-        return whisper.load_model(source, device=device)
-    except URLError as error:
-        raise ConnectionError(
-            f"the weights of Whisper {name!r} cannot be fetched ({error.reason}); "
-            f"name a checkpoint's path instead, or `embedded`"
-        ) from error
-    except (KeyError, TypeError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        if name in KNOWN:
-            raise
-        raise ValueError(f"{model} is no checkpoint of openai-whisper's ({type(error).__name__})") from error
 
 
 def warm_asr(model: str, device: str = "cpu", engine: str = OPENAI) -> Engine:
@@ -270,19 +136,6 @@ def transcribe(
 @lru_cache(maxsize=2)
 def _warm(_identity: str, model: str, device: str, engine: str) -> Engine:
     return load_asr(model, device, engine)
-
-
-def weights_path(name: str) -> Path:
-    """The file that holds a model's weights: `embedded`, a checkpoint, or a folder in CTranslate2's format.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    path = EMBEDDED if name == "embedded" else Path(name)
-    path = path / "model.bin" if path.is_dir() else path
-    if not path.is_file():
-        raise FileNotFoundError(f"no Whisper is called {name!r} and no file is there; known are {', '.join(KNOWN)}")
-    return path
 
 
 def _second_tries(engine: Engine, windows: Any, row: int, first: Decoding, name: str) -> Decoding:

@@ -2,7 +2,7 @@
 
 The surprising fact: faster-whisper's own batched pipeline takes the first temperature only and applies none of
 Whisper's thresholds, so what loops in a batch stays. Here the batch is CTranslate2's `generate`, and the second tries
-are those of `model/asr.py`, so both engines give the same evidence.
+are those of `model/asr_engine.py`, so both engines give the same evidence.
 
 Two things are less than with openai-whisper. CTranslate2 seeds its random numbers once for each thread and never again
 (OpenNMT/CTranslate2 issue 1757), so a second try that is to be the same for the same utterance needs a thread of its
@@ -31,8 +31,9 @@ from whisper.model import MultiHeadAttention, ResidualAttentionBlock, Whisper
 from whisper.timing import WordTiming
 from whisper.tokenizer import Tokenizer, get_tokenizer
 
-from model.asr import FASTER, MAX_SAMPLES, Decoding, Waveform, Word, load_whisper
+from model.asr_engine import FASTER, MAX_SAMPLES, Decoding, Waveform, Word
 from model.asr_openai import words_of
+from model.asr_weights import load_whisper
 
 MAX_LENGTH = 448  # positions of the decoder; half of them may be text, as in openai-whisper
 HOP, FRAMES_PER_SECOND = 160, 100  # samples of one mel frame; mel frames

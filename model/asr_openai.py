@@ -25,7 +25,7 @@ from whisper.model import MultiHeadAttention, Whisper
 from whisper.timing import WordTiming, find_alignment, merge_punctuations
 from whisper.tokenizer import Tokenizer, get_tokenizer
 
-from model.asr import MAX_SAMPLES, OPENAI, SAMPLE_RATE, Decoding, Waveform, Word
+from model.asr_engine import MAX_SAMPLES, OPENAI, SAMPLE_RATE, Decoding, Waveform, Word
 
 TILE = 8  # rows that a matrix kernel is given at once, on a CPU
 OPENING, CLOSING = (

@@ -17,7 +17,7 @@ from whisper.model import ModelDimensions, Whisper
 from whisper.normalizers import EnglishTextNormalizer
 
 from deploy.embedded.speech import HELD_OUT_VOICES, sentences, speak
-from model import asr
+from model import asr, asr_engine, asr_weights
 from model.asr_openai import OpenAI
 
 
@@ -80,13 +80,15 @@ def test_unseen_sentences_of_unseen_voices_are_heard_with_confidence(embedded: O
     said = spoken(6)
     heard = asr.transcribe(embedded, [waveform for _, waveform in said])
     assert word_error_rate([text for text, _ in said], [t.text for t in heard]) <= 0.4
-    assert all(t.avg_logprob > asr.MIN_AVG_LOGPROB and t.no_speech_prob < 0.1 and t.temperature == 0.0 for t in heard)
+    assert all(
+        t.avg_logprob > asr_engine.MIN_AVG_LOGPROB and t.no_speech_prob < 0.1 and t.temperature == 0.0 for t in heard
+    )
 
 
 def test_silence_is_heard_as_no_words(embedded: OpenAI) -> None:
     (heard,) = asr.transcribe(embedded, [np.zeros(3 * asr.SAMPLE_RATE, np.float32)])
     assert heard.text == ""
-    assert heard.no_speech_prob > asr.MAX_NO_SPEECH_PROB
+    assert heard.no_speech_prob > asr_engine.MAX_NO_SPEECH_PROB
 
 
 def test_an_english_only_model_does_not_guess_the_language(embedded: OpenAI) -> None:
@@ -158,7 +160,7 @@ def test_second_tries_are_seeded_by_the_id_and_not_by_the_neighbours(tmp_path: P
     alone = [asr.transcribe(model, [w], ids=[str(i)])[0] for i, w in enumerate(waveforms)]
     together = asr.transcribe(model, waveforms, ids=["0", "1", "2"])
     assert [t.text for t in together] == [t.text for t in alone]
-    assert all(t.temperature == asr.TEMPERATURES[-1] and t.avg_logprob < asr.MIN_AVG_LOGPROB for t in together)
+    assert all(t.temperature == asr.TEMPERATURES[-1] and t.avg_logprob < asr_engine.MIN_AVG_LOGPROB for t in together)
     assert asr.transcribe(model, waveforms[:1], ids=["another"])[0].text != alone[0].text
 
 
@@ -224,7 +226,7 @@ def test_an_engine_that_is_not_there_or_takes_no_such_model_is_said_in_a_sentenc
     (tmp_path / "model.bin").write_bytes(b"weights")
     with pytest.raises(ValueError, match="which only the engine 'faster-whisper' loads"):
         asr.check_engine(asr.OPENAI, str(tmp_path))
-    monkeypatch.setattr(asr, "find_spec", lambda name: None)
+    monkeypatch.setattr(asr_weights, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="'faster-whisper' is not installed; pip install"):
         asr.check_engine(asr.FASTER, "embedded")
 
