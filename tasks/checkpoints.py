@@ -114,6 +114,8 @@ class Checkpoints:
     def __post_init__(self) -> None:
         from model.settings import SIZES
 
+        if self.start_from not in (None, EMBEDDED):  # a worker may stand in another folder
+            object.__setattr__(self, "start_from", str(Path(str(self.start_from)).absolute()))
         if self.size not in SIZES:
             raise ValueError(f"checkpoints.size is {self.size!r}, and must be one of {', '.join(SIZES)}")
         if not 0 <= self.ema < 1:
@@ -170,7 +172,7 @@ class Checkpoints:
 
         assert self.start_from is not None
         embedded = Path(next(iter(model.__path__))) / "embedded" / "valle"
-        return (embedded if self.start_from == EMBEDDED else Path(self.start_from)).absolute() / half
+        return (embedded if self.start_from == EMBEDDED else Path(self.start_from)) / half
 
     def _job(self, shards: list[ShardFiles], half: "Half", folder: Path) -> Job:
         from model.batches import NoExamples
