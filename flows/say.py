@@ -154,14 +154,16 @@ def _row(rendition: Rendition, voice: str, prompt: Prompt, checkpoint_id: str) -
 @contextmanager
 def _mistakes() -> Iterator[None]:
     """What the layers below refuse, as a person's mistake in one sentence."""
-    from model.checkpoint import CheckpointError
-    from model.codec import CodecError
-
     try:
         yield
-    except (CheckpointError, CodecError, ConnectionError) as error:
-        raise Mistake(str(error)) from error
-    except FileNotFoundError as error:
+    except (ConnectionError, FileNotFoundError) as error:
         if error.filename is not None:
             raise
-        raise Mistake(str(error)) from error  # a Whisper of an unknown name
+        raise Mistake(str(error)) from error  # a Whisper that is not to be had
+    except ValueError as error:
+        from model.checkpoint import CheckpointError  # torch, which who raised one of these has loaded already
+        from model.codec import CodecError
+
+        if isinstance(error, CheckpointError | CodecError):
+            raise Mistake(str(error)) from error
+        raise
