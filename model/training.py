@@ -208,17 +208,18 @@ class _Run:
         state, steps = self.state, self.training.steps
         total = num_codes = norm = 0.0
         for step, sums, norm_then in self.unread:
-            loss_sum, codes = sums.tolist()
-            if not math.isfinite(loss_sum):
-                self.journal.write(self._line(None, None, f"nan_loss: it became {loss_sum} at step {step}"))
-                raise Diverged(f"the loss became {loss_sum} at step {step}: lower the learning rate or warm up longer")
+            loss_sum, codes, norm = *sums.tolist(), norm_then.item()
+            if not math.isfinite(loss_sum + norm):
+                what, value = ("gradient", norm) if math.isfinite(loss_sum) else ("loss", loss_sum)
+                self.journal.write(self._line(None, None, f"nan_loss: the {what} became {value} at step {step}"))
+                raise Diverged(f"the {what} became {value} at step {step}: lower the learning rate or warm up longer")
             state.spikes.look(step, loss_sum / max(codes, 1))
-            total, num_codes, norm = total + loss_sum, num_codes + codes, norm_then.item()
+            state.loss_sum += loss_sum  # one by one, so that no sum depends on how often they are looked at
+            state.loss_codes += int(codes)
+            state.tokens_seen += int(codes)
+            total, num_codes = total + loss_sum, num_codes + codes
         number = len(self.unread)
         self.unread.clear()
-        state.tokens_seen += int(num_codes)
-        state.loss_sum += total
-        state.loss_codes += int(num_codes)
         seconds, flops = self.clock.lap()
         if number:
             self.journal.write(
