@@ -35,7 +35,7 @@ LIFEITENG = 14.6  # frames a second, see above
 class Load:
     """How much is asked for; the default is what the figures are of."""
 
-    sizes: tuple[tuple[Size, int], ...] = ((SIZES["tiny"], 750), (SIZES["paper"], 75))  # with frames: 10 s and 1 s
+    sizes: tuple[tuple[Size, int], ...] = ((SIZES["tiny"], 750), (MIDDLE, 257), (SIZES["paper"], 75))  # with new frames
     middle: Size = MIDDLE
     prompt_frames: int = 225
     new_frames: int = 257
