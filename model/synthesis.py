@@ -23,7 +23,7 @@ from model.nar import NAR
 from model.precision import Precision, lighten
 from model.sampling import DEFAULT, Sampling
 
-__all__ = ["FRAMES_PER_PHONE", "Generated", "Pair", "Request", "best_of", "generate", "limit", "load_pair"]
+__all__ = ["FRAMES_PER_PHONE", "Generated", "Pair", "Request", "Scorer", "best_of", "generate", "limit", "load_pair"]
 
 Scorer = Callable[[Request, Generated], tuple[float, ...]]
 
