@@ -68,6 +68,8 @@ def place(output: str | None, num: int, prompt: str) -> list[str]:
             raise Mistake(f"--output {path} has to end in .wav, which is what is written")
         if not path.parent.is_dir():
             raise Mistake(f"there is no folder {path.parent} to write {path.name} to")
+        if not os.access(path.parent, os.W_OK):
+            raise Mistake(f"{path.parent.absolute()} is a folder that you may not write {path.name} to")
         if path.is_dir():
             raise Mistake(f"--output {path} is a folder, and a file is to be written")
         if path.exists() and Path(prompt).exists() and path.samefile(prompt):

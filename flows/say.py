@@ -62,7 +62,7 @@ def say(order: Order, site: Site) -> list[dict[str, Any]]:
         parts = pieces(order.text, language)
         paths = place(STANDARD if order.stream else order.output, order.num, order.prompt)
         chosen = source.find(order.prompt, order.prompt_text, site.root, order.consent)
-        device = device_of(site)
+        device = _usable(device_of(site))
         pair, checkpoint_id = _pair(order, site.root, device)
         codec = _codec(order, usual, pair, device)
         prompt = chosen.prompt(source.Listener(codec, pair.codec, whisper, device, language))
@@ -76,6 +76,17 @@ def say(order: Order, site: Site) -> list[dict[str, Any]]:
         else:
             _write(speaker, parts, renditions, judge)
     return [_row(rendition, chosen.voice, prompt, checkpoint_id) for rendition in renditions]
+
+
+def _usable(device: str) -> str:
+    """A device, where this machine has it."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter from a torch that was built without it
+        raise Mistake(f"site key device is {device!r}, which torch cannot use here") from error
+    return device
 
 
 def _pair(order: Order, root: Path, device: str) -> tuple["Pair", str]:

@@ -10,6 +10,7 @@ import getpass
 import os
 import re
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -163,7 +164,8 @@ def _remember(voice: str, prompt: str, root: Path) -> None:
     )
     ledger.emit(root, record)
     if Catalogue(root).published.is_file():
-        Catalogue(root).take_up()
+        with suppress(Mistake):  # somebody holds it for long: whoever takes up the ledger next tells of it
+            Catalogue(root).take_up()
     say(f"consent to {voice} is kept in {ledger.folder(root)}")
 
 

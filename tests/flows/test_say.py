@@ -452,6 +452,12 @@ def test_a_warehouse_that_keeps_no_codes_of_an_utterance_says_so(valle: Valle, w
     assert (code, "cannot be a prompt: it has no codes yet" in err) == (2, True)
 
 
+def test_a_device_that_is_not_here_is_told(valle: Valle, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALLE_DEVICE", "abacus")
+    code, _, err = valle("Hello.", "--prompt", utterance(world, MACHINE))
+    assert (code, "site key device is 'abacus'" in err) == (2, True)
+
+
 def test_an_interrupt_leaves_no_file(valle: Valle, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
