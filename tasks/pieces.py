@@ -63,7 +63,7 @@ def pieces(text: str, language: str = "en-us", longest: int = LONGEST) -> list[P
             found.append(Piece(said.text_spoken, said.phones))
         except Unspeakable as refusal:
             if refusal.reason == "unknown_symbol":
-                strangers |= dict.fromkeys(str(refusal).split())
+                strangers |= dict.fromkeys(_printable(word) for word in str(refusal).split())
     if strangers:
         named = " ".join(list(strangers)[:_NAMED]) + (" …" if len(strangers) > _NAMED else "")
         raise Mistake(f"the text cannot be said whole: there are no phones of {language} for {named}")
@@ -88,6 +88,11 @@ def ids(phones: Sequence[str], symbols: Sequence[str]) -> NDArray[np.uint16]:
     if lacking := sorted({phone for phone in phones if phone not in place}):
         raise Mistake(f"the checkpoint knows no phone {lacking[0]!r}: its table of symbols lacks it")
     return np.array([place[phone] for phone in phones], np.uint16)
+
+
+def _printable(word: str) -> str:
+    """A word as a terminal may show it: a control character by its number."""
+    return "".join(letter if letter.isprintable() else f"U+{ord(letter):04X}" for letter in word)
 
 
 def _halved(text: str, longest: int) -> list[str]:

@@ -55,6 +55,7 @@ def test_nothing_is_lost_and_nothing_is_too_long(text: str, longest: int) -> Non
         (" \n\t", "the text is empty"),
         ("!!! ... ?", "there is nothing to say in '!!! ... ?'"),
         ("Good 😀 and 你好.", "there are no phones of en-us for 你 好 😀"),
+        ("a bell \x07 and \u202e", "for U+0007 U+202E"),
         ("".join(chr(0x4E00 + i) for i in range(20)), "丆 万 …"),
         ("a" * (LONGEST_TEXT + 1), "the text has 100,001 characters, and 100,000 can be said at once"),
     ],
