@@ -158,7 +158,7 @@ def stats(root: str | None, site: str | None, as_json: bool) -> None:
 @valle.command()
 @click.argument("text", required=False)
 @where
-@click.option("--file", type=click.Path(), help="Say what is in this file; - is standard input, as TEXT, too.")
+@click.option("--file", type=click.Path(), help="Say what is in this file. - is standard input, here or as TEXT.")
 @click.option("--prompt", required=True, metavar="FILE or UTTERANCE_ID", help="Who says it: audio, or an utterance.")
 @click.option("--prompt-text", help="What is said in a prompt of 3 s. Default: Whisper hears it.")
 @click.option("--checkpoint", metavar="DIR", help="The pair ar/ and nar/, or `embedded`. Default: the root's newest.")
@@ -170,7 +170,9 @@ def stats(root: str | None, site: str | None, as_json: bool) -> None:
 @click.option("--best-of", type=click.IntRange(1, 20), default=1, show_default=True, help="Tries of each piece.")
 @click.option("--consent", is_flag=True, help="The speaker agrees to the use of this voice; it is remembered.")
 @click.option("--stream", is_flag=True, help="To standard output while it is made.")
-@click.option("--output", metavar="FILE.wav", help="Default: speech.wav here, numbered where it exists; - is a pipe.")
+@click.option(
+    "--output", metavar="FILE.wav", help="Default: speech.wav here, numbered where it exists; - is standard output."
+)
 @click.option("--json", "as_json", is_flag=True, help="One array of objects, a file each.")
 def say(text: str | None, root: str | None, site: str | None, file: str | None, as_json: bool, **how: Any) -> None:
     """Say TEXT in the voice of a prompt: zero-shot speech, 24 kHz."""
