@@ -11,17 +11,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 import pyarrow as pa
 
+from bench.made_up import attempt
 from flows.recipe import source_shards
 from flows.recipes import load_recipe
 from warehouse import ledger
 from warehouse.catalogue import Catalogue
-from warehouse.ledger import MADE, Attempt, Record
+from warehouse.ledger import Record
 from warehouse.plan import StagePlan, inputs_of, plan_stage
 from warehouse.store import Artifact, write_shard
 
@@ -53,32 +52,11 @@ def fabricate(root: Path, audio: Path, num_shards: int = NUM_SHARDS) -> None:
             )
             artifacts[artifact.table_name, shard, artifact.fingerprint] = artifact
         plans[want.table] = plan_stage(want, plans, artifacts)
-    records = [Record(_attempt(artifact), artifact) for artifact in artifacts.values()]
+    records = [Record(attempt(artifact), artifact) for artifact in artifacts.values()]
     ledger.keep(root, records, [])
     catalogue = Catalogue(root)
     catalogue.remember(recipe.name, wanted, {"recipe": RECIPE, "site": None, "settings": [], "audio": str(audio)})
     catalogue.rebuild()
-
-
-def _attempt(artifact: Artifact) -> Attempt:
-    now = datetime.now(UTC).isoformat()
-    return Attempt(
-        run_id=uuid4().hex,
-        flow_run_id=None,
-        table_name=artifact.table_name,
-        shard=artifact.shard,
-        fingerprint=artifact.fingerprint,
-        attempt=1,
-        started_at=now,
-        ended_at=now,
-        state=MADE,
-        error=None,
-        host="bench",
-        device="cpu",
-        seconds=1.0,
-        audio_seconds=None,
-        peak_memory_bytes=0,
-    )
 
 
 def seconds(*words: str, times: int = 5) -> float:

@@ -25,15 +25,15 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pyarrow.parquet as pq
 
+from bench.made_up import attempt
 from flows.recipe import Listings, Recipe
 from flows.recipes import load_recipe
 from warehouse import ledger
 from warehouse.catalogue import Catalogue
-from warehouse.ledger import MADE, Attempt, Record
+from warehouse.ledger import Record
 from warehouse.plan import StagePlan, Wanted, inputs_of, plan_stage
 from warehouse.store import Artifact, shard_path
 from warehouse.tables import Table
@@ -66,7 +66,8 @@ def fabricate(root: Path, audio: Path, num_shards: int) -> None:
     recipe = load_recipe("librilight")[0].set([SETTING]).place({"audio": audio})
     listings = recipe.listings()
     wanted = recipe.wanted(listings)
-    records = [Record(_attempt(artifact), artifact) for artifact in _artifacts(root, recipe, wanted, listings)]
+    held = {"device": "cuda", "seconds": 60.0, "peak_memory_bytes": 4_000_000_000}
+    records = [Record(attempt(artifact, **held), artifact) for artifact in _artifacts(root, recipe, wanted, listings)]
     for i in range(0, len(records), RECORDS_PER_FILE):
         ledger.keep(root, records[i : i + RECORDS_PER_FILE], [])
     said = {"recipe": "librilight", "site": None, "settings": [SETTING], "audio": str(audio), "until": "examples"}
@@ -156,26 +157,6 @@ def _template(table: Table, footer: str) -> bytes:
         writer.write_table(table.schema.empty_table())
         writer.add_key_value_metadata({"artifact": footer})
     return file.getvalue()
-
-
-def _attempt(artifact: Artifact) -> Attempt:
-    return Attempt(
-        run_id=uuid4().hex,
-        flow_run_id=None,
-        table_name=artifact.table_name,
-        shard=artifact.shard,
-        fingerprint=artifact.fingerprint,
-        attempt=1,
-        started_at=artifact.made_at,
-        ended_at=artifact.made_at,
-        state=MADE,
-        error=None,
-        host="bench",
-        device="cuda",
-        seconds=60.0,
-        audio_seconds=artifact.seconds,
-        peak_memory_bytes=4_000_000_000,
-    )
 
 
 def measure(*words: str, times: int) -> tuple[float, float]:

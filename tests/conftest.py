@@ -18,6 +18,7 @@ for name in ("VALLE_ROOT", "VALLE_AUDIO"):
     os.environ.pop(name, None)
 
 SPEECH = Path(__file__).parents[2] / "shared" / "speech"
+Said = tuple[int, str, str]  # exit code, standard output, standard error
 TOY = f"{Path(__file__).parent / 'toy.py'}:toy"
 
 
@@ -66,5 +67,27 @@ def pipeline(
     def run(recipe: str = TOY, max_failed_share: float = 0.0, **words: Any) -> dict[str, int]:
         site.write_text(f"{here}max_failed_share = {max_failed_share}\n")
         return flow(recipe=recipe, site=str(site), **words)
+
+    return run
+
+
+@pytest.fixture
+def valle(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
+    """Runs one command in this process."""
+    from flows.cli import main
+
+    monkeypatch.setattr("flows.cli.atexit.register", lambda _: None)
+
+    def run(*words: object) -> Said:
+        monkeypatch.setattr("sys.argv", ["valle", *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
 
     return run

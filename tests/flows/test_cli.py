@@ -11,31 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
-from tests.conftest import TOY
+from tests.conftest import TOY, Said
 from tests.toy import write_corpus
-
-Said = tuple[int, str, str]  # exit code, standard output, standard error
-
-
-@pytest.fixture
-def valle(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
-    """Runs one command in this process."""
-    monkeypatch.setattr("flows.cli.atexit.register", lambda _: None)
-
-    def run(*words: object) -> Said:
-        monkeypatch.setattr("sys.argv", ["valle", *map(str, words)])
-        capsys.readouterr()
-        code = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return code, said.out, said.err
-
-    return run
 
 
 @pytest.fixture

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
 from flows.why import why
+from tests.conftest import Said
 from tests.small_warehouse import FRENCH, GOOD, make_warehouse
-
-Said = tuple[int, str, str]  # exit code, standard output, standard error
 
 
 @pytest.fixture(scope="module")
@@ -18,24 +16,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("root")
     make_warehouse(root, root / "audio")
     return root
-
-
-@pytest.fixture
-def valle(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Said]:
-    """Runs one command in this process."""
-    monkeypatch.setattr("flows.cli.atexit.register", lambda _: None)
-
-    def run(*words: object) -> Said:
-        monkeypatch.setattr("sys.argv", ["valle", *map(str, words)])
-        code = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 def test_a_page_leads_from_the_file_to_the_codes(root: Path) -> None:

@@ -5,18 +5,17 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
 import pytest
 
+from bench.made_up import attempt
 from warehouse import ledger
 from warehouse.catalogue import MIGRATIONS, Catalogue, migrate
 from warehouse.errors import Mistake, WorkFailed
-from warehouse.ledger import MADE, Attempt, Record
+from warehouse.ledger import Record
 from warehouse.plan import Wanted
 from warehouse.query import connect, select
 from warehouse.store import write_shard
@@ -40,25 +39,7 @@ def make(root: Path, shard: str) -> Record:
     """A shard and its record, as a worker leaves them."""
     rows = pa.Table.from_pylist([{"utterance_id": shard, "seconds": 1.0}], schema=UTTERANCES.schema)
     artifact = write_shard(root, UTTERANCES, shard, "f" * 12, rows, stage="{}", inputs="{}", seconds=rows["seconds"])
-    now = datetime.now(UTC).isoformat()
-    attempt = Attempt(
-        run_id=uuid4().hex,
-        flow_run_id=None,
-        table_name="utterances",
-        shard=shard,
-        fingerprint="f" * 12,
-        attempt=1,
-        started_at=now,
-        ended_at=now,
-        state=MADE,
-        error=None,
-        host="here",
-        device="cpu",
-        seconds=0.1,
-        audio_seconds=1.0,
-        peak_memory_bytes=1,
-    )
-    record = Record(attempt, artifact)
+    record = Record(attempt(artifact), artifact)
     ledger.emit(root, record)
     return record
 

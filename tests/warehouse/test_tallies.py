@@ -2,7 +2,6 @@
 
 import json
 import random
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,10 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from bench.made_up import attempt
 from warehouse import ledger
 from warehouse.catalogue import Catalogue
-from warehouse.ledger import MADE, Attempt, Record
+from warehouse.ledger import Record
 from warehouse.plan import Wanted
 from warehouse.query import select
 from warehouse.store import write_shard
@@ -84,7 +84,7 @@ def make(root: Path) -> Catalogue:
             inputs = json.dumps({made[name, shard]: "digest" for name in TAKES[table.name]} or {"files": {}})
             artifact = write_shard(root, table, shard, PRINT, arrow, stage="{}", inputs=inputs, seconds=seconds)
             made[table.name, shard] = artifact.path
-            ledger.emit(root, Record(_attempt(table, shard), artifact))
+            ledger.emit(root, Record(attempt(artifact), artifact))
     catalogue = Catalogue(root)
     catalogue.remember("random", [_wanted(table) for table in (RECORDINGS, UTTERANCES, EXAMPLES)], {})
     return catalogue
@@ -100,27 +100,6 @@ def _wanted(table: Table) -> Wanted:
         fingerprints={"*": PRINT},
         stages={"*": "{}"},
         sources={} if TAKES[table.name] else dict.fromkeys(SHARDS, ""),
-    )
-
-
-def _attempt(table: Table, shard: str) -> Attempt:
-    now = datetime.now(UTC).isoformat()
-    return Attempt(
-        run_id=f"{table.name}-{shard}",
-        flow_run_id=None,
-        table_name=table.name,
-        shard=shard,
-        fingerprint=PRINT,
-        attempt=1,
-        started_at=now,
-        ended_at=now,
-        state=MADE,
-        error=None,
-        host="here",
-        device="cpu",
-        seconds=0.1,
-        audio_seconds=1.0,
-        peak_memory_bytes=1,
     )
 
 
