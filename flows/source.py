@@ -133,7 +133,7 @@ def _of_sound(root: Path, found: Examination) -> str:
 
 def _of_speaker(corpus: str, speaker: str | None) -> str | None:
     """A speaker's voice; null where nobody knows who speaks."""
-    return f"speaker:{corpus}/{speaker}" if speaker else None
+    return voices.speaker(corpus, speaker) if speaker else None
 
 
 def _is_new(voice: str, prompt: str, root: Path, consent: bool) -> bool:
@@ -142,7 +142,7 @@ def _is_new(voice: str, prompt: str, root: Path, consent: bool) -> bool:
     Raises:
         Mistake: it is needed, and is said neither now nor before.
     """
-    if voice.startswith(f"speaker:{voices.MACHINE}/") or ledger.consent(root, voice):
+    if voices.is_machine(voice) or ledger.consent(root, voice):
         return False
     if not consent:
         raise Mistake(

@@ -20,6 +20,7 @@ from tasks.audio import Examination, Unreadable
 from tasks.cutting import Stretch
 from tasks.phones import Unspeakable, phonemize
 from tasks.prompts import Codes
+from tasks.sample_corpus import VOICES
 from warehouse.errors import Mistake
 from warehouse.tables import SAMPLE_RATE
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from model.codec import Codec
 
 Waveform = NDArray[np.float32]  # [num_samples]
-
-MACHINE = "sample"  # the corpus of espeak-ng's voices, whom nobody has to ask
 
 _LOOKED_AT = 60.0  # seconds, from the file's beginning
 _SHORTEST = 1.0  # seconds with a voice in them: with less, nothing is known of it
@@ -74,6 +73,16 @@ class Prompt:
     codes: Codes  # [8, T]
     seconds: float
     warnings: tuple[str, ...] = ()
+
+
+def speaker(corpus: str, speaker_id: str) -> str:
+    """The name of a speaker's voice."""
+    return f"speaker:{corpus}/{speaker_id}"
+
+
+def is_machine(voice: str) -> bool:
+    """Whether it is espeak-ng's, in the sample corpus; a person's folder may be called `sample`, too."""
+    return voice in {speaker("sample", speaker_id) for speaker_id in VOICES}
 
 
 def examine(path: Path) -> Examination:

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from model import codec
 from tasks import audio
+from tasks.sample_corpus import VOICES
 from tests.tasks import evaluation
 from tests.tasks.evaluation import LONG, SHORT, Row, World
 from warehouse.catalogue import Catalogue
@@ -16,14 +17,15 @@ from warehouse.store import write_shard
 from warehouse.tables import TABLES
 
 MACHINE, PERSON = "anna", "ben"  # the one speaks in the sample corpus, the other in LibriSpeech
+MACHINE_ID = next(iter(VOICES))  # her name there
 
 
 def make(root: Path) -> World:
     """The warehouse, published; its recipe names the codec and a Whisper by their files."""
     world = evaluation.build(root, ((MACHINE, LONG), (MACHINE, SHORT), (PERSON, LONG), (PERSON, f"{LONG} {SHORT}")))
     for row in world.tables["recordings"]:
-        row["speaker_id"] = str(row["recording_id"]).partition("/")[0]
-        row["corpus"] = "sample" if row["speaker_id"] == MACHINE else "librispeech"
+        name = str(row["recording_id"]).partition("/")[0]
+        row["corpus"], row["speaker_id"] = ("sample", MACHINE_ID) if name == MACHINE else ("librispeech", name)
         row["audio_digest"] = audio.examine(root / "audio" / row["audio_path"]).digest
     wanted = [_write(world, table.name) for table in TABLES if table.name in world.tables]
     index = Catalogue(root)

@@ -21,7 +21,7 @@ from model.synthesis import Generated, Request
 from tasks.phones import phonemize
 from tasks.symbols import BOUNDARY, SYMBOL_IDS, SYMBOLS
 from tests.flows import spoken_warehouse
-from tests.flows.spoken_warehouse import MACHINE, PERSON
+from tests.flows.spoken_warehouse import MACHINE, MACHINE_ID, PERSON
 from tests.tasks import evaluation
 from tests.tasks.evaluation import LONG, SHORT, World
 from warehouse.catalogue import Catalogue
@@ -95,7 +95,7 @@ def hears(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def recording(world: World, speaker: str, place: int = 0) -> Path:
-    rows = [row for row in world.tables["recordings"] if row["speaker_id"] == speaker]
+    rows = [row for row in world.tables["recordings"] if row["recording_id"].startswith(speaker)]
     return world.root / "audio" / str(rows[place]["audio_path"])
 
 
@@ -132,7 +132,7 @@ def test_json_tells_all_of_each_file(valle: Valle, world: World, says: list[Requ
         "seed": 5,
         "flags": [],
         "checkpoint_id": checkpoint,
-        "voice": f"speaker:sample/{MACHINE}",
+        "voice": f"speaker:sample/{MACHINE_ID}",
         "prompt": str(prompt),
         "prompt_text": LONG,
     }

@@ -14,6 +14,7 @@ from model import asr, codec
 from tasks import voices
 from tasks.espeak import SAMPLE_RATE, synthesize
 from tasks.phones import phonemize
+from tasks.sample_corpus import VOICES as VOICES_OF_THE_SAMPLE_CORPUS
 from tasks.voices import Excerpt, take
 from tests.tasks import evaluation
 from tests.tasks.evaluation import LONG, SHORT, VOICES
@@ -158,6 +159,13 @@ def test_a_voice_is_named_by_its_sound_and_not_by_its_file(tmp_path: Path) -> No
     wav, flac = save(tmp_path, speech), save(tmp_path, speech, name="copy.flac")
     other = save(tmp_path, LONG, name="other.wav")
     assert voices.examine(wav).digest == voices.examine(flac).digest != voices.examine(other).digest
+
+
+def test_a_machine_is_known_by_its_corpus_and_its_name() -> None:
+    name = next(iter(VOICES_OF_THE_SAMPLE_CORPUS))
+    assert voices.is_machine(voices.speaker("sample", name))
+    assert not voices.is_machine(voices.speaker("sample", "jane")), "in a person's folder that is called so"
+    assert not voices.is_machine(voices.speaker("librispeech", name))
 
 
 def test_a_prompt_has_the_phones_of_its_text_and_the_codes_of_its_sound(tmp_path: Path) -> None:
