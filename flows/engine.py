@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,7 +33,7 @@ from warehouse import ledger
 from warehouse.catalogue import Catalogue
 from warehouse.errors import WorkFailed
 from warehouse.plan import Shards, StagePlan, Wanted, plan, plan_stage, reads
-from warehouse.store import Artifact
+from warehouse.store import Artifact, shard_path
 
 MOST_TASKS = 200  # of one stage; more shards than that share task runs
 PUBLISH_EVERY = 2.0  # seconds, at the soonest
@@ -204,7 +205,9 @@ class _Run:
         plan = self._plan(table)
         jobs = self._jobs(stage, plan)
         failures: list[Failure] = []
-        with Progress(table, self.wanted[table].version, made=len(plan.current), to_make=len(jobs)) as progress:
+        look = partial(_how_far, stage, jobs) if hasattr(stage, "how_far") else None
+        version, made = self.wanted[table].version, len(plan.current)
+        with Progress(table, version, made=made, to_make=len(jobs), look=look) as progress:
             if jobs:
                 failures = self._make(table, jobs, progress)
                 self._plan(table)  # again, with what is made now; what could not be made stays pending
@@ -297,6 +300,13 @@ class _Run:
         if getattr(stage, "device", "cpu") != "cuda":
             return Resources(cpus=stage.needs.cpus)
         return Resources(cpus=stage.needs.cpus, gpus=self.site.gpus.get(stage.makes.name, stage.needs.gpus))
+
+
+def _how_far(stage: Any, jobs: list[Job]) -> Iterator[str]:
+    """A line for each shard that has something to say of itself."""
+    for job in jobs:
+        if words := stage.how_far(shard_path(job.root, stage.makes.name, job.fingerprint, job.shard).with_suffix("")):
+            yield f"{job.name}: {words}"
 
 
 @contextmanager

@@ -1,15 +1,27 @@
 """Progress on standard error: a bar where somebody watches, a line per table where nobody does."""
 
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
 
 class Progress:
-    """One table being made: `codes 3f2a9c01d2e4: 12 made, 3 to make`."""
+    """One table being made: `codes 3f2a9c01d2e4: 12 made, 3 to make`.
 
-    def __init__(self, table: str, version: str, *, made: int, to_make: int) -> None:
+    `look` says how far long work is, a line for each shard; it is asked now and then.
+    """
+
+    EVERY = 60.0  # seconds between such lines where nobody watches
+    EVERY_WATCHED = 2.0
+
+    def __init__(
+        self, table: str, version: str, *, made: int, to_make: int, look: Callable[[], Iterable[str]] | None = None
+    ) -> None:
+        self._look, self._ended = look, threading.Event()
+        self._looking = threading.Thread(target=self._keep_looking, name="looking", daemon=True)
         self._title = f"{table} {version}"
         self._made, self._to_make = made, to_make
         self._done = self._failed = 0
@@ -24,7 +36,19 @@ class Progress:
             self._bar = Bar(console=Console(stderr=True), transient=True)
             self._bar.start()
             self._bar.add_task(self._title, total=self._to_make)
+        if self._to_make and self._look:
+            self._looking.start()
         return self
+
+    def _keep_looking(self) -> None:
+        assert self._look is not None
+        while not self._ended.wait(self.EVERY_WATCHED if self._bar else self.EVERY):
+            lines = list(self._look())
+            if self._bar:
+                self._bar.update(self._bar.task_ids[0], description="\n".join([self._title, *lines]))
+            else:
+                for line in lines:
+                    _line(line)
 
     def advance(self, made: int, failed: int) -> None:
         """So many shards more are made, and so many have failed for good."""
@@ -34,6 +58,9 @@ class Progress:
             self._bar.update(self._bar.task_ids[0], completed=self._done + self._failed)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._ended.set()
+        if self._looking.is_alive():
+            self._looking.join()
         if self._bar:
             self._bar.stop()
         there = f"{self._made} current"

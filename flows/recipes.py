@@ -62,7 +62,7 @@ def folder() -> Recipe:
             Phones(),
             Codes(model=ENCODEC),
             Examples(),
-            Checkpoints(size="small"),
+            Checkpoints(size="small", precision="bf16"),
             Samples(),
             Scores(judge=WHISPER),
         )
@@ -79,7 +79,7 @@ def librispeech() -> Recipe:
             Phones(),
             Codes(model=ENCODEC),
             Examples(),
-            Checkpoints(size="small"),
+            Checkpoints(size="small", precision="bf16"),
             Samples(split="all"),  # the paper's: every speaker of test-clean
             Scores(judge=WHISPER),
         )
@@ -96,7 +96,7 @@ def librilight() -> Recipe:
             Phones(),
             Codes(model=ENCODEC),
             Examples(),
-            Checkpoints(size="paper"),
+            Checkpoints(size="paper", precision="bf16"),
             Samples(),
             Scores(judge=WHISPER),
         )

@@ -48,8 +48,8 @@ class Journal:
         """A training begins, or goes on at a step."""
         if self._silent:
             return
-        lines = [line for line in self._lines() if line["step"] <= step]
-        lost = max((line["step"] for line in self._lines()), default=step) - step
+        lines = [line for line in _lines(self._path) if line["step"] <= step]
+        lost = max((line["step"] for line in _lines(self._path)), default=step) - step
         self._path.write_text("".join(json.dumps(line) + "\n" for line in lines))
         self._board = _board(self._path.parent / TENSORBOARD, step) if self._wants_board else None
         if (step or lost) and step < steps:
@@ -93,15 +93,11 @@ class Journal:
                 if isinstance(value, int | float):
                     self._board.add_scalar(name, value, step)
 
-    def _lines(self) -> list[dict[str, Any]]:
-        """The lines that are whole; a kill may have torn the last."""
-        lines = []
-        for text in self._path.read_text().splitlines() if self._path.exists() else []:
-            try:
-                lines.append(json.loads(text))
-            except ValueError:
-                continue
-        return lines
+
+def how_far(folder: Path) -> str | None:
+    """How a training that works in this folder stands, in words: its step, loss, rate, and the time left."""
+    lines = _lines(folder / PROGRESS)
+    return _words(Line(**lines[-1])) if lines else None
 
 
 class Clock:
@@ -121,6 +117,17 @@ class Clock:
         seconds, flops = now - self._begun, self._flops
         self._begun, self._flops = now, 0.0
         return max(seconds, 1e-9), flops
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The lines that are whole; a kill may have torn the last."""
+    lines = []
+    for text in path.read_text().splitlines() if path.exists() else []:
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
 
 
 def _board(folder: Path, step: int) -> Any:

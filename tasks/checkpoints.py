@@ -166,6 +166,12 @@ class Checkpoints:
         ]
         return pa.Table.from_pylist(rows, schema=CHECKPOINTS.schema)
 
+    def how_far(self, folder: Path) -> str | None:
+        """How the training of the half whose folder this is stands, in words."""
+        from model.journal import how_far
+
+        return how_far(folder)
+
     def _start(self, half: str) -> Path:
         """The checkpoint that a half starts from."""
         import model

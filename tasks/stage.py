@@ -47,6 +47,9 @@ class Stage(Protocol):
     its fingerprint for settings whose words alone do not name a result, such as
     the hash of the weights in place of the name of a model.
 
+    One that works long in a folder may have a method `how_far(folder) -> str | None`: how far it is, in words that
+    are shown while it works.
+
     A field marked `same_as("codes.model")` is another stage's setting, which this
     one has to share: the recipe hands it on, and it counts in the fingerprint above.
     """

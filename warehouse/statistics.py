@@ -30,6 +30,7 @@ VIEWS = (
     "duplicates",
     "codebook_usage",
     "phone_coverage",
+    "alarms",
     "leaderboard",
 )
 
