@@ -137,5 +137,5 @@ def _initialize(module: nn.Module) -> None:
     if isinstance(module, Norm) and module.scale_and_shift is not None:  # starts as a plain norm
         nn.init.zeros_(module.scale_and_shift.weight)
         width = module.scale_and_shift.out_features // 2
-        with torch.no_grad():
-            module.scale_and_shift.bias.copy_(torch.cat([torch.ones(width), torch.zeros(width)]))
+        nn.init.zeros_(module.scale_and_shift.bias)
+        nn.init.ones_(module.scale_and_shift.bias.data[:width])
