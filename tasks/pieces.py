@@ -22,7 +22,7 @@ LONGEST = 200  # characters of a piece, said out: about 13 s
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _ENDS = tuple(re.compile(rf"{mark}[\"')]*\s+") for mark in ("[.!?…]", "[,;:—)]", ""))  # the better place first
-_PAUSES = {".!?…": 0.35, ",;:—)": 0.15}  # seconds behind a piece that ends so, as `model.long_text` has them
+_PAUSES = {".!?…": 0.35, ",;:—)": 0.15}  # seconds behind a piece that ends so
 _NAMED = 8  # strangers that a message names
 
 

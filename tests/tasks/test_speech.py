@@ -16,7 +16,7 @@ from model.synthesis import Generated, Pair, Request, load_pair
 from tasks import scores
 from tasks.phones import phonemize
 from tasks.pieces import Piece, pieces
-from tasks.speech import Judge, Said, Speaker
+from tasks.speech import Judge, Said, Speaker, soft
 from tasks.symbols import BOUNDARY, SYMBOL_IDS, SYMBOLS
 from tasks.voices import Prompt
 from tests.tasks import evaluation
@@ -164,3 +164,14 @@ def test_a_real_judge_scores_real_speech(decoder: codec.Codec, tmp_path: Path) -
     errors, alike = Judge(2, whisper, "cpu", decoder, PROMPT).score("a bird", PROMPT.codes)
     assert errors <= 0
     assert alike == pytest.approx(1.0, abs=1e-3), "the prompt is most like itself"
+
+
+def test_a_piece_begins_and_ends_without_a_click_and_has_its_pause_behind_it() -> None:
+    loud = np.ones(1000, np.float32)
+    piece = soft(loud, 0.01)
+    assert len(piece) == 1240
+    assert not piece[1000:].any()
+    assert np.abs(np.diff(piece)).max() < 0.01
+    assert piece[500] == 1.0
+    assert loud.all()
+    assert len(soft(loud[:1], 0.0)) == 1
