@@ -32,7 +32,7 @@ from tasks.stage import Resources, Stage
 from warehouse import ledger
 from warehouse.catalogue import Catalogue
 from warehouse.errors import WorkFailed
-from warehouse.plan import Shards, StagePlan, Wanted, plan, plan_stage, reads
+from warehouse.plan import WAITS, Shards, StagePlan, Wanted, plan, plan_stage, reads
 from warehouse.store import Artifact, shard_path
 
 MOST_TASKS = 200  # of one stage; more shards than that share task runs
@@ -143,9 +143,9 @@ def materialize(
             catalogue.remember(recipe.name, excused, dict(options or {}))
         catalogue.take_up()
     if run.tally.failures:
-        raise WorkFailed(
-            f"{_named(run.tally.failures)}; the rest is kept, and `valle rerun --failed` takes up what failed"
-        )
+        others = f" ({len(run.tally.excused)} more are tolerated)" if run.tally.excused else ""
+        what_now = "the rest is kept, and `valle rerun --failed` takes up what failed"
+        raise WorkFailed(f"{_named(run.tally.failures)}{others}; {what_now}")
     if run.tally.excused:
         say(f"{_named(run.tally.excused)}; the site tolerates that, and `valle rerun --failed` takes up what failed")
     return run.tally
@@ -250,23 +250,28 @@ class _Run:
         return (table, shard) in self.allowed
 
     def _excuse(self, table: str, failures: list[Failure]) -> None:
-        """What failed, or waits for what failed, is excused where that is no greater share than the site tolerates."""
+        """What failed is excused where it is no greater share than the site tolerates, and so is what waits for it."""
         plan = self.plans[table]
         lost = {failure.shard for failure in failures} | set(plan.wanted.excused)
-        excused = [
-            shard
-            for shard in plan.pending
-            if shard in lost
-            or any(
-                name in above.wanted.excused for above, names in reads(plan.wanted, shard, self.plans) for name in names
-            )
+        failed = [shard for shard, pending in plan.pending.items() if shard in lost and pending.why != WAITS]
+        if len(failed) > self.site.max_failed_share * len(plan.shards):
+            failed = []
+        waiting = [
+            shard for shard, pending in plan.pending.items() if pending.why == WAITS and self._excused(plan, shard)
         ]
-        if len(excused) > self.site.max_failed_share * len(plan.shards):
-            excused = []
-        self.wanted[table] = replace(plan.wanted, excused=tuple(excused))
+        self.wanted[table] = replace(plan.wanted, excused=(*failed, *waiting))
         self._plan(table)
         for failure in failures:
-            (self.tally.excused if failure.shard in excused else self.tally.failures).append(failure)
+            (self.tally.excused if failure.shard in failed else self.tally.failures).append(failure)
+
+    def _excused(self, plan: StagePlan, shard: str) -> bool:
+        """Whether all that a shard waits for is excused."""
+        return all(
+            name in above.wanted.excused
+            for above, names in reads(plan.wanted, shard, self.plans)
+            for name in names
+            if name in above.pending
+        )
 
     def _make(self, table: str, jobs: list[Job], progress: Progress) -> list[Failure]:
         """Makes shards, and returns how some of them failed."""

@@ -21,6 +21,9 @@ from warehouse.statistics import INDEX, VIEWS
 
 RESERVED = frozenset((*VIEWS, *INDEX, "audio", "ledger", "logs", "recipes"))  # what a warehouse itself calls so
 
+PLACES = ("audio", "device", "launch", "root")
+"""Fields that say where a stage works, which a site fills in."""
+
 Listings = Mapping[str, Mapping[str, str]]  # by table, then shard
 
 
@@ -115,9 +118,13 @@ def set_field(stage: Stage, name: str, value: str) -> Stage:
     """A stage with one field set from text, read as the field's type says."""
     from pydantic import TypeAdapter, ValidationError  # heavy, and only needed here
 
-    table, known = stage.makes.name, [f.name for f in _fields(stage)]
+    table, known = stage.makes.name, {f.name: f for f in _fields(stage)}
     if name not in known:
         raise Mistake(f"{table} has no setting {name!r}{closest(name, known)}")
+    if shared := known[name].metadata.get("same_as"):
+        raise Mistake(f"{table}.{name} is the same as {shared}, so it is set there")
+    if name in PLACES and not known[name].compare:
+        raise Mistake(f"{table}.{name} says where, so a site says it, or the command line: --root, --audio, --site")
     hint = get_type_hints(type(stage))[name]
     if value.lower() in ("none", "null") and NoneType in get_args(hint):
         return replace(stage, **{name: None})  # type: ignore[type-var]

@@ -32,7 +32,7 @@ class Site:
     train_workers: int = 2  # of each half's training
     retries: int = 2  # of a shard that failed for a reason that may pass
     retry_delay_seconds: float = 2.0
-    max_failed_share: float = 0.0  # of a table's shards; with no more, what gathers goes on and the run ends well
+    max_failed_share: float = 0.0  # of each table's shards; with no more, what gathers goes on and the run ends well
     gpus: Mapping[str, float] = field(default_factory=dict)  # by table: share of a GPU that one worker holds
 
     @property

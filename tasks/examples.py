@@ -14,7 +14,7 @@ from pyarrow.dataset import Dataset
 from tasks.held_out import held_out
 from tasks.stage import Resources, same_as
 from warehouse.errors import BrokenPromise
-from warehouse.filters import Condition, refused
+from warehouse.filters import Condition, check, refused
 from warehouse.tables import CODES, EXAMPLES, PHONES, TRANSCRIPTS, UTTERANCES
 
 WHOLE = tuple(
@@ -40,6 +40,11 @@ class Examples:
 
     where: tuple[tuple[str, str], ...] = ()  # conditions beside being whole, in order of precedence
     hold_out: str = same_as("utterances.hold_out", "librispeech")  # whose speakers must not train
+
+    def __post_init__(self) -> None:
+        if self.where:
+            schemas = {table.name: table.schema for table in self.takes}
+            check([Condition(reason, holds) for reason, holds in self.where], "utterance_id", **schemas)
 
     def __call__(self, utterances: Dataset, transcripts: Dataset, phones: Dataset, codes: Dataset) -> pa.Table:
         """One row for each kept utterance, in the utterances' order.

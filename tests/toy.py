@@ -66,10 +66,13 @@ class ToyCodes:
     step: int = 1
     pause: float = field(default=0.0, compare=False)  # seconds of work
     loses: bool = field(default=False, compare=False)  # a row, against the contract
+    fails: str = field(default="", compare=False)  # the recording whose codes cannot be made
 
     def __call__(self, utterances: ds.Dataset) -> pa.Table:
         time.sleep(self.pause)
         kept = utterances.to_table(filter=KEPT).to_pylist()[int(self.loses) :]
+        if self.fails in [row["recording_id"] for row in kept]:
+            raise ValueError("these have no codes")
         rows = [
             {
                 "utterance_id": row["utterance_id"],

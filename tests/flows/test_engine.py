@@ -207,6 +207,26 @@ def test_what_the_site_tolerates_neither_stops_what_gathers_nor_fails_the_run(
     assert rows(root, "from totals") == [(3 + 5 + 6 + 6,)]
 
 
+def test_each_table_has_a_tolerance_of_its_own(
+    pipeline: Run, root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_corpus(tmp_path / "audio", b="pause wrong")
+    assert pipeline(max_failed_share=0.4, settings=["codes.fails=c"]) == {
+        "utterances": 2,
+        "codes": 1,
+        "examples": 1,
+        "totals": 1,
+    }
+    assert "2 shards failed, the first utterances/b" in capsys.readouterr().err
+    assert rows(root, "from totals") == [(3 + 5,)]
+
+
+def test_a_run_that_fails_tells_of_what_it_tolerated_too(pipeline: Run, root: Path, tmp_path: Path) -> None:
+    write_corpus(tmp_path / "audio", b="pause wrong")
+    with pytest.raises(WorkFailed, match=r"2 shards failed, the first codes/a: .* \(1 more are tolerated\)"):
+        pipeline(max_failed_share=0.4, settings=["codes.loses=true"])
+
+
 def test_more_failures_than_the_site_tolerates_fail_the_run(pipeline: Run, root: Path, tmp_path: Path) -> None:
     write_corpus(tmp_path / "audio", b="pause wrong")
     with pytest.raises(WorkFailed):

@@ -85,6 +85,18 @@ def test_a_shared_setting_follows_the_stage_that_owns_it() -> None:
     assert rich("codes.step=5").step == 5
 
 
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("step=5", "examples.step is the same as codes.step, so it is set there"),
+        ("audio=/elsewhere", "examples.audio says where, so a site says it"),
+    ],
+)
+def test_a_setting_that_would_not_count_is_refused(setting: str, says: str) -> None:
+    with pytest.raises(Mistake, match=says):
+        rich(f"examples.{setting}")
+
+
 def test_only_fields_that_say_where_are_placed() -> None:
     assert rich().audio == Path("/corpus")
     placed = Recipe((ToyUtterances(),)).place({"min_letters": 9, "audio": Path("/x")}).stages[0]

@@ -7,7 +7,7 @@ import pytest
 from pyarrow.dataset import dataset
 
 from warehouse.errors import BrokenPromise, Mistake
-from warehouse.filters import Condition, refused
+from warehouse.filters import Condition, check, refused
 
 CATS = pa.table({"name": ["tom", "felix", "kit"], "age": [9, 2, None]})
 HOMES = pa.table({"name": ["kit", "tom"], "rooms": [1, 3]})
@@ -64,3 +64,37 @@ def test_a_condition_that_is_no_sql_is_a_mistake() -> None:
 def test_two_rows_of_one_key_are_noticed() -> None:
     with pytest.raises(BrokenPromise, match="two rows of one name"):
         reasons(homes=pa.concat_tables([HOMES, HOMES]))
+
+
+@pytest.mark.parametrize(
+    ("holds", "says"),
+    [
+        ("cats.age < 5", None),
+        ("list_contains(['tom'], cats.name) and homes.rooms is not null -- so it is", None),
+        ("cats.colour = 1", "refused by DuckDB: .*colour"),
+        ("cats.age", "is of type BIGINT, and has to hold or not"),
+        ("", "is no SQL"),
+        ("true) or (false", "is no SQL: .*syntax error"),
+        ("true; drop table cats", "is no SQL: Only SELECT"),
+        ("true, false", "one expression"),
+        ("random() < 0.5", r"calls random\(\), which is not the same at any time"),
+        ("now() > '2020-01-01'", r"calls now\(\)"),
+        ("row_number() over () > 1", "looks at other rows"),
+        ("cats.age < (select avg(age) from cats)", "looks at other rows"),
+        ("count(*) > 1", "refused by DuckDB: .*aggregates"),
+        ("unnest([true, false])", "refused by DuckDB: .*UNNEST"),
+    ],
+)
+def test_a_condition_is_about_one_row_and_the_same_at_any_time(holds: str, says: str | None) -> None:
+    schemas = {"cats": CATS.schema, "homes": HOMES.schema}
+    if says is None:
+        check([Condition("odd", holds)], "name", **schemas)
+    else:
+        with pytest.raises(Mistake, match=says) as error:
+            check([Condition("odd", holds)], "name", **schemas)
+        assert "\n" not in str(error.value)
+
+
+def test_a_condition_needs_a_reason() -> None:
+    with pytest.raises(Mistake, match="needs a reason"):
+        check([Condition(" ", "true")], "name", cats=CATS.schema)
