@@ -8,8 +8,9 @@ Source: libsndfile 1.2 (WAV, FLAC, MP3, Ogg, AIFF, SPHERE and more) and soxr.
 
 import hashlib
 import math
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
 from pathlib import Path
@@ -144,6 +145,22 @@ def will_stay(error: OSError) -> bool:
     return error.errno in _OF_THE_FILE
 
 
+def must_be_there(corpus: Path) -> None:
+    """Nothing, where a corpus is there: asked before a row is dropped for a file that cannot be read.
+
+    A corpus that is gone as a whole, such as a disk, says nothing of a file. What a disk that is not mounted leaves
+    behind is an empty folder, so that is gone too.
+
+    Raises:
+        FileNotFoundError: it is gone.
+        OSError: its folder cannot be listed this time.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(corpus) as found:
+        if next(found, None) is not None:
+            return
+    raise FileNotFoundError(f"there is no folder {corpus} any more, or nothing in it")
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """A file as libsndfile sees it, judged by its content: handed over without its name and suffix."""
@@ -173,10 +190,14 @@ def _blocks(
     """Blocks `[num_samples, num_channels]` of the stretch from `start`, where the file stands, to `stop` or its end."""
     size = max(1, _BLOCK // file.channels)
     while stop is None or start < stop:
+        end = start + size if stop is None else min(start + size, stop)
         try:
-            block = file.read(size if stop is None else min(size, stop - start), dtype="float32", always_2d=True)
+            block = file.read(end - start, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
-            raise Unreadable(f"{path.name} breaks off after sample {start:,}: {_reason(error)}") from error
+            last = file.frames if start < file.frames < end else end
+            raise Unreadable(
+                f"{path.name} breaks off between samples {start:,} and {last:,}: {_reason(error)}"
+            ) from error
         if len(block) == 0:
             return
         start += len(block)

@@ -70,10 +70,11 @@ class Codes:
 
         Raises:
             CodecError: the weights cannot be had, or are no EnCodec.
+            OSError: a file, or the whole corpus, could not be read this time; the shard fails, nothing is dropped.
         """
         kept = utterances.to_table(filter=pc.field("dropped").is_null()).to_pylist()
         paths = recordings.to_table(columns=["recording_id", "audio_path"]).to_pylist()
-        path_of = {row["recording_id"]: self.audio / row["audio_path"] for row in paths}
+        path_of = {row["recording_id"]: row["audio_path"] for row in paths}
         rows: list[Row] = [{"utterance_id": utterance["utterance_id"]} for utterance in kept]
         encoder = self._encoder(self.precision)
 
@@ -81,7 +82,7 @@ class Codes:
             """The waveforms of a batch by their place; a row without one says why."""
             waveforms = {}
             for i in batch:
-                waveform = _read(path_of[kept[i]["recording_id"]], kept[i])
+                waveform = _read(self.audio, path_of[kept[i]["recording_id"]], kept[i])
                 if isinstance(waveform, str):
                     rows[i] |= {"dropped": "unreadable", "detail": waveform}
                 else:
@@ -181,13 +182,14 @@ def _encoder(identity: str, model: str, device: str, precision: str) -> Encoder:
     return Encoder(load_codec(model, device=device, precision=precision))
 
 
-def _read(path: Path, utterance: Row) -> Waveform | str:
+def _read(corpus: Path, path: str, utterance: Row) -> Waveform | str:
     """The utterance's samples as the codec hears them, or why there are none."""
-    from tasks.audio import Unreadable, read
+    from tasks.audio import Unreadable, must_be_there, read
 
     try:
-        waveform = read(path, SAMPLE_RATE, utterance["start_sample"], utterance["end_sample"])
+        waveform = read(corpus / path, SAMPLE_RATE, utterance["start_sample"], utterance["end_sample"])
     except Unreadable as error:
+        must_be_there(corpus)
         return str(error)
     return waveform if len(waveform) else "there are no samples"
 

@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks import flac, sample_corpus
-from tasks.audio import Examination, Unreadable, examine, sha256, will_stay
+from tasks.audio import Examination, Unreadable, examine, must_be_there, sha256, will_stay
 from tasks.corpora.folder import Folder
 from tasks.corpora.librilight import SUBSETS, LibriLight
 from tasks.corpora.librispeech import LibriSpeech
@@ -127,6 +127,8 @@ class Recordings:
             "detail": entry.note,
         }
         row |= {"dropped": "no_audio"} if entry.missing else self._heard(entry)
+        if row.get("dropped") == "unreadable":
+            must_be_there(self.audio)
         return {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}
 
     def _heard(self, entry: Entry) -> Row:

@@ -182,6 +182,7 @@ class Samples:
             speech = audio.read(self.audio / target.audio_path, SAMPLE_RATE, target.start_sample, target.end_sample)
             yield row | _save(folder, row, speech, started)
         except audio.Unreadable as error:
+            audio.must_be_there(self.audio)
             yield row | {"dropped": "unreadable", "detail": str(error)}
         started = time.perf_counter()
         row = _row(RESYNTHESIS, target, prompt, self.seeds[0])

@@ -20,7 +20,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from model import asr
-from tasks.audio import Unreadable, read
+from tasks.audio import Unreadable, must_be_there, read
 from tasks.doubts import chars_per_second, doubts
 from tasks.stage import Resources
 from warehouse.errors import Mistake
@@ -62,6 +62,11 @@ class Transcripts:
         return {"model": self._model_identity()}
 
     def __call__(self, utterances: ds.Dataset, recordings: ds.Dataset) -> pa.Table:
+        """One row for each kept utterance; one whose audio cannot be read costs itself alone.
+
+        Raises:
+            OSError: a file, or the whole corpus, could not be read this time; the shard fails, nothing is dropped.
+        """
         kept = utterances.to_table(filter=ds.field("dropped").is_null()).to_pylist()
         columns = ["recording_id", "audio_path", "num_samples", "text"]
         by_id = {row["recording_id"]: row for row in recordings.to_table(columns=columns).to_pylist()}
@@ -129,6 +134,7 @@ class Transcripts:
         try:
             return read(path, asr.SAMPLE_RATE, utterance["start_sample"], utterance["end_sample"]), {}
         except Unreadable as error:
+            must_be_there(self.audio)
             return None, {"dropped": "unreadable", "detail": str(error)}
 
     def _refusal(self, transcript: asr.Transcript) -> Row:

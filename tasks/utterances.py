@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from tasks import voice
-from tasks.audio import Unreadable, read
+from tasks.audio import Unreadable, must_be_there, read
 from tasks.cutting import Cut, Limits, Stretch, cut
 from tasks.held_out import held_out
 from tasks.stage import Resources
@@ -92,8 +92,7 @@ class Utterances:
                 speech = self._speech(recording)
                 cuts = self._cuts(recording, speech)
         except Unreadable as error:
-            if not self.audio.is_dir():  # a corpus that is gone as a whole, such as a disk, says nothing of a file
-                raise FileNotFoundError(f"there is no folder {self.audio} any more") from error
+            must_be_there(self.audio)
             cuts, detail, speech = [(0, length, "unreadable")], str(error), None
         chapter = recording["corpus"] == _LIBRIVOX and recording["text"] is None
         zones = _zones(cuts, self.opening_seconds * rate, self.closing_seconds * rate) if chapter else repeat(None)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks.audio import Unreadable, examine, read
+from tasks.audio import Unreadable, examine, must_be_there, read
 
 RATE = 16_000  # Hz
 
@@ -82,8 +82,9 @@ def test_samples_that_are_no_numbers_are_counted_and_not_read(tmp_path, bad):
 def test_a_flac_cut_in_mid_speech_is_refused(tmp_path):
     path = written(tmp_path / "a.flac", np.random.default_rng(1).uniform(-0.5, 0.5, RATE * 4))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(Unreadable):
+    with pytest.raises(Unreadable, match=r"a\.flac breaks off between samples 0 and 64,000: "):
         examine(path)
+    assert len(read(path, RATE, 0, RATE)) == RATE, "what lies before the cut can be read"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +108,15 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     for path in (tmp_path / "none.wav", tmp_path):
         with pytest.raises(Unreadable, match="cannot be opened"):
             read(path, RATE)
+
+
+def test_a_corpus_that_is_gone_or_an_empty_folder_is_not_there(tmp_path):
+    (tmp_path / "file").touch()
+    must_be_there(tmp_path)
+    (tmp_path / "empty").mkdir()
+    for corpus in (tmp_path / "gone", tmp_path / "file", tmp_path / "empty"):
+        with pytest.raises(OSError, match=f"there is no folder {corpus}"):
+            must_be_there(corpus)
 
 
 def test_the_suffix_does_not_matter(tmp_path):

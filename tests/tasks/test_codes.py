@@ -118,6 +118,12 @@ def test_an_utterance_that_cannot_be_read_costs_itself(weights: Path, tmp_path: 
     assert rows[0]["num_frames"] is None
 
 
+def test_nothing_is_dropped_where_the_whole_corpus_went_away(weights: Path, tmp_path: Path) -> None:
+    stage = Codes(model=str(weights), audio=tmp_path / "gone")
+    with pytest.raises(OSError, match="there is no folder .*gone"):
+        stage(*corpus(tmp_path, STRETCHES))
+
+
 def test_no_utterances_make_no_rows(weights: Path, tmp_path: Path) -> None:
     assert codes_of(weights, tmp_path, []) == []
 

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from tasks import flac, sample_corpus
-from tasks.audio import examine
+from tasks.audio import examine, sha256
 from tasks.corpora.listing import CorpusError
 from tasks.recordings import Recordings
 from tests.small_corpus import BOOK, RATE, audio, chapter, folder, librilight, rows
@@ -39,6 +39,18 @@ def test_a_file_that_cannot_be_read_this_time_fails_its_shard_and_is_not_dropped
     broken = {".flac"}
     with pytest.raises(OSError, match=os.strerror(number)):
         examine(path)
+
+
+def test_a_corpus_that_vanishes_while_a_shard_is_made_drops_nothing(tmp_path, monkeypatch):
+    chapter(tmp_path / "corpus")
+
+    def vanish(path: Path) -> str:
+        shutil.rmtree(tmp_path / "corpus")
+        return sha256(path)
+
+    monkeypatch.setattr("tasks.recordings.sha256", vanish)
+    with pytest.raises(OSError, match="there is no folder .*corpus"):
+        librilight(tmp_path / "corpus")("small-100")
 
 
 def test_a_chapter_whose_flac_is_cut_in_mid_speech_costs_itself_alone(tmp_path):

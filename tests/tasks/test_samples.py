@@ -181,9 +181,15 @@ def test_an_utterance_no_longer_than_a_prompt_cannot_be_continued(world: World) 
 
 
 def test_a_recording_that_is_gone_costs_its_true_speech_alone(world: World, tmp_path: Path) -> None:
+    (tmp_path / "another.wav").touch()
     rows = make(world, stage(world, audio=tmp_path))
     assert {row["dropped"] for row in by_system(rows, TRUTH)} == {"unreadable"}
     assert {row["dropped"] for row in by_system(rows, RESYNTHESIS)} == {None}
+
+
+def test_nothing_is_dropped_where_the_whole_corpus_went_away(world: World, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="there is no folder .*gone"):
+        make(world, stage(world, audio=tmp_path / "gone"))
 
 
 def test_fewer_utterances_are_the_first_of_more(world: World) -> None:

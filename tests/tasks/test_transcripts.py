@@ -179,6 +179,15 @@ def test_a_bad_file_costs_itself_and_says_why(tmp_path: Path) -> None:
     assert bad["text"] is None
 
 
+def test_nothing_is_dropped_where_the_whole_corpus_went_away(tmp_path: Path) -> None:
+    utterances, recordings = corpus(tmp_path, [FIRST])
+    with pytest.raises(OSError, match="there is no folder .*gone"):
+        made(Transcripts(audio=tmp_path / "gone"), utterances, recordings)
+    (tmp_path / "book-0.wav").rename(tmp_path / "renamed.wav")
+    (row,) = made(Transcripts(audio=tmp_path), utterances, recordings)
+    assert row["dropped"] == "unreadable"
+
+
 def test_more_than_thirty_seconds_cost_themselves(tmp_path: Path) -> None:
     utterances, recordings = corpus(tmp_path, [FIRST])
     long = utterance({"recording_id": "book-0"}, 0, 31 * RATE)
