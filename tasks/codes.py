@@ -21,7 +21,7 @@ from pyarrow import compute as pc
 from pyarrow.dataset import Dataset
 
 from tasks.fidelity import is_checked, si_sdr_db
-from tasks.stage import Resources
+from tasks.stage import Resources, in_range
 from warehouse.errors import Mistake
 from warehouse.tables import CODEBOOK_SIZE, CODEBOOKS, CODES, FRAME_RATE, HOP, RECORDINGS, SAMPLE_RATE, UTTERANCES
 
@@ -56,8 +56,8 @@ class Codes:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise Mistake(f"codes.precision is {self.precision!r}; it may be {' or '.join(PRECISIONS)}")
-        if not 0 <= self.check_share <= 1:
-            raise Mistake(f"codes.check_share is {self.check_share}; it is a share, from 0 to 1")
+        in_range("codes.check_share", self.check_share, 0, 1)
+        in_range("codes.batch_seconds", self.batch_seconds, 0, above=True)
 
     def identity(self) -> dict[str, object]:
         """The weights' digest in place of their name."""

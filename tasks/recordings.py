@@ -28,12 +28,13 @@ from tasks.corpora.folder import Folder
 from tasks.corpora.librilight import SUBSETS, LibriLight
 from tasks.corpora.librispeech import LibriSpeech
 from tasks.corpora.listing import CorpusError, Entry, Layout, first_hours, portions, printable
-from tasks.stage import Resources, SourceFiles
+from tasks.stage import Resources, SourceFiles, in_range
 from warehouse.tables import RECORDINGS
 
 LAYOUTS = ("sample", "folder", "librispeech", "librilight")
 
 _SILENT = 1e-4  # peak of a recording that holds nothing: -80 dB of full scale
+_LEAST_HOURS = 1e-4  # of a shard: a third of a second, which one file fills
 _LENGTHS_AGREE = 1.0  # seconds between what a corpus says of its end and where the file ends
 
 Row = dict[str, Any]
@@ -62,6 +63,8 @@ class Recordings:
             raise CorpusError(f"recordings.subset is {self.subset!r}; for LibriLight it may be {', '.join(SUBSETS)}")
         if self.layout in ("sample", "folder") and self.subset is not None:
             raise CorpusError(f"recordings.subset is {self.subset!r}, but the layout {self.layout} has no subsets")
+        in_range("recordings.max_shard_hours", self.max_shard_hours, _LEAST_HOURS)
+        in_range("recordings.min_seconds", self.min_seconds, 0)
         if self.max_hours is not None and not self.max_hours > 0:
             raise CorpusError(f"recordings.max_hours is {self.max_hours:g}; it must be above 0, or none")
 
@@ -209,8 +212,7 @@ def _samples(seconds: tuple[tuple[float, float], ...] | None, found: Examination
         return None
     stretches: list[dict[str, int]] = []
     for start, end in sorted(seconds):
-        first = max(0, round(start * found.sample_rate))
-        last = min(found.num_samples, round(end * found.sample_rate))
+        first, last = (round(min(max(0.0, time), found.seconds) * found.sample_rate) for time in (start, end))
         if last <= first:
             continue
         if stretches and first <= stretches[-1]["end_sample"]:

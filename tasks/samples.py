@@ -25,8 +25,9 @@ from pyarrow.dataset import Dataset
 
 from tasks import audio, pairs, prompts
 from tasks.prompts import Codes, Row, Utterance
-from tasks.stage import Resources, same_as
+from tasks.stage import Resources, in_range, same_as
 from tasks.symbols import BOUNDARY, SYMBOL_IDS, SYMBOLS
+from warehouse.errors import Mistake
 from warehouse.store import write_atomically
 from warehouse.tables import (
     CHECKPOINTS,
@@ -81,6 +82,13 @@ class Samples:
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ValueError("samples.seeds must name one seed at least")
+        for name in ("min_seconds", "max_seconds", "temperature", "top_k", "repetition_window", "repetition_threshold"):
+            in_range(f"samples.{name}", getattr(self, name), 0)
+        in_range("samples.prompt_seconds", self.prompt_seconds, 0, above=True)
+        in_range("samples.top_p", self.top_p, 0, 1, above=True)
+        in_range("samples.batch_size", self.batch_size, 1)
+        if self.num_utterances is not None:
+            in_range("samples.num_utterances", self.num_utterances, 1)
 
     @property
     def takes(self) -> tuple[Table, ...]:
@@ -93,7 +101,10 @@ class Samples:
 
         Raises:
             ValueError: the checkpoint's folder holds no pair.
+            Mistake: no utterance can be as long as is asked for.
         """
+        if self.max_seconds < self.min_seconds:
+            raise Mistake(f"samples.max_seconds is {self.max_seconds:g}, under samples.min_seconds")
         return {"checkpoint": TRAINED if self.checkpoint == TRAINED else pairs.identify(pairs.folder(self.checkpoint))}
 
     def __call__(

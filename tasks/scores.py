@@ -25,7 +25,7 @@ from pyarrow.dataset import Dataset
 from tasks import audio, prompts
 from tasks.prompts import Codes, Row
 from tasks.samples import CONTINUAL, EMPTY, Waveform, decode
-from tasks.stage import Resources, same_as
+from tasks.stage import Resources, in_range, same_as
 from warehouse.tables import CODEBOOKS, CODES, FRAME_RATE, RECORDINGS, SAMPLE_RATE, SAMPLES, SCORES, UTTERANCES
 
 Voice = NDArray[np.float32]  # [256], of length 1
@@ -57,6 +57,9 @@ class Scores:
     root: Path = field(default=Path("."), compare=False)  # the warehouse
     device: str = field(default="cpu", compare=False)
     batch_size: int = field(default=16, compare=False)  # samples that Whisper hears at once
+
+    def __post_init__(self) -> None:
+        in_range("scores.batch_size", self.batch_size, 1)
 
     def identity(self) -> dict[str, object]:
         """The weights of the judges, in place of their names."""

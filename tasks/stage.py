@@ -7,12 +7,14 @@ any moment. A field marked `field(compare=False)` says *where* a stage works
 (a folder, a device, a batch size), not *what* it makes.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import pyarrow as pa
 
+from warehouse.errors import Mistake
 from warehouse.tables import Table
 
 SourceFiles = Mapping[str, tuple[int, int]]  # path relative to the corpus -> bytes, mtime in ns
@@ -29,6 +31,21 @@ class Resources:
 def same_as(setting: str, default: Any) -> Any:
     """A field that takes its value from another stage of the recipe, `TABLE.FIELD`; alone, its default."""
     return field(default=default, compare=False, metadata={"same_as": setting})
+
+
+def in_range(setting: str, value: float, low: float, high: float = math.inf, *, above: bool = False) -> None:
+    """Nothing, where a setting is a finite number from `low` to `high`; with `above`, one above `low`.
+
+    Raises:
+        Mistake: it is not, in a sentence that names the setting, its value and its range.
+    """
+    if low <= value <= high and value < math.inf and not (above and value == low):
+        return
+    if above:
+        wanted = f"above {low:g}" + (f", and {high:g} at most" if high < math.inf else "")
+    else:
+        wanted = f"from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
+    raise Mistake(f"{setting} is {value}; it must be {wanted}")
 
 
 @runtime_checkable

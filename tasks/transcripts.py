@@ -8,6 +8,7 @@ Source: Radford et al. 2022 (arXiv:2212.04356); when Whisper tries again is fixe
 `tasks/doubts.py`.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from model import asr
 from tasks.audio import Unreadable, must_be_there, read
 from tasks.doubts import chars_per_second, doubts
-from tasks.stage import Resources
+from tasks.stage import Resources, in_range
 from warehouse.errors import Mistake
 from warehouse.tables import RECORDINGS, TRANSCRIPTS, UTTERANCES
 
@@ -47,19 +48,29 @@ class Transcripts:
     audio: Path = field(default=Path("audio"), compare=False)  # where the corpus lies
     device: str = field(default="cpu", compare=False)  # as torch names it
 
+    def __post_init__(self) -> None:
+        in_range("transcripts.batch_size", self.batch_size, 1)
+        if self.engine not in asr.ENGINES:
+            raise Mistake(f"transcripts.engine is {self.engine!r}; it may be {' or '.join(asr.ENGINES)}")
+        if self.language is not None and not re.fullmatch("[a-z]{2,3}", self.language):
+            raise Mistake(
+                f"transcripts.language is {self.language!r}; it may be two or three letters, such as en, or none"
+            )
+
     def identity(self) -> dict[str, object]:
-        """The weights' digest in place of their name.
+        """The weights' digest in place of their name; of the corpus's own text, nothing that says how to hear.
 
         Raises:
             Mistake: there is no such engine here, or it takes no such model.
             FileNotFoundError: the model is no known name and no file.
         """
-        if self.model != REFERENCE:
-            try:
-                asr.check_engine(self.engine, self.model)
-            except ValueError as error:
-                raise Mistake(f"transcripts.engine={self.engine}: {error}") from error
-        return {"model": self._model_identity()}
+        if self.model == REFERENCE:
+            return {"model": REFERENCE, "engine": asr.OPENAI, "words": False}
+        try:
+            asr.check_engine(self.engine, self.model)
+        except ValueError as error:
+            raise Mistake(f"transcripts.engine={self.engine}: {error}") from error
+        return {"model": asr.identity(self.model)}
 
     def __call__(self, utterances: ds.Dataset, recordings: ds.Dataset) -> pa.Table:
         """One row for each kept utterance; one whose audio cannot be read costs itself alone.
@@ -77,9 +88,6 @@ class Transcripts:
             size = self.batch_size * _AT_ONCE
             rows = [row for i in range(0, len(pairs), size) for row in self._heard(pairs[i : i + size])]
         return pa.Table.from_pylist(rows, schema=TRANSCRIPTS.schema)
-
-    def _model_identity(self) -> str:
-        return REFERENCE if self.model == REFERENCE else asr.identity(self.model)
 
     def _quoted(self, utterance: Row, recording: Row) -> Row:
         """The recording's own text, which says nothing of an utterance that is only a part of it."""
@@ -108,7 +116,7 @@ class Transcripts:
         ids = [rows[i]["utterance_id"] for i in waveforms]
         model = asr.warm_asr(self.model, self.device, self.engine)
         heard = asr.transcribe(model, list(waveforms.values()), ids=ids, batch_size=self.batch_size, words=self.words)
-        judge = f"{model.name}/{self._model_identity()}"
+        judge = f"{model.name}/{asr.identity(self.model)}"
         for i, transcript in zip(waveforms, heard, strict=True):
             rows[i] |= {"judge": judge} | self._row(transcript, *pairs[i])
         return rows

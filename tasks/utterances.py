@@ -28,11 +28,19 @@ from tasks import voice
 from tasks.audio import Unreadable, must_be_there, read
 from tasks.cutting import Cut, Limits, Stretch, cut
 from tasks.held_out import held_out
-from tasks.stage import Resources
+from tasks.stage import Resources, in_range
 from warehouse.errors import Mistake
 from warehouse.tables import RECORDINGS, UTTERANCES
 
 _READ = ["recording_id", "corpus", "speaker_id", "audio_path", "sample_rate", "num_samples", "speech", "text"]
+_SECONDS = (
+    "max_text_seconds",
+    "min_seconds",
+    "pause_seconds",
+    "margin_seconds",
+    "opening_seconds",
+    "closing_seconds",
+)
 _GOOD = 10.0  # seconds: pieces shorter than this are joined where they may be
 _SPOKEN = (None, "too_short")  # what is dropped otherwise is a pause, or nobody knows
 _LIBRIVOX = "librilight"  # the corpus whose recordings are whole chapters of LibriVox
@@ -59,12 +67,25 @@ class Utterances:
     audio: Path = field(default=Path("audio"), compare=False)  # where the corpus lies
 
     def __post_init__(self) -> None:
-        if self.max_seconds < 1 or self.max_seconds < 4 * self.margin_seconds:
-            raise Mistake(f"utterances.max_seconds is {self.max_seconds:g}; it must be 1 or more, and four margins")
+        in_range("utterances.max_seconds", self.max_seconds, 1)
+        for name in _SECONDS:
+            in_range(f"utterances.{name}", getattr(self, name), 0)
+        for name in ("dev_share", "test_share"):
+            in_range(f"utterances.{name}", getattr(self, name), 0, 1)
         held_out(self.hold_out)
 
     def identity(self) -> dict[str, object]:
-        """The weights that find speech where the corpus does not say."""
+        """The weights that find speech where the corpus does not say.
+
+        Raises:
+            Mistake: two settings do not go together; asked here, where all of them have been said.
+        """
+        if self.max_seconds < 4 * self.margin_seconds:
+            raise Mistake(f"utterances.max_seconds is {self.max_seconds:g}, under four utterances.margin_seconds")
+        if self.max_seconds < self.min_seconds:
+            raise Mistake(f"utterances.max_seconds is {self.max_seconds:g}, under utterances.min_seconds")
+        if self.dev_share + self.test_share > 1:
+            raise Mistake("utterances.dev_share and utterances.test_share are more than 1 together")
         return {"voice": voice.digest()}
 
     def __call__(self, recordings: ds.Dataset) -> pa.Table:

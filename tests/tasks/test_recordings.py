@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 import tracemalloc
@@ -17,6 +18,7 @@ from tasks.audio import examine, sha256
 from tasks.corpora.listing import CorpusError
 from tasks.recordings import Recordings
 from tests.small_corpus import BOOK, RATE, audio, chapter, folder, librilight, rows
+from warehouse.errors import Mistake
 
 
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
@@ -51,6 +53,18 @@ def test_a_corpus_that_vanishes_while_a_shard_is_made_drops_nothing(tmp_path, mo
     monkeypatch.setattr("tasks.recordings.sha256", vanish)
     with pytest.raises(OSError, match="there is no folder .*corpus"):
         librilight(tmp_path / "corpus")("small-100")
+
+
+@pytest.mark.parametrize("wrong", [{"max_shard_hours": 0.0}, {"max_shard_hours": -1.0}, {"max_shard_hours": math.nan}])
+def test_a_shard_of_no_length_is_a_mistake(tmp_path, wrong):
+    with pytest.raises(Mistake, match=r"recordings\.max_shard_hours is .*; it must be 0\.0001 or more"):
+        folder(tmp_path, **wrong)
+
+
+@pytest.mark.parametrize("seconds", [-0.5, math.nan])
+def test_a_least_length_that_is_none_is_a_mistake(tmp_path, seconds):
+    with pytest.raises(Mistake, match=r"recordings\.min_seconds is .*; it must be 0 or more"):
+        folder(tmp_path, min_seconds=seconds)
 
 
 def test_a_chapter_whose_flac_is_cut_in_mid_speech_costs_itself_alone(tmp_path):

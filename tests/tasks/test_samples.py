@@ -1,5 +1,6 @@
 """Speech to judge: whose voice, which words, and what becomes of a model that fails."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tasks.stage import Stage
 from tasks.symbols import BOUNDARY, SYMBOL_IDS
 from tests.tasks import evaluation
 from tests.tasks.evaluation import LONG, PROMPT_SECONDS, SHORT, Row, World
+from warehouse.errors import Mistake
 from warehouse.tables import CHECKPOINTS, SAMPLES
 
 FRAMES = 75  # of a prompt of one second
@@ -65,6 +67,33 @@ def saying(num_frames: int, finished: bool = True, heard: list[Request] | None =
 
 def test_it_keeps_the_contract_of_a_stage() -> None:
     assert isinstance(Samples(), Stage)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"min_seconds": -1.0}, r"samples\.min_seconds is -1\.0; it must be 0 or more"),
+        ({"max_seconds": math.nan}, r"samples\.max_seconds is nan"),
+        ({"prompt_seconds": 0.0}, r"samples\.prompt_seconds is 0\.0; it must be above 0"),
+        ({"temperature": math.inf}, r"samples\.temperature is inf"),
+        ({"top_k": -1}, r"samples\.top_k is -1"),
+        ({"top_p": 0.0}, r"samples\.top_p is 0\.0; it must be above 0, and 1 at most"),
+        ({"top_p": 1.5}, r"samples\.top_p is 1\.5"),
+        ({"repetition_window": -1}, r"samples\.repetition_window is -1"),
+        ({"repetition_threshold": math.nan}, r"samples\.repetition_threshold is nan"),
+        ({"num_utterances": 0}, r"samples\.num_utterances is 0; it must be 1 or more"),
+        ({"batch_size": 0}, r"samples\.batch_size is 0"),
+    ],
+)
+def test_a_number_that_makes_no_sense_is_a_mistake(wrong: dict[str, Any], says: str) -> None:
+    with pytest.raises(Mistake, match=says):
+        Samples(**wrong)
+
+
+def test_lengths_that_no_utterance_has_are_a_mistake_once_both_are_said() -> None:
+    with pytest.raises(Mistake, match="samples.max_seconds is 10, under samples.min_seconds"):
+        Samples(min_seconds=12.0).identity()
+    assert Samples(min_seconds=12.0, max_seconds=15.0).identity()
 
 
 def test_checkpoints_are_taken_only_where_the_model_is_trained_here() -> None:

@@ -18,6 +18,7 @@ from model import asr
 from tasks.stage import Stage
 from tasks.transcripts import Transcripts
 from warehouse.errors import Mistake
+from warehouse.fingerprint import fingerprints
 from warehouse.tables import RECORDINGS, TRANSCRIPTS, UTTERANCES
 
 RATE = 22_050  # Hz, of the files, so that reading has to resample
@@ -141,17 +142,9 @@ def test_a_corpuss_own_text_is_doubted_too(tmp_path: Path) -> None:
     assert row["dropped"] is None
 
 
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"engine": "kaldi"}, "transcripts.engine=kaldi: there is no engine 'kaldi'"),
-        ({"model": __file__}, "is no checkpoint of openai-whisper's"),
-    ],
-    ids=["engine", "model"],
-)
-def test_a_wrong_engine_or_model_is_a_mistake_before_anything_is_made(settings: dict[str, Any], says: str) -> None:
-    with pytest.raises(Mistake, match=says):
-        Transcripts(**settings).identity()
+def test_a_wrong_model_is_a_mistake_before_anything_is_made() -> None:
+    with pytest.raises(Mistake, match="is no checkpoint of openai-whisper's"):
+        Transcripts(model=__file__).identity()
 
 
 def test_no_setting_is_a_threshold() -> None:
@@ -232,7 +225,29 @@ def test_a_model_stands_in_the_fingerprint_by_its_content(tmp_path: Path) -> Non
     assert Transcripts(model=str(copy)).identity() == {"model": f"file@{digest}"}
     assert Transcripts().identity() == {"model": f"embedded@{digest}"}
     assert Transcripts(model="turbo").identity() == {"model": "large-v3-turbo@aff26ae4"}
-    assert Transcripts(model="reference").identity() == {"model": "reference"}
+
+
+def test_what_hears_does_not_count_where_the_corpuss_own_text_is_taken() -> None:
+    reference = Transcripts(model="reference")
+    for settings in ({"engine": asr.FASTER}, {"words": True}):
+        assert fingerprints(Transcripts(model="reference", **settings), {}) == fingerprints(reference, {})
+    assert fingerprints(Transcripts(model="reference", language="de"), {}) != fingerprints(reference, {})
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"engine": "kaldi"}, "transcripts.engine is 'kaldi'; it may be openai-whisper or faster-whisper"),
+        ({"engine": "kaldi", "model": "reference"}, "transcripts.engine is 'kaldi'"),
+        ({"batch_size": 0}, "transcripts.batch_size is 0; it must be 1 or more"),
+        ({"language": "English"}, "transcripts.language is 'English'"),
+        ({"language": ""}, "transcripts.language is ''"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_a_mistake_at_once(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(Mistake, match=says):
+        Transcripts(**settings)
+    assert Transcripts(language=None).language is None
 
 
 def test_where_it_works_is_no_part_of_what_it_makes() -> None:

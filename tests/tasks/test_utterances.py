@@ -1,7 +1,9 @@
 """Utterances: each says where it lies, who speaks, and whether it is spoken of LibriVox."""
 
 import json
+import math
 from collections import defaultdict
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -175,9 +177,34 @@ def test_a_long_breath_is_cut_at_the_quietest_place_of_the_audio(tmp_path):
     assert rows[0]["end_sample"] / rate == pytest.approx(14.025, abs=0.03)
 
 
-def test_limits_that_leave_no_room_are_a_mistake():
-    with pytest.raises(Mistake, match="max_seconds"):
-        Utterances(max_seconds=0.5)
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"max_seconds": 0.5}, "utterances.max_seconds is 0.5; it must be 1 or more"),
+        ({"max_seconds": math.nan}, "utterances.max_seconds is nan"),
+        ({"max_text_seconds": math.nan}, "utterances.max_text_seconds is nan; it must be 0 or more"),
+        ({"min_seconds": -1.0}, "utterances.min_seconds is -1.0"),
+        ({"margin_seconds": -1.0}, "utterances.margin_seconds is -1.0"),
+        ({"pause_seconds": math.inf}, "utterances.pause_seconds is inf"),
+        ({"opening_seconds": -1.0}, "utterances.opening_seconds is -1.0"),
+        ({"closing_seconds": math.nan}, "utterances.closing_seconds is nan"),
+        ({"dev_share": -0.1}, "utterances.dev_share is -0.1; it must be from 0 to 1"),
+        ({"test_share": 1.1}, "utterances.test_share is 1.1; it must be from 0 to 1"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_a_mistake(wrong, says):
+    with pytest.raises(Mistake, match=says):
+        Utterances(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"margin_seconds": 6.0}, {"min_seconds": 21.0}, {"dev_share": 0.6, "test_share": 0.5}]
+)
+def test_limits_that_do_not_go_together_are_a_mistake_once_all_are_said(wrong):
+    stage = Utterances(**wrong)
+    with pytest.raises(Mistake, match="utterances"):
+        stage.identity()
+    assert replace(stage, max_seconds=30.0, dev_share=0.0).identity()
 
 
 def test_the_weights_that_find_speech_are_part_of_the_identity():
