@@ -108,7 +108,11 @@ def _text(value: Any) -> str | None:
 
 
 def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    try:
+        number = float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:  # an integer of 400 digits, which JSON may hold and no float
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _stretches(value: Any) -> tuple[tuple[float, float], ...] | None:

@@ -13,6 +13,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from tasks.audio import will_stay
 from tasks.stage import SourceFiles
 from warehouse.errors import Mistake
 
@@ -167,7 +168,7 @@ def may_hold(path: str, only: str | None) -> bool:
 def walk(root: Path, top: str, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[tuple[str, dict[str, Stat]]]:
     """Each folder from `top` down that holds files, with them: name to bytes and mtime in ns.
 
-    Hidden files are left out. A link to nowhere is listed with no bytes; a folder that is a link is followed.
+    Hidden files are left out. A link to nowhere, or to itself, is listed with no bytes; one to a folder is followed.
     """
     pending, seen = [top], set()
     while pending:
@@ -181,9 +182,9 @@ def walk(root: Path, top: str, wanted: Callable[[str], bool] = lambda _: True) -
             for item in sorted(found, key=lambda item: item.name):
                 if item.name.startswith("."):
                     continue
-                if item.is_dir():
+                if _is_folder(item):
                     pending.extend([path] if wanted(path := join(folder, item.name)) else [])
-                elif item.is_file() or item.is_symlink():
+                elif item.is_symlink() or item.is_file():
                     files[item.name] = _stat(item)
         if files:
             yield folder, files
@@ -192,7 +193,7 @@ def walk(root: Path, top: str, wanted: Callable[[str], bool] = lambda _: True) -
 def subfolders(root: Path, folder: str) -> list[str]:
     """The names of the folders within a folder, sorted, hidden ones left out."""
     with os.scandir(root / folder) as found:
-        return sorted(item.name for item in found if item.is_dir() and not item.name.startswith("."))
+        return sorted(item.name for item in found if not item.name.startswith(".") and _is_folder(item))
 
 
 def is_audio(name: str) -> bool:
@@ -219,6 +220,16 @@ def parent(path: str) -> str:
 def printable(path: str) -> str:
     """A path as text: bytes of its name that are no UTF-8 are written out."""
     return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_folder(item: "os.DirEntry[str]") -> bool:
+    """Whether it is a folder; a link that leads nowhere, such as one to itself, is none."""
+    try:
+        return item.is_dir()
+    except OSError as error:
+        if not will_stay(error):
+            raise
+        return False
 
 
 def _stat(item: "os.DirEntry[str]") -> Stat:

@@ -77,6 +77,14 @@ def test_voice_activity_that_makes_no_sense_is_unknown(tmp_path, activity):
     assert (row["speech"], row["dropped"]) == (None, None)
 
 
+def test_a_number_beyond_all_bounds_costs_at_most_itself(tmp_path):
+    for name, end in (("1", 10**400), ("2", 1e308), ("3", -1e308)):
+        chapter(tmp_path, name=name, snr=10**400, voice_activity=[[0.5, end]])
+    found = list(rows(librilight(tmp_path)).values())
+    assert [(row["dropped"], row["snr_db"]) for row in found] == [(None, None)] * 3
+    assert [row["speech"] for row in found] == [None, [{"start_sample": 8_000, "end_sample": 32_000}], []]
+
+
 def test_voice_activity_ends_where_the_recording_ends(tmp_path):
     chapter(tmp_path, voice_activity=[[1.0, 9.0], [0.5, 1.2], [5.0, 6.0]])
     (row,) = rows(librilight(tmp_path)).values()

@@ -43,6 +43,18 @@ def test_a_long_shard_is_split_by_book_and_a_long_book_by_name(tmp_path):
     )
 
 
+@pytest.mark.parametrize("layout", ["folder", "librispeech", "librilight"])
+def test_a_link_to_itself_costs_itself_alone(tmp_path, layout):
+    audio(tmp_path / "small/1/7/1-7-0001.flac")
+    for place in ("small/self", "small/1/self", "small/1/7/self.flac"):
+        (tmp_path / place).symlink_to(tmp_path / place)
+    stage = Recordings(layout=layout, audio=tmp_path)
+    found = {row["audio_path"]: row["dropped"] for row in rows(stage).values()}
+    assert found["small/1/7/1-7-0001.flac"] is None
+    assert found["small/1/7/self.flac"] == "unreadable"
+    assert set(found.values()) == {None, "unreadable"}
+
+
 def test_folders_whose_names_would_be_the_same_make_shards_of_their_own(tmp_path):
     for path in ("a/b.wav", "a-b/x.wav", "a/b/x.wav", "ä b/x.wav", f"{'long' * 50}/{'name' * 50}/x.wav", "x.wav"):
         audio(tmp_path / path, 1)
