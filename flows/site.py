@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from flows.recipe import closest
+from tasks.stage import in_range
 from warehouse.errors import Mistake
+
+_LEAST_OBJECT_STORE = 75 << 20  # bytes, below which Ray does not start
 
 PREFIX = "VALLE_"
 
@@ -47,7 +50,8 @@ def load_site(path: str | None = None, **overrides: Any) -> Site:
     Folders that the file names are relative to the file; those that are said otherwise, to the current folder.
 
     Raises:
-        Mistake: the file is missing or no TOML, or holds a key or value that a site does not have.
+        Mistake: the file is missing or no TOML, or holds a key or value that a site does not have or a number that
+            makes no sense.
     """
     said = _read(Path(path)) if path else {}
     for folder in ("root", "audio"):
@@ -59,6 +63,7 @@ def load_site(path: str | None = None, **overrides: Any) -> Site:
     said |= environment | {key: value for key, value in overrides.items() if value is not None}
     site = _checked(said, path or "the environment")
     root, audio = site.root.expanduser().absolute(), site.corpus.expanduser().absolute()
+    _check_numbers(site)
     if not 0 <= site.max_failed_share < 1:
         raise Mistake(f"site key max_failed_share is {site.max_failed_share:g}; it is a share, from 0 to below 1")
     if root.exists() and not root.is_dir():
@@ -104,6 +109,17 @@ def _checked(said: dict[str, Any], source: str) -> Site:
         except ValidationError as error:
             raise Mistake(f"site key {key} cannot be {value!r} ({source}): {error.errors()[0]['msg']}") from error
     return Site(**{**_defaults(), **values})
+
+
+def _check_numbers(site: Site) -> None:
+    in_range("site key object_store_bytes", site.object_store_bytes, _LEAST_OBJECT_STORE)
+    in_range("site key train_workers", site.train_workers, 1)
+    in_range("site key retries", site.retries, 0)
+    in_range("site key retry_delay_seconds", site.retry_delay_seconds, 0)
+    if site.workers is not None:
+        in_range("site key workers", site.workers, 1)
+    for table, share in site.gpus.items():
+        in_range(f"site key gpus.{table}", share, 0, above=True)
 
 
 def _defaults() -> dict[str, Any]:

@@ -42,9 +42,9 @@ def in_range(setting: str, value: float, low: float, high: float = math.inf, *, 
     if low <= value <= high and value < math.inf and not (above and value == low):
         return
     if above:
-        wanted = f"above {low:g}" + (f", and {high:g} at most" if high < math.inf else "")
+        wanted = f"above {low:,}" + (f", and {high:,} at most" if high < math.inf else "")
     else:
-        wanted = f"from {low:g} to {high:g}" if high < math.inf else f"{low:g} or more"
+        wanted = f"from {low:,} to {high:,}" if high < math.inf else f"{low:,} or more"
     raise Mistake(f"{setting} is {value}; it must be {wanted}")
 
 

@@ -50,12 +50,27 @@ def test_folders_of_the_file_are_relative_to_the_file(tmp_path: Path, monkeypatc
         ("gpus = 1", "site key gpus cannot be 1"),
         ("root = ", "cannot be read"),
         ("max_failed_share = 1.0", "max_failed_share is 1; it is a share, from 0 to below 1"),
+        ("workers = 0", "site key workers is 0; it must be 1 or more"),
+        ("train_workers = -1", "site key train_workers is -1; it must be 1 or more"),
+        ("retries = -1", "site key retries is -1; it must be 0 or more"),
+        ("retry_delay_seconds = nan", "site key retry_delay_seconds is nan; it must be 0 or more"),
+        ("object_store_bytes = 1", r"site key object_store_bytes is 1; it must be 78,643,200 or more"),
+        ("[gpus]\ncodes = 0.0", r"site key gpus\.codes is 0\.0; it must be above 0"),
+        ("[gpus]\nmine = nan", r"site key gpus\.mine is nan"),
     ],
 )
 def test_a_wrong_word_is_one_sentence(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(Mistake, match=says) as error:
         load_site(write(tmp_path, text))
     assert "\n" not in str(error.value)
+
+
+def test_a_wrong_number_of_the_command_line_or_the_environment_is_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Mistake, match="site key workers is 0"):
+        load_site(workers=0)
+    monkeypatch.setenv("VALLE_RETRIES", "-1")
+    with pytest.raises(Mistake, match="site key retries is -1"):
+        load_site()
 
 
 def test_a_wrong_word_of_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
