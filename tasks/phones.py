@@ -26,6 +26,7 @@ from tasks.symbols import BOUNDARY, PUNCTUATION, SYMBOL_IDS
 from warehouse.errors import Mistake
 from warehouse.tables import PHONES, TRANSCRIPTS, UTTERANCES
 
+_ENGLISH = "en-us"
 _MARK = re.compile(f"([{re.escape(PUNCTUATION)}])")
 _PART = re.compile(f"[{symbols.STRESSES}]|[^_{symbols.STRESSES}]+")  # espeak-ng puts _ between phones
 _SILENT = frozenset((BOUNDARY, *PUNCTUATION))
@@ -55,12 +56,18 @@ class Phones:
     makes, takes = PHONES, (TRANSCRIPTS, UTTERANCES)
     needs, version, gathers = Resources(), 1, False
 
-    language: str = "en-us"  # as espeak-ng names it
+    language: str = _ENGLISH  # as espeak-ng names it
 
     def identity(self) -> dict[str, object]:
-        """The symbol table and the build of espeak-ng, which name the rows as much as the language does."""
+        """The symbol table and the build of espeak-ng, which name the rows as much as the language does.
+
+        Raises:
+            Mistake: espeak-ng has no such language.
+        """
         from importlib.metadata import version
 
+        if self.language != _ENGLISH:  # which is there, and need not be loaded to plan a run
+            _backend(self.language)
         return {"symbols": symbols.digest(), "espeak": f"espeakng-loader {version('espeakng-loader')}"}
 
     def __call__(self, transcripts: Dataset, _utterances: Dataset) -> pa.Table:
@@ -72,7 +79,7 @@ class Phones:
         return pa.Table.from_pylist(rows, schema=PHONES.schema)
 
 
-def phonemize(text: str, language: str = "en-us") -> Spoken:
+def phonemize(text: str, language: str = _ENGLISH) -> Spoken:
     """A text as it is spoken: said out (where it is English), then in phones.
 
     Raises:

@@ -70,6 +70,16 @@ def test_a_language_that_espeak_does_not_know_is_a_mistake() -> None:
         phonemize("hello", "klingon")
 
 
+def test_a_run_in_a_language_that_espeak_does_not_know_is_a_mistake_before_it_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(Mistake, match=r"phones\.language: .*klingon"):
+        Phones(language="klingon").identity()
+    assert Phones(language="de").identity() == Phones().identity()
+    monkeypatch.setattr("tasks.phones._backend", None)
+    assert Phones().identity(), "English is planned without loading espeak-ng"
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from(["It", "cost", "$3.50.", ",", "(no)", "—", "...", '"', "IV", "'", "-"]), max_size=8))
 def test_punctuation_is_kept_and_words_are_set_apart_once(scraps: list[str]) -> None:
