@@ -76,7 +76,7 @@ def _drawn(names: Sequence[str], rows: Rows) -> str:
 
 
 def _cell(value: Any) -> Any:
-    return json.dumps(value, default=_plain) if isinstance(value, (list, dict)) else value
+    return json.dumps(value, default=_plain, ensure_ascii=False) if isinstance(value, (list, dict)) else value
 
 
 def _short(value: Any) -> str:

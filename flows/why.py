@@ -84,7 +84,7 @@ def _brief(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], str):
         text = " ".join(value)
     else:
-        text = value if isinstance(value, str) else json.dumps(value, default=str)
+        text = value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
     return text if len(text) <= _LETTERS else f"{text[:_LETTERS]}… ({len(value)} in all)"
 
 

@@ -1,6 +1,9 @@
 """How rows are shown: to people, to machines, few and many."""
 
 import json
+from typing import Any
+
+import pytest
 
 from flows.show import MOST_DRAWN, render
 
@@ -22,3 +25,9 @@ def test_numbers_stand_on_the_right_and_words_on_the_left() -> None:
 
 def test_what_is_not_finite_is_null_in_json() -> None:
     assert json.loads(render([{"wer": float("nan")}], "json")) == [{"wer": None}]
+
+
+@pytest.mark.parametrize("format", ["table", "csv"])
+def test_a_name_within_a_list_is_written_as_it_is(format: str) -> None:
+    rows: list[dict[str, Any]] = [{"readers": ["Зоя", "Jürgen"], "genre": {"género": "poesía"}}]
+    assert all(word in render(rows, format) for word in ("Зоя", "Jürgen", "género", "poesía"))
