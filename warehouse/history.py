@@ -118,12 +118,17 @@ def _of_table(reader: Reader, table: str) -> History:
         "using (table_name, shard, fingerprint) where table_name = ? group by all order by all",
         [table],
     ).to_pylist()
+    undone = _column(
+        reader,
+        "select shard from wanted where table_name = ? and state <> 'made' order by state = 'pending', shard",
+        [table],
+    )
     step = Step(
         table=table,
         shard=None,
         fingerprint=status["fingerprint"],
         state="failed" if status["failed"] else "pending" if status["pending"] else _MADE,
-        reason=None,
+        reason=_reason(reader, table, undone) if undone else None,
         stage=json.loads(one["stage"] or "{}"),
         inputs={row["version"]: row["shards"] for row in above},
         made_at=_time(one["made_at"]),
@@ -137,6 +142,13 @@ def _of_table(reader: Reader, table: str) -> History:
         f"{status['rows'] - status['dropped']} of {status['rows']} rows kept"
     )
     return History(id=table, kind="table", verdict=verdict, steps=[step])
+
+
+def _reason(reader: Reader, table: str, undone: list[str]) -> str:
+    """Why the first of a table's shards that are not made is not, and how many others there are."""
+    [step] = _steps(reader, undone[0], table)
+    more = f"; and {len(undone) - 1} more" if len(undone) > 1 else ""
+    return _shard_verdict(step) + more
 
 
 def _steps(reader: Reader, shard: str, table: str | None = None) -> list[Step]:
@@ -246,7 +258,13 @@ def _shard_verdict(step: Step) -> str:
 
 
 def _closest(reader: Reader, id_: str, tables: list[str]) -> str:
-    """What may have been meant, as the end of a sentence. Ids are compared where they lie."""
+    """What may have been meant, as the end of a sentence. Ids are compared where they lie.
+
+    Of a shard's name alone, the table is meant where it is not made, or else the last.
+    """
+    shards = "select table_name || '/' || shard from wanted where shard = ?"
+    if meant := _column(reader, f"{shards} order by state = 'made', if(state = 'made', -position, position)", [id_]):
+        return f"; did you mean {meant[0]!r}?"
     nearest = "order by jaro_winkler_similarity({0}, $2) desc, {0} limit 1"
     known = tables + _column(
         reader, "select table_name || '/' || shard from wanted where table_name = ?", [id_.partition("/")[0]]

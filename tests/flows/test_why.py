@@ -9,6 +9,7 @@ import pytest
 from flows.why import why
 from tests.conftest import Said
 from tests.small_warehouse import FRENCH, GOOD, make_warehouse
+from warehouse.history import History, Step
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +39,10 @@ def test_the_command_for_people_and_for_machines(root: Path, valle: Callable[...
     assert (told["kind"], len(told["steps"])) == ("utterance", 6)
     assert "attempt" in valle("why", "codes", "--root", root)[1]
     assert "the disk is on fire" in valle("why", "codes/b", "--root", root)[1]
+    page = valle("why", "examples", "--root", root)[1]
+    assert ["pending", "examples/b", "is", "pending:", "waits", "for"] in [
+        line.split()[:6] for line in page.splitlines()
+    ]
 
 
 def test_an_unknown_id_is_said_in_one_sentence(root: Path, valle: Callable[..., Said]) -> None:
@@ -45,6 +50,16 @@ def test_an_unknown_id_is_said_in_one_sentence(root: Path, valle: Callable[..., 
     assert (code, out) == (2, "")
     assert err.endswith("knows nothing called 'a/onne'; did you mean 'a/one'?\n")
     assert valle("why", "codes", "--root", "/proc/nothing")[0] == 2
+
+
+def test_a_name_of_any_alphabet_is_printed_as_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Step(
+        table="recordings", shard="a", fingerprint="0", state="made", reason=None, inputs={}, made_at=None, digest=None,
+        num_rows=1, dropped={}, stage={"stage": "Recordings", "version": 1, "settings": {"subset": {"à": ["Зоя", 1]}}},
+    )  # fmt: skip
+    told = History(id="a", kind="recording", verdict="", steps=[step])
+    monkeypatch.setattr("flows.why.history", lambda *_: told)
+    assert 'subset={"à": ["Зоя", 1]}' in why(root, "a")
 
 
 def test_the_export_says_how_many(root: Path, valle: Callable[..., Said], tmp_path: Path) -> None:

@@ -74,12 +74,25 @@ def test_a_shard_and_a_table(root: Path) -> None:
     [step] = told.steps
     assert step.dropped == {"not_english": 1}
     assert sorted(path.split("/")[0] for path in step.inputs) == ["recordings", "utterances"]
-    assert history(root, "codes").steps[0].state == "failed"
+    assert step.reason is None
+
+
+def test_a_table_says_why_it_is_not_whole(root: Path) -> None:
+    codes, examples = (history(root, table).steps[0] for table in ("codes", "examples"))
+    assert (codes.state, codes.reason) == ("failed", "codes/b has failed: OSError: the disk is on fire")
+    assert (examples.state, examples.reason) == ("pending", "examples/b is pending: waits for codes/b")
 
 
 @pytest.mark.parametrize(
     ("id_", "meant"),
-    [("a/one#0-1605", GOOD), ("a/onne", "a/one"), ("codess", "codes"), ("codes/aa", "codes/a")],
+    [
+        ("a/one#0-1605", GOOD),
+        ("a/onne", "a/one"),
+        ("codess", "codes"),
+        ("codes/aa", "codes/a"),
+        ("a", "examples/a"),
+        ("b", "codes/b"),
+    ],
 )
 def test_what_may_have_been_meant_is_said(root: Path, id_: str, meant: str) -> None:
     with pytest.raises(Mistake, match=f"knows nothing called '{id_}'; did you mean '{meant}'"):
