@@ -4,8 +4,8 @@
 
 Both ways hear the same utterances in turns within one run, the loop by `whisper.transcribe`, one after the other. Two
 Whispers listen: the embedded one, and one of the dimensions of OpenAI's `tiny.en` that is made here and recites a
-text, whatever it hears: untrained, it would never end. Whatever the encoder takes (it hears 30 s of each, padding
-included) both ways spend alike, so its share is told: it is the ceiling of what decoding together can win.
+text, whatever it hears: untrained, it would never end. The encoder hears 30 s of each either way, padding included, so
+what it takes bounds what decoding together can win; its share of our time is told.
 """
 
 import argparse

@@ -15,6 +15,7 @@ B batch, P tokens, T encoder positions (1500 in 30 s), D width, V vocabulary.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,7 @@ from whisper.model import MultiHeadAttention, Whisper
 from whisper.timing import WordTiming, find_alignment, merge_punctuations
 from whisper.tokenizer import Tokenizer, get_tokenizer
 
+from model import onednn
 from model.asr_engine import MAX_SAMPLES, OPENAI, SAMPLE_RATE, Decoding, Waveform, Word
 
 TILE = 8  # rows that a matrix kernel is given at once, on a CPU
@@ -56,6 +58,13 @@ class OpenAI:
             for layer in model.modules():
                 if isinstance(layer, nn.Linear | nn.Conv1d | nn.Embedding):
                     layer.half()
+        if model.device.type == "cpu":
+            for block in model.encoder.blocks:
+                block.attn.qkv_attention = partial(_attention, block.attn)
+        onednn.hasten(model.encoder)
+        for block in model.decoder.blocks:  # what it hears has 1,500 rows, too
+            onednn.hasten(block.cross_attn.key)
+            onednn.hasten(block.cross_attn.value)
 
     @torch.no_grad()
     def encode(self, waveforms: Sequence[Waveform]) -> Windows:
@@ -104,6 +113,12 @@ class OpenAI:
         results: list[DecodingResult] = task.run(features)
         guesses = steady.guesses or [{} for _ in results]
         return [_decoding(result, guess) for result, guess in zip(results, guesses, strict=True)]
+
+
+def _attention(layer: MultiHeadAttention, q: Tensor, k: Tensor, v: Tensor, _mask: None = None) -> tuple[Tensor, None]:
+    """The encoder's own `qkv_attention`, which sees all, by oneDNN, in little more than half the time."""
+    mixed = onednn.attention(_by_heads(q, layer), _by_heads(k, layer), _by_heads(v, layer))
+    return mixed.transpose(1, 2).flatten(2), None
 
 
 def _decoding(result: DecodingResult, guess: dict[str, float]) -> Decoding:

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+ROWS = 150  # of an attention, at a time
+
 
 def hasten(model: nn.Module) -> None:
     """Lets the linear layers of a model on the CPU run, and train, through oneDNN where torch has it."""
     for module in model.modules():
-        if type(module) is nn.Linear:
+        if isinstance(module, nn.Linear):
             module.forward = partial(_linear, module)  # type: ignore[method-assign]
 
 
@@ -28,6 +30,22 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         return functional.linear(x, weight, bias)
     y: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return y
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Of all slots to all, `[B, H, S, D]` thrice to the same, fp32 on the CPU, without gradients.
+
+    Some rows at a time: their weights of all slots stay in the cache between the two products.
+    """
+    mixed = torch.empty_like(query)
+    scaled = query * query.shape[-1] ** -0.5
+    for row in range(query.shape[0]):
+        for head in range(query.shape[1]):
+            keys, values = key[row, head].contiguous(), value[row, head].t().contiguous()
+            for start in range(0, query.shape[2], ROWS):
+                weights = product(scaled[row, head, start : start + ROWS], keys, None).softmax(-1)
+                mixed[row, head, start : start + ROWS] = product(weights, values, None)
+    return mixed
 
 
 def _linear(layer: nn.Linear, x: Tensor) -> Tensor:
