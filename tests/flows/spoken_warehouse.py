@@ -1,13 +1,17 @@
 """A warehouse of a few spoken recordings, with a pair that has learnt nothing, and neither Prefect nor Ray."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
+import soundfile
 
 from model import codec
 from tasks import audio
 from tasks.sample_corpus import VOICES
+from tests.conftest import Said
 from tests.tasks import evaluation
 from tests.tasks.evaluation import LONG, SHORT, Row, World
 from warehouse.catalogue import Catalogue
@@ -15,6 +19,8 @@ from warehouse.fingerprint import ANY, short_hash
 from warehouse.plan import Wanted
 from warehouse.store import write_shard
 from warehouse.tables import TABLES
+
+Say = Callable[..., Said]  # `valle say` with these words
 
 MACHINE, PERSON = "anna", "ben"  # the one speaks in the sample corpus, the other in LibriSpeech
 MACHINE_ID = next(iter(VOICES))  # her name there
@@ -43,6 +49,30 @@ def add_pair(world: World, step: int) -> None:
     world.tables["checkpoints"] = [evaluation.kept_weights(world.root, half, step, made_by) for half in ("ar", "nar")]
     _write(world, "checkpoints", settings={"step": step})
     Catalogue(world.root).take_up(look_at_disk=True)
+
+
+def recording(world: World, speaker: str, place: int = 0) -> Path:
+    """A file of a speaker's."""
+    rows = [row for row in world.tables["recordings"] if row["recording_id"].startswith(speaker)]
+    return world.root / "audio" / str(rows[place]["audio_path"])
+
+
+def utterance(world: World, speaker: str, place: int = 0) -> str:
+    """The id of an utterance of a speaker's."""
+    return [row["utterance_id"] for row in world.tables["utterances"] if row["speaker_id"] == speaker][place]
+
+
+def stranger(folder: Path, name: str = "stranger.wav") -> Path:
+    """A file that the warehouse does not know."""
+    soundfile.write(folder / name, evaluation.synthesize(LONG, evaluation.VOICES["ben"]), evaluation.SAMPLE_RATE)
+    return folder / name
+
+
+def pair_folder(world: World, folder: Path) -> Path:
+    """The pair of the warehouse as a folder."""
+    for row in world.tables["checkpoints"]:
+        shutil.copytree(world.root / str(row["path"]), folder / str(row["half"]))
+    return folder
 
 
 def _write(world: World, name: str, settings: Row | None = None) -> Wanted:
