@@ -28,6 +28,9 @@ from warehouse.store import Artifact, shard_path, write_atomically, write_shard
 LASTING_ERRORS = (Mistake, BrokenPromise, ValueError, TypeError, LookupError, ArithmeticError, AssertionError)
 
 
+LONGEST_ERROR = 400  # characters
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """One shard to make."""
@@ -113,8 +116,9 @@ def record_attempt(
 
 
 def one_line(error: BaseException) -> str:
-    """An error as one line, with its kind."""
+    """An error as one line, with its kind; a long one is cut, and whole in its traceback under `logs`."""
     words = " ".join(str(error).split())
+    words = words if len(words) <= LONGEST_ERROR else f"{words[:LONGEST_ERROR]} …"
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 

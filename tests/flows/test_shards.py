@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from flows.shards import Failure, Job, make_shard
+from flows.shards import Failure, Job, make_shard, one_line
 from tasks.stage import Resources
 from warehouse import ledger
 from warehouse.store import Artifact
@@ -105,3 +105,8 @@ def test_an_error_of_ours_is_not_worth_another_attempt(tmp_path: Path, monkeypat
     assert isinstance(outcome, Failure)
     assert not outcome.may_pass
     assert outcome.error.startswith("BrokenPromise: things/s lacks")
+
+
+def test_a_long_error_is_cut_to_what_a_table_can_show() -> None:
+    assert one_line(OSError("no\n  space")) == "OSError: no space"
+    assert len(one_line(RuntimeError("word " * 1_000))) < 450
