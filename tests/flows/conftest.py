@@ -4,37 +4,40 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from model import asr, synthesis
-from model.synthesis import Generated, Request
 from tests.conftest import Said
-from tests.flows import spoken_warehouse
-from tests.flows.spoken_warehouse import Say
-from tests.tasks.evaluation import SHORT, World
-from warehouse.catalogue import Catalogue
+
+if TYPE_CHECKING:  # else every test of a flow would wait for torch
+    from model.synthesis import Generated, Request
+    from tests.flows.spoken_warehouse import Say
+    from tests.tasks.evaluation import World
 
 
 @pytest.fixture(scope="session")
-def spoken(tmp_path_factory: pytest.TempPathFactory) -> World:
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> "World":
     """The warehouse, which no test may change."""
+    from tests.flows import spoken_warehouse
+
     return spoken_warehouse.make(tmp_path_factory.mktemp("spoken"))
 
 
 @pytest.fixture
-def world(spoken: World, tmp_path: Path) -> World:
+def world(spoken: "World", tmp_path: Path) -> "World":
     """A copy of the warehouse that a test may change."""
+    from warehouse.catalogue import Catalogue
+
     root = tmp_path / "root"
     shutil.copytree(spoken.root, root)
     Catalogue(root).rebuild()
-    return World(root, {name: list(rows) for name, rows in spoken.tables.items()}, spoken.codec)
+    return type(spoken)(root, {name: list(rows) for name, rows in spoken.tables.items()}, spoken.codec)
 
 
 @pytest.fixture
-def say(valle: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, world: World) -> Say:
+def say(valle: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, world: "World") -> "Say":
     """Runs `valle say` in a folder of its own, on the warehouse unless another root is named."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
@@ -42,11 +45,14 @@ def say(valle: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: P
 
 
 @pytest.fixture
-def says(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+def says(monkeypatch: pytest.MonkeyPatch) -> "list[Request]":
     """What the model is asked for; it answers 15 frames and ends."""
+    from model import synthesis
+    from model.synthesis import Generated
+
     asked: list[Request] = []
 
-    def generate(_pair: object, requests: Sequence[Request], *_: Any, **__: Any) -> list[Generated]:
+    def generate(_pair: object, requests: "Sequence[Request]", *_: Any, **__: Any) -> "list[Generated]":
         asked.extend(requests)
         return [Generated(np.full((8, 15), 7, np.uint16), True) for _ in requests]
 
@@ -57,6 +63,9 @@ def says(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
 @pytest.fixture
 def hears(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many samples Whisper is given each time; it hears the short sentence."""
+    from model import asr
+    from tests.tasks.evaluation import SHORT
+
     heard: list[int] = []
 
     def transcribe(_model: object, waveforms: Sequence[Any], **_: Any) -> list[SimpleNamespace]:
