@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from model import onednn
 from model.ar import AR
 from model.checkpoint import CheckpointError, load
 from model.decoding import FRAMES_PER_PHONE, Generated, Request, limit, say_first, say_rest
@@ -34,6 +35,9 @@ class Pair:
 
     ar: AR
     nar: NAR
+
+    def __post_init__(self) -> None:
+        onednn.hasten(self.nar)  # not the AR: one slot at a time is too little to lay weights out anew for
 
     @property
     def symbols(self) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from model import onednn
 from model.settings import Size
 
 
@@ -84,7 +85,9 @@ class Layer(nn.Module):
 
     def _attend(self, x: Tensor, mask: Tensor | None, memory: Memory | None) -> Tensor:
         query, key, value = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        if memory is None:
+        if memory is None and mask is None and onednn.serves(query):
+            heads = onednn.attention(query, key, value)
+        elif memory is None:
             heads = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         else:
             heads = memory.attend(self.index, query, key, value, mask)
