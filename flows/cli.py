@@ -168,6 +168,13 @@ def stats(root: str | None, site: str | None, as_json: bool) -> None:
 @click.option("--seed", type=click.IntRange(0, 2**32), default=0, show_default=True)
 @click.option("--num", type=click.IntRange(1, 100), default=1, show_default=True, help="Renditions, a seed each.")
 @click.option("--best-of", type=click.IntRange(1, 20), default=1, show_default=True, help="Tries of each piece.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="Of the weights: lighter ones speak up to three times as fast, and not quite the same.",
+)
 @click.option("--consent", is_flag=True, help="The speaker agrees to the use of this voice; it is remembered.")
 @click.option("--stream", is_flag=True, help="To standard output while it is made.")
 @click.option(

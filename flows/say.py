@@ -23,6 +23,7 @@ from warehouse.errors import Mistake
 
 if TYPE_CHECKING:
     from model.codec import Codec
+    from model.precision import Precision
     from model.synthesis import Pair
 
 
@@ -40,6 +41,7 @@ class Order:
     seed: int = 0
     num: int = 1  # renditions, with this seed and those after it
     best_of: int = 1  # tries of each piece
+    precision: "Precision" = "float32"  # of the weights, see `model.precision`
     consent: bool = False
     stream: bool = False  # to standard output while it is made
     output: str | None = None
@@ -70,7 +72,7 @@ def say(order: Order, site: Site) -> list[dict[str, Any]]:
             tell(f"valle: {warning}")
         judge = Judge(order.best_of, whisper, device, codec, prompt) if order.best_of > 1 else None
         renditions = [Rendition(path, order.seed + number) for number, path in enumerate(paths)]
-        speaker = Speaker(pair, codec, prompt, language)
+        speaker = Speaker(_lightened(pair, order.precision), codec, prompt, language)
         if order.stream:
             _stream(speaker, parts, renditions[0])
         else:
@@ -103,6 +105,13 @@ def _pair(order: Order, root: Path, device: str) -> tuple["Pair", str]:
             f"there is no checkpoint: {root} holds no whole pair; `valle run` trains one, and --checkpoint names one"
         )
     return load_pair(folder / "ar", folder / "nar", device), pairs.identify(folder)
+
+
+def _lightened(pair: "Pair", precision: "Precision") -> "Pair":
+    try:
+        return pair.lighten(precision)
+    except ValueError as error:
+        raise Mistake(f"--precision {precision}: {error}") from error
 
 
 def _codec(order: Order, usual: known.Defaults, pair: "Pair", device: str) -> "Codec":

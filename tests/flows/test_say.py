@@ -197,3 +197,11 @@ def test_real_voices_say_odd_texts(say: Say, world: World, speech: Path, hears: 
         code, out, err = say(text, "--prompt", prompt, "--consent")
         assert code == 0, err
         assert soundfile.info(out.strip()).samplerate == 24_000
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_lighter_weights_speak_too(say: Say, world: World, precision: str) -> None:
+    prompt = ["--prompt", recording(world, MACHINE), "--prompt-text", LONG]
+    code, out, err = say("Good morning.", *prompt, "--precision", precision)
+    assert (code, out) == (0, "speech.wav\n"), err
+    assert soundfile.info("speech.wav").samplerate == 24_000
