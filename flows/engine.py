@@ -9,12 +9,12 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType, ModuleType
+from types import ModuleType
 from typing import Any
 
 from prefect import runtime, task
@@ -134,9 +134,9 @@ def materialize(
     catalogue.take_up(look_at_disk=True)
     run = _Run(wanted, listings, site, catalogue.artifacts(), selection, Workers(site, module))
     try:
-        with _publishing(catalogue), _logging(site.root), _hearing() as stop:
+        with _publishing(catalogue), _logging(site.root):
             for stage in recipe.stages[: len(tables)]:
-                run.make_table(stage, stop)
+                run.make_table(stage)
     finally:
         run.workers.close()
         if (excused := list(run.wanted.values())) != wanted:
@@ -199,8 +199,8 @@ class _Run:
                         selected |= {(above.wanted.table, name) for name in names if name in above.pending}
         return selected
 
-    def make_table(self, stage: Stage, stop: Callable[[], None]) -> None:
-        """Make what is not current of one table, and wait for it; `stop` is asked now and then, and may raise."""
+    def make_table(self, stage: Stage) -> None:
+        """Make what is not current of one table, and wait for it."""
         table = stage.makes.name
         plan = self._plan(table)
         jobs = self._jobs(stage, plan)
@@ -209,7 +209,7 @@ class _Run:
         version, made = self.wanted[table].version, len(plan.current)
         with Progress(table, version, made=made, to_make=len(jobs), look=look) as progress:
             if jobs:
-                failures = self._make(table, jobs, progress, stop)
+                failures = self._make(table, jobs, progress)
                 self._plan(table)  # again, with what is made now; what could not be made stays pending
         self._excuse(table, failures)
 
@@ -273,7 +273,7 @@ class _Run:
             if name in above.pending
         )
 
-    def _make(self, table: str, jobs: list[Job], progress: Progress, stop: Callable[[], None]) -> list[Failure]:
+    def _make(self, table: str, jobs: list[Job], progress: Progress) -> list[Failure]:
         """Makes shards, and returns how some of them failed."""
         at_a_time = self.workers.prepare(self._needs(jobs[0].stage), len(jobs))
         size = -(-len(jobs) // MOST_TASKS)
@@ -282,7 +282,6 @@ class _Run:
         with runner:
             futures: dict[Any, Batch] = {runner.submit(self._task(batch), {"batch": batch}): batch for batch in batches}
             for future in as_completed(list(futures)):
-                stop()
                 batch = futures[future]
                 future.wait()
                 if not future.state.is_completed() and not batch.failures:  # Prefect's own trouble, or ours
@@ -313,33 +312,6 @@ def _how_far(stage: Any, jobs: list[Job]) -> Iterator[str]:
     for job in jobs:
         if words := stage.how_far(shard_path(job.root, stage.makes.name, job.fingerprint, job.shard).with_suffix("")):
             yield f"{job.name}: {words}"
-
-
-@contextmanager
-def _hearing() -> Iterator[Callable[[], None]]:
-    """Within it a Ctrl-C is heard for sure: what it yields raises it once more where there was one.
-
-    Python drops the exception of a signal that comes while an object is finalized, with a word on standard error.
-    """
-    heard = threading.Event()
-
-    def hear(number: int, frame: FrameType | None) -> None:
-        heard.set()
-        signal.default_int_handler(number, frame)
-
-    def stop() -> None:
-        if heard.is_set():
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():  # which alone hears signals
-        yield stop
-        return
-    before = signal.signal(signal.SIGINT, hear)
-    try:
-        yield stop
-        stop()
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -1,14 +1,12 @@
 """What a run promises, on the toy pipeline, through Prefect and Ray."""
 
 import json
-import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from flows.engine import _hearing
 from tests.toy import write_corpus
 from warehouse.catalogue import Catalogue
 from warehouse.errors import WorkFailed
@@ -243,18 +241,3 @@ def test_a_site_that_tolerates_nothing_any_more_excuses_nothing(pipeline: Run, r
         pipeline()
     assert rows(root, "from totals") == []
     assert "totals" in [stage.wanted.table for stage in Catalogue(root).take_up() if stage.pending]
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_ctrl_c_that_python_loses_is_heard_all_the_same() -> None:
-    class Finalized:
-        def __del__(self) -> None:
-            signal.raise_signal(signal.SIGINT)
-
-    def interrupted() -> None:
-        with _hearing():
-            Finalized()
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
