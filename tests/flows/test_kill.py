@@ -19,9 +19,15 @@ SLOW = TOY.replace(":toy", ":slow")
 
 
 def start(root: Path, audio: Path) -> subprocess.Popen[bytes]:
-    """`valle run` in a process group of its own."""
+    """`valle run` in a process group of its own, which hears Ctrl-C even where these tests run in the background."""
     command = [Path(sys.executable).parent / "valle", "run", "--recipe", SLOW, "--audio", audio, "--root", root]
-    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        command,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell ignores it for what it puts there
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
 
 
 def contents(root: Path) -> list[list[dict[str, object]]]:
