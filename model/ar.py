@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from model.cache import Apart, Cache, Prefix, Together
 from model.settings import CODEBOOK_SIZE, Settings
-from model.transformer import Transformer, sinusoids, within
+from model.transformer import Transformer, placed, spoken_in, within
 
 IGNORED = -100  # a target that no loss counts, torch's own choice
 EVEN_ROWS = 4  # rows that a float32 product on a CPU takes at once: it sums a lone row in another order than four
@@ -209,13 +209,9 @@ class AR(nn.Module):
 
     def _embed(self, content: Tensor, positions: Tensor, languages: Tensor | None) -> Tensor:
         """Embeddings `[B, S, D]`, with their positions and the row's language."""
-        width = self.settings.size.width
         if self.language_embedding is not None:
-            if languages is None:
-                raise ValueError(f"no language is said: one of {', '.join(self.settings.languages)} is needed")
-            content = content + self.language_embedding(languages).unsqueeze(1)
-        embedded: Tensor = content * width**0.5 + sinusoids(positions, width).to(content.dtype)
-        return embedded
+            content = content + spoken_in(self.language_embedding, languages, self.settings)
+        return placed(content, positions)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """What slots `[..., D]` have come to, as logits of the frames after them `[..., G, V]`."""

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from model.ar import IGNORED
 from model.settings import CODEBOOK_SIZE, NUM_CODEBOOKS, PROMPT_FRAMES, PromptMode, Settings
-from model.transformer import Transformer, sinusoids, within
+from model.transformer import Transformer, placed, spoken_in, within
 
 STAGES = range(2, NUM_CODEBOOKS + 1)
 
@@ -88,13 +88,9 @@ class NAR(nn.Module):
 
     def _embed(self, content: Tensor, positions: Tensor, languages: Tensor | None) -> Tensor:
         """Embeddings `[B, S, D]`, with their positions and the row's language."""
-        width = self.settings.size.width
         if self.language_embedding is not None:
-            if languages is None:
-                raise ValueError(f"no language is said: one of {', '.join(self.settings.languages)} is needed")
-            content = content + self.language_embedding(languages).unsqueeze(1)
-        embedded: Tensor = content * width**0.5 + sinusoids(positions, width).to(content.dtype)
-        return embedded
+            content = content + spoken_in(self.language_embedding, languages, self.settings)
+        return placed(content, positions)
 
     def _sum_codes(self, codes: Tensor, task: Task) -> Tensor:
         in_prompt = task.in_prompt(codes.shape[2])

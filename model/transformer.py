@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from model import onednn
-from model.settings import Size
+from model.settings import Settings, Size
 
 
 def sinusoids(positions: Tensor, width: int) -> Tensor:
@@ -28,6 +28,25 @@ def sinusoids(positions: Tensor, width: int) -> Tensor:
     half = torch.arange(width // 2, device=positions.device, dtype=torch.float32)
     angles = positions.unsqueeze(-1).float() * 10_000 ** (-2 * half / width)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+def placed(content: Tensor, positions: Tensor) -> Tensor:
+    """What slots hold, `[B, S, D]`, and where they are, `[..., S]`: scaled as in Vaswani et al. 2017, section 3.4."""
+    width = content.shape[-1]
+    embedded: Tensor = content * width**0.5 + sinusoids(positions, width).to(content.dtype)
+    return embedded
+
+
+def spoken_in(embedding: nn.Embedding, languages: Tensor | None, settings: Settings) -> Tensor:
+    """The languages `[B]` of rows, for all of their slots: `[B, 1, D]` (VALL-E X, arXiv:2303.03926).
+
+    Raises:
+        ValueError: none are said.
+    """
+    if languages is None:
+        raise ValueError(f"no language is said: one of {', '.join(settings.languages)} is needed")
+    language: Tensor = embedding(languages).unsqueeze(1)
+    return language
 
 
 def within(lengths: Tensor, size: int) -> Tensor:
