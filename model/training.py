@@ -22,7 +22,7 @@ from torch import Tensor
 
 from model import alarms, onednn, pace, states
 from model.ar import AR, IGNORED
-from model.batches import Batch, Chunks, Example, Position, Share, ahead, stream
+from model.batches import Batch, Chunks, Curriculum, Example, Position, Share, ahead, stream
 from model.checkpoint import CheckpointError, build, load, num_parameters, save
 from model.journal import Clock, Journal, Line
 from model.nar import NAR
@@ -55,6 +55,7 @@ class Training:
     precision: str = "fp32"  # of products: fp32 or bf16; weights, sums and optimizer are fp32
     ema: float = 0.0  # decay of the weights' moving average, which then validates and speaks; 0 for none
     validate_every: int = 5_000  # steps
+    curriculum: Curriculum = Curriculum()
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -115,7 +116,8 @@ def train(
         workers.wait()  # everybody has read the state before anybody writes one
         share = Share(chunks, workers.rank, workers.world)
         position = run.state.positions[workers.rank]
-        with ahead(stream(share, training.batch_frames, training.seed, position)) as batches:
+        batches_of = stream(share, training.batch_frames, training.seed, position, curriculum=training.curriculum)
+        with ahead(batches_of) as batches:
             run.to_the_end(batches)
         workers.wait()
     return run.state.progress
@@ -177,7 +179,7 @@ class _Run:
         self.model.train()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss, codes
         for turn in range(training.accumulate):
-            batch, position = next(batches)
+            batch, position = self._next(batches)
             self.clock.count(pace.training_flops(self.settings.size, batch))
             place = state.step * training.accumulate + turn
             words = np.random.SeedSequence([training.seed, place, workers.rank]).generate_state(1, np.uint64)
@@ -202,6 +204,15 @@ class _Run:
         self.unread.append((state.step, sums, norm))
         state.positions[workers.rank] = position
         state.step += 1
+
+    def _next(self, batches: Iterator[tuple[Batch, Position]]) -> tuple[Batch, Position]:
+        """The next batch that the curriculum lets in; where two epochs hold none, the next at all."""
+        longest = self.training.curriculum.longest(self.state.step / self.training.steps)
+        batch, position = next(batches)
+        last = position.epoch + 2
+        while batch.codes.shape[2] > longest and position.epoch < last:
+            batch, position = next(batches)
+        return batch, position
 
     def _read(self) -> None:
         """Looks at the losses since the last look, all at once, and writes a line."""

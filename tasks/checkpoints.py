@@ -91,6 +91,8 @@ class Checkpoints:
     precision: Literal["fp32", "bf16"] = "fp32"  # of matrix products; weights and optimizer are always fp32
     accumulate: int = 1  # batches of a step, of each worker
     ema: float = 0.0  # decay of the weights' moving average, which then is what validates and speaks; 0 for none
+    curriculum: float = 0.0  # the share of the steps over which ever longer utterances are let in; 0: all at once
+    paired: float = 0.0  # the share of utterances that are said in a row with another of their speaker
     tied: bool = True  # output projections are the codes' embeddings (the paper's); false: heads of their own
     ar_steps: int = 800_000
     ar_warmup_steps: int = 32_000
@@ -120,6 +122,9 @@ class Checkpoints:
             raise ValueError(f"checkpoints.size is {self.size!r}, and must be one of {', '.join(SIZES)}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"checkpoints.ema is {self.ema:g}, and must be 0, or a decay below 1 such as 0.999")
+        for name in ("curriculum", "paired"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"checkpoints.{name} is {value:g}, and must be a share from 0 to 1")
         counts = ("num_validations", "accumulate", "save_every", "keep_last")
         for name in (*counts, *(f"{half}_{count}" for half in self.gathers for count in ("steps", "batch_frames"))):
             if (value := getattr(self, name)) < 1:
@@ -220,6 +225,7 @@ class Checkpoints:
         )
 
     def _training(self, half: "Half") -> "Training":
+        from model.batches import Curriculum
         from model.training import Training
 
         steps: int = getattr(self, f"{half}_steps")
@@ -233,6 +239,7 @@ class Checkpoints:
             precision=self.precision,
             ema=self.ema,
             validate_every=max(1, -(-steps // self.num_validations)),
+            curriculum=Curriculum(self.curriculum, self.paired, symbols.SYMBOL_IDS[symbols.BOUNDARY]),
         )
 
 
@@ -270,12 +277,13 @@ class TrainShards:
 
     def __getitem__(self, index: int) -> list["Example"]:
         files = self.shards[index]
-        ids = [
-            utterance_id
-            for utterance_id, split in _kept(files)
+        kept = [
+            (utterance_id, speaker)
+            for utterance_id, split, speaker in _kept(files)
             if split == "train" and not (self.valid == "held-out" and _is_held_out(utterance_id))
         ]
-        return read(files, ids, self.codebooks)
+        examples = read(files, [utterance_id for utterance_id, _ in kept], self.codebooks)
+        return [example._replace(speaker=speaker or "") for example, (_, speaker) in zip(examples, kept, strict=True)]
 
 
 def read(files: ShardFiles, utterance_ids: list[str], codebooks: tuple[str, ...]) -> list["Example"]:
@@ -305,17 +313,18 @@ def _lists(path: str, utterance_ids: list[str], columns: tuple[str, ...]) -> lis
     return [list(row) for row in zip(*parts, strict=True)]
 
 
-def _kept(files: ShardFiles) -> list[tuple[str, str]]:
-    """Id and split of the examples of a shard that were not dropped."""
-    table = pq.read_table(files.examples, columns=["utterance_id", "split"], filters=pc.field("dropped").is_null())
-    return list(zip(table["utterance_id"].to_pylist(), table["split"].to_pylist(), strict=True))
+def _kept(files: ShardFiles) -> list[tuple[str, str, str | None]]:
+    """Id, split and speaker of the examples of a shard that were not dropped."""
+    columns = ["utterance_id", "split", "speaker_id"]
+    table = pq.read_table(files.examples, columns=columns, filters=pc.field("dropped").is_null())
+    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
 
 
 def _count(files: ShardFiles) -> Counter[str]:
     """How many examples of a shard are of each split, and how many of train could be held out."""
     kept = _kept(files)
-    counts = Counter(split for _, split in kept)
-    counts["held-out"] = sum(split == "train" and _is_held_out(utterance_id) for utterance_id, split in kept)
+    counts = Counter(split for _, split, _ in kept)
+    counts["held-out"] = sum(split == "train" and _is_held_out(utterance_id) for utterance_id, split, _ in kept)
     return counts
 
 
@@ -329,7 +338,7 @@ def _valid_examples(job: Job, codebooks: tuple[str, ...]) -> Iterator["Example"]
     for files in job.valid_shards:
         ids = [
             utterance_id
-            for utterance_id, split in _kept(files)
+            for utterance_id, split, _ in _kept(files)
             if split == ("dev" if job.valid == "dev" else "train")
             and (job.valid != "held-out" or _is_held_out(utterance_id))
         ]

@@ -36,7 +36,7 @@ class Examples:
     """
 
     makes, takes = EXAMPLES, (UTTERANCES, TRANSCRIPTS, PHONES, CODES)
-    needs, version, gathers = Resources(), 2, False
+    needs, version, gathers = Resources(), 3, False
 
     where: tuple[tuple[str, str], ...] = ()  # conditions beside being whole, in order of precedence
     hold_out: str = same_as("utterances.hold_out", "librispeech")  # whose speakers must not train
@@ -59,7 +59,14 @@ class Examples:
             conditions, "utterance_id", utterances=kept, transcripts=transcripts, phones=phones, codes=codes
         )
         self._refuse_leaks(kept.filter(pc.is_null(verdict["dropped"])))
-        columns = [kept["utterance_id"], kept["split"], verdict["failed"], verdict["dropped"], verdict["detail"]]
+        columns = [
+            kept["utterance_id"],
+            kept["speaker_id"],
+            kept["split"],
+            verdict["failed"],
+            verdict["dropped"],
+            verdict["detail"],
+        ]
         return pa.table(columns, schema=EXAMPLES.schema)
 
     def _refuse_leaks(self, examples: pa.Table) -> None:

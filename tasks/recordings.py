@@ -83,7 +83,7 @@ class Recordings:
             CorpusError: the folder is not there, is laid out otherwise, or holds no audio.
         """
         if self.layout == "sample" and not sample_corpus.is_made(self.audio):
-            return {f"{sample_corpus.SUBSET}-{speaker}": {} for speaker in sample_corpus.VOICES}
+            return {f"{sample_corpus.SUBSET}-{speaker}": {} for speaker in sample_corpus.readers()}
         found = portions(self._layout(), self.audio, self.max_shard_hours)
         if not found:
             raise CorpusError(f"{self.audio} holds no audio in the layout {self.layout}")

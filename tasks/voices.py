@@ -20,7 +20,7 @@ from tasks.audio import Examination, Unreadable
 from tasks.cutting import Stretch
 from tasks.phones import Unspeakable, phonemize
 from tasks.prompts import Codes
-from tasks.sample_corpus import VOICES
+from tasks.sample_corpus import readers
 from warehouse.errors import Mistake
 from warehouse.tables import SAMPLE_RATE
 
@@ -82,7 +82,7 @@ def speaker(corpus: str, speaker_id: str) -> str:
 
 def is_machine(voice: str) -> bool:
     """Whether it is espeak-ng's, in the sample corpus; a person's folder may be called `sample`, too."""
-    return voice in {speaker("sample", speaker_id) for speaker_id in VOICES}
+    return voice in {speaker("sample", speaker_id) for speaker_id in readers()}
 
 
 def examine(path: Path) -> Examination:

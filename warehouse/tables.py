@@ -192,6 +192,7 @@ EXAMPLES = Table(
     tallies=(Tally(by=("split",)),),
     schema=schema(
         _UTTERANCE_ID,
+        column("speaker_id", pa.string(), "as in utterances"),
         column("split", pa.string(), "train, dev or test"),
         column("failed", pa.list_(pa.string()), "every condition that refuses it; `dropped` is the first of them"),
     ),

@@ -1,256 +1,315 @@
-"""Trains the small EnCodec that ships in model/embedded, on a CPU in two hours: `python -m deploy.embedded.codec`.
+"""Trains the EnCodec that ships in model/embedded: `python -m deploy.embedded.codec FOLDER`; run again, it goes on.
 
-Four phases. `start`: the weights of a linear transform codec (`klt.py`) and codebooks from k-means over its latents;
-no gradient, and a codec already. `decoder`: the decoder alone learns to undo the quantization. `all`: encoder,
-codebooks and decoder together, the quantizer passed straight through. `finish`: the encoder's moving average stays as
-it is, k-means fits the codebooks to it, the decoder follows with a falling rate. What ships is a moving average.
-The surprising fact: no start from random weights that was tried left the mean of the signal in time; from a transform,
-the codec was there before the first gradient. The card, `encodec.md`, tells what else was tried.
-Source: Défossez et al. 2022 (arXiv:2210.13438), section 3, without its discriminators.
+Its codes are to be learnt by a language model, so its latents carry spectrum and no phase: the encoder is taught the
+logarithm of 80 mel bands, by its own causal view (a window that ends where the frame ends), and the decoder invents a
+phase. Four phases. `encoder`: mean squared error to those bands. `books`: residual k-means over the encoder's latents;
+from here on codes stay what they are, so a VALL-E may be trained while the decoder goes on. `decoder`: quantized
+latents back to speech, by spectral losses (`losses.py`). `adversary`: the same, judged by EnCodec's own STFT
+discriminator, which takes the buzz away. What ships is a moving average.
 
-A state is saved as it goes; the same command takes it up again, and nothing random outlives a step.
-Shapes: B batch, N samples, D width, M latents.
+Random weights learn at once if each layer keeps the variance of what passes it and speech enters with about unit
+variance; with PyTorch's own they stay at the mean for hundreds of steps.
+Source: Défossez et al. 2022 (arXiv:2210.13438), section 3.
+
+Shapes: B batch, N samples, T frames, D width of a latent, M latents.
 """
 
 import argparse
+import copy
 import json
 import logging
-import os
 import time
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from deploy.embedded.codebooks import Codebooks
-from deploy.embedded.klt import start_from_transform
 from deploy.embedded.losses import losses
-from deploy.embedded.speech import HELD_OUT_VOICES, TRAIN_VOICES, sentences, speak
-from model.codec import CODEBOOK_SIZE, EMBEDDED, FRAME_RATE, HOP, SAMPLE_RATE, Shape, build, load_codec
+from deploy.embedded.speech import disturbed, speech_of
+from model.codec import CODEBOOK_SIZE, EMBEDDED, FRAME_RATE, HOP, SAMPLE_RATE, Shape, build
 
-SHAPE = Shape(n_filters=12, dimension=128, lstm=2, norm="none", num_codebooks=8)
+SHAPE = Shape(n_filters=16, dimension=80, lstm=2, norm="none", num_codebooks=8)
 
-_SENTENCES = 24  # of each voice and worker
-_KLT_SECONDS = 600
-_KMEANS_FRAMES = 80_000
+_WINDOW = 1024  # samples under which a latent's bands are measured
+_BAND_EDGES = (40.0, 11_000.0)  # Hz, of the lowest and the highest band
+_FLOOR = 1e-2  # of a band's magnitude, under which nothing is told apart
+_LOUD = 8.0  # speech enters so much louder: about unit variance
+_PREFIX = 12  # frames at a crop's start that are heard and not judged
+_KMEANS_FRAMES = 150_000
 _EMA = 0.998  # of the weights
-_WARM_UP = 50  # steps, at the beginning of each phase
+_WARM_UP = 100  # steps, at the beginning of each phase
+_WEIGHTS = {"linear": 1.0, "envelope": 1.0, "mel": 2.0, "correlation": 0.5}
 
 
 def main() -> None:
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     options = _options()
+    state = options.folder / "codec"
     if options.export:
-        export(options.state, options.export)
-    elif options.workers == 1:
-        _work(0, options)
-    else:
-        os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
-        os.environ.setdefault("MASTER_PORT", "29517")
-        torch.multiprocessing.spawn(_work, (options,), nprocs=options.workers)  # type: ignore[no-untyped-call]
+        export(state, options.export)
+        return
+    state.mkdir(parents=True, exist_ok=True)
+    speech = speech_of(options.folder / "audio")
+    held_out = speech_of(options.folder / "held-out")[: 60 * SAMPLE_RATE]
+    Training(state, options, speech, held_out).run()
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Trains the embedded EnCodec; run again to go on.")
-    parser.add_argument("--state", type=Path, default=Path(".work/codec"), help="folder of the state and its speech")
-    parser.add_argument("--workers", type=int, default=1, help="processes of one thread that share each step")
-    parser.add_argument("--decoder-steps", type=int, default=800)
-    parser.add_argument("--steps", type=int, default=7_800, help="to the end of the phase `all`")
-    parser.add_argument("--finish-steps", type=int, default=900)
-    parser.add_argument("--decoder-rate", type=float, default=5e-4, help="Adam's, at a phase's height")
-    parser.add_argument("--encoder-rate", type=float, default=1.5e-4)
+    parser.add_argument("folder", type=Path, help="where deploy.embedded.corpus made speech; the state lies in codec/")
+    parser.add_argument("--encoder-steps", type=int, default=3_000)
+    parser.add_argument("--decoder-steps", type=int, default=3_000)
+    parser.add_argument("--adversary-steps", type=int, default=1_000)
+    parser.add_argument("--rate", type=float, default=2e-3, help="Adam's, at a phase's height")
     parser.add_argument("--batch", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=0.6)
-    parser.add_argument("--wave", type=float, default=0.5)
-    parser.add_argument("--linear", type=float, default=1.0)
-    parser.add_argument("--envelope", type=float, default=1.0)
-    parser.add_argument("--mel", type=float, default=0.5)
-    parser.add_argument("--correlation", type=float, default=2.0)
-    parser.add_argument("--commitment", type=float, default=2.0)
+    parser.add_argument("--frames", type=int, default=75, help="of a crop, those before it not counted")
     parser.add_argument("--every", type=int, default=100, help="steps between saved states")
-    parser.add_argument("--export", type=Path, nargs="?", const=EMBEDDED, help="write the weights and their figures")
+    parser.add_argument("--export", type=Path, nargs="?", const=EMBEDDED, help="write the weights that ship")
     return parser.parse_args()
 
 
-# speech
+# what the encoder is taught
 
 
-def training_speech(folder: Path, rank: int) -> NDArray[np.int16]:
-    """Every training voice, `[N]`, kept in a file of its own: two workers never speak the same sentences."""
-    path = folder / f"speech-{rank}.npy"
-    if not path.exists():
-        pieces = [
-            speak(text, voice)
-            for i, voice in enumerate(TRAIN_VOICES)
-            for text in islice(sentences(1000 * rank + i), _SENTENCES)
-        ]
-        np.save(path, (np.concatenate(pieces) * 32767).astype(np.int16))
-    speech: NDArray[np.int16] = np.load(path)
-    return speech
+def mel_filters() -> Tensor:
+    """Triangles `[D, window / 2 + 1]`, each one's peak 1."""
+    low, high = (2595 * np.log10(1 + edge / 700) for edge in _BAND_EDGES)
+    edges = 700 * (10 ** (np.linspace(low, high, SHAPE.dimension + 2) / 2595) - 1)
+    hertz = np.fft.rfftfreq(_WINDOW, 1 / SAMPLE_RATE)
+    rising = (hertz - edges[:-2, None]) / np.diff(edges)[:-1, None]
+    falling = (edges[2:, None] - hertz) / np.diff(edges)[1:, None]
+    return torch.from_numpy(np.maximum(0, np.minimum(rising, falling))).float()
 
 
-def crops(speech: NDArray[np.int16], pick: np.random.Generator, batch: int, seconds: float) -> Tensor:
-    """Waveforms `[B, 1, N]` from anywhere, at -4 to 2 dB of their loudness."""
-    length = int(seconds * FRAME_RATE) * HOP
-    begins = pick.integers(0, len(speech) - length, batch)
-    gains = 10 ** (pick.uniform(-4, 2, (batch, 1, 1)) / 20)
-    wav = np.stack([speech[b : b + length] for b in begins])[:, None] / 32768 * gains
-    return torch.from_numpy(np.clip(wav, -1, 1).astype(np.float32))
+def bands(wav: Tensor, filters: Tensor) -> Tensor:
+    """Log mel bands `[B, D, T]` of `[B, N]`, each window ending with its frame."""
+    padded = F.pad(wav, (_WINDOW - HOP, 0))
+    window = torch.hann_window(_WINDOW)
+    spectrum = torch.stft(padded, _WINDOW, HOP, window=window, center=False, return_complex=True)
+    return torch.log(filters @ spectrum.abs() + _FLOOR)
 
 
-def held_out_speech(per_voice: int) -> list[NDArray[np.float32]]:
-    """Unseen sentences of voices that no training heard."""
-    return [
-        speak(text, voice)
-        for i, voice in enumerate(HELD_OUT_VOICES)
-        for text in islice(sentences(i, held_out=True), per_voice)
-    ]
+def unit_gain(half: nn.Module) -> None:
+    """Weights under which each convolution keeps the variance of what passes it."""
+    for module in half.modules():
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
+            transposed = isinstance(module, nn.ConvTranspose1d)
+            channels = module.weight.shape[0 if transposed else 1]
+            taps = module.weight.shape[2] // (module.stride[0] if transposed else 1)
+            nn.init.normal_(module.weight, std=(channels * taps) ** -0.5)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+
+
+def start() -> Any:
+    """The untrained model."""
+    torch.manual_seed(0)
+    model = build(SHAPE)
+    for half in (model.encoder, model.decoder):
+        unit_gain(half)
+    with torch.no_grad():
+        model.encoder.model[0].conv.conv.weight.mul_(_LOUD)
+        model.encoder.model[-1].conv.conv.weight.mul_(0.3)
+        model.decoder.model[-1].conv.conv.weight.mul_(1 / _LOUD)
+    return model
 
 
 # training
 
 
-def start(state: Path, speech: NDArray[np.int16]) -> None:
-    """The phase without gradients: the transform of speech, and codebooks for its latents."""
-    torch.manual_seed(0)
-    model = build(SHAPE)
-    length = min(_KLT_SECONDS * SAMPLE_RATE, len(speech) // HOP * HOP)
-    wav = torch.from_numpy(speech[:length].astype(np.float32) / 32768)
-    start_from_transform(model.encoder, model.decoder, wav)
-    codebooks = Codebooks(torch.zeros(SHAPE.num_codebooks, CODEBOOK_SIZE, SHAPE.dimension))
-    codebooks.fit(latents_of(model.encoder, speech), anew=True)
-    parameters = [*model.encoder.parameters(), *model.decoder.parameters()]
-    values = {"parameters": parameters, "average": parameters, "codes": codebooks.codes, "mass": codebooks.mass}
-    _save(state, {"step": 0, "optimizer": None, **values})
+class Training:
+    """The state of a training, and its phases; whatever is random is drawn from the step's own number."""
 
+    def __init__(
+        self, folder: Path, options: argparse.Namespace, speech: NDArray[np.int16], held_out: NDArray[np.int16]
+    ) -> None:
+        self.folder, self.options, self.speech = folder, options, speech
+        self.held_out = torch.from_numpy(held_out[: len(held_out) // HOP * HOP].astype(np.float32) / 32768)
+        self.model = start().train()
+        self.average = copy.deepcopy(self.model)
+        self.filters = mel_filters()
+        self.step, self.rows, self.began = 0, [], time.time()
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.ends = dict(
+            encoder=options.encoder_steps,
+            decoder=options.encoder_steps + options.decoder_steps,
+            adversary=options.encoder_steps + options.decoder_steps + options.adversary_steps,
+        )
+        saved = torch.load(folder / "state.pt") if (folder / "state.pt").exists() else {}
+        if not saved:
+            sample = torch.from_numpy(speech[: 600 * SAMPLE_RATE].astype(np.float32) / 32768)
+            spoken = bands(sample[None], self.filters)[0]
+            saved = {"mean": spoken.mean(1, keepdim=True), "std": spoken.std(), "codes": None}
+        self.mean, self.std, self.codes = saved["mean"], saved["std"], saved["codes"]
+        if "model" in saved:
+            self.step = saved["step"]
+            self.model.load_state_dict(saved["model"])
+            self.average.load_state_dict(saved["average"])
+        self._optimizer_states = saved.get("optimizers", {})
+        self.discriminator: Any = None
+        self._discriminator_state = saved.get("discriminator")
 
-@torch.no_grad()
-def latents_of(encoder: Any, speech: NDArray[np.int16]) -> Tensor:
-    """Latents `[M, D]` of crops from all of the speech, for k-means."""
-    pick = np.random.default_rng(0)
-    rounds = range(_KMEANS_FRAMES // (16 * 2 * FRAME_RATE))
-    return torch.cat([encoder(crops(speech, pick, 16, 2.0)).transpose(1, 2).flatten(0, 1) for _ in rounds])
+    def run(self) -> None:
+        """Every step that is left."""
+        while self.step < self.ends["adversary"]:
+            phase = next(name for name, end in self.ends.items() if self.step < end)
+            if phase != "encoder" and self.codes is None:
+                self._fit_books()
+            torch.manual_seed(self.step)
+            {"encoder": self._encoder, "decoder": self._decoder, "adversary": self._adversary}[phase]()
+            self.step += 1
+            with torch.no_grad():
+                pairs = zip(self.average.parameters(), self.model.parameters(), strict=True)
+                for mean, parameter in pairs:
+                    mean.lerp_(parameter, 1 - min(_EMA, (1 + self.step) / (10 + self.step)))
+            if self.step % self.options.every == 0:
+                self._log(phase)
+                self._save()
+        if self.codes is None:
+            self._fit_books()
+        self._save()
 
+    def crops(self) -> Tensor:
+        """Waveforms `[B, N]` from anywhere, disturbed, with what is heard and not judged before them."""
+        pick = np.random.default_rng(self.step)
+        length = (self.options.frames + _PREFIX) * HOP
+        begins = pick.integers(0, len(self.speech) - length, self.options.batch)
+        return disturbed(np.stack([self.speech[b : b + length] for b in begins]).astype(np.float32) / 32768, pick)
 
-def train(options: argparse.Namespace, rank: int, speech: NDArray[np.int16]) -> None:
-    """The phases with gradients, from the saved state on; workers share each step."""
-    state = torch.load(options.state / "state.pt")
-    model = build(SHAPE)
-    codebooks = Codebooks(state["codes"], state["mass"])
-    encoder, decoder = list(model.encoder.parameters()), list(model.decoder.parameters())
-    parameters, average = [*encoder, *decoder], state["average"]
-    _copy(state["parameters"], parameters)
-    optimizer = torch.optim.Adam([{"params": encoder}, {"params": decoder}], betas=(0.8, 0.99))
-    if state["optimizer"]:
-        optimizer.load_state_dict(state["optimizer"])
-    ends = {"decoder": options.decoder_steps, "all": options.steps, "finish": options.steps + options.finish_steps}
-    rows: list[dict[str, float]] = []
-    began = time.time()
-    for step in range(state["step"], ends["finish"]):
-        torch.manual_seed(step)
-        phase = next(name for name, end in ends.items() if step < end)
-        if step == ends["all"]:
-            _copy(average, parameters)
-            if rank == 0:
-                codebooks.fit(latents_of(model.encoder, speech))
-            _broadcast(codebooks.codes, options.workers)
-        for parameter in encoder:
-            parameter.requires_grad_(phase == "all")
-        for group, rate in zip(optimizer.param_groups, learning_rates(step, phase, ends, options), strict=True):
-            group["lr"] = rate
-        wav = crops(speech, np.random.default_rng((step, rank)), options.batch, options.seconds)
-        latents, commitment, chosen, spare = codebooks.quantize(model.encoder(wav))
-        parts = losses(model.decoder(latents), wav) | {"commitment": commitment}
-        optimizer.zero_grad()
-        torch.stack([getattr(options, name) * part for name, part in parts.items()]).sum().backward()
-        _share([p.grad for p in parameters if p.grad is not None] + [chosen], options.workers)
-        torch.nn.utils.clip_grad_norm_(parameters, 10.0)
-        optimizer.step()
-        if phase == "all":
-            _broadcast(spare, options.workers)
-            codebooks.follow(chosen, spare)
+    def _encoder(self) -> None:
+        wav = self.crops()
+        target = (bands(wav, self.filters) - self.mean) / self.std
+        error = F.mse_loss(self.model.encoder(wav[:, None])[..., _PREFIX:], target[..., _PREFIX:])
+        self._descend("encoder", self.model.encoder, error, 1.0)
+        self.rows.append({"error": error.item()})
+
+    def _decoded(self) -> tuple[Tensor, Tensor]:
+        """Speech through the frozen encoder and books and the decoder, and that speech, `[B, 1, N]`."""
+        wav = self.crops()[:, None]
         with torch.no_grad():
-            torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - min(_EMA, (1 + step) / (10 + step)))
-        rows.append({name: part.item() for name, part in parts.items()})
-        if rank == 0 and (step + 1) % options.every == 0:
-            _log(options.state, {"step": step + 1, "phase": phase}, rows, time.time() - began)
-            saved = {"parameters": parameters, "average": average, "codes": codebooks.codes, "mass": codebooks.mass}
-            _save(options.state, {"step": step + 1, "optimizer": optimizer.state_dict(), **saved})
-            rows.clear()
+            latents = self.codes_of(self.average.encoder(wav))
+        begin = _PREFIX * HOP
+        return self.model.decoder(latents)[..., begin:], wav[..., begin:]
+
+    def codes_of(self, latents: Tensor) -> Tensor:
+        """Latents `[B, D, T]` as the books have them."""
+        return Codebooks(self.codes).quantize(latents)[0].detach()
+
+    def _decoder(self) -> None:
+        parts = losses(*self._decoded())
+        self._descend("decoder", self.model.decoder, _weighed(parts), 5.0)
+        self.rows.append({name: part.item() for name, part in parts.items()})
+
+    def _adversary(self) -> None:
+        from deploy.embedded import adversary
+
+        if self.discriminator is None:
+            self.discriminator = adversary.discriminator()
+            if self._discriminator_state:
+                self.discriminator.load_state_dict(self._discriminator_state)
+        decoded, wav = self._decoded()
+        told = adversary.telling(self.discriminator, wav, decoded.detach())
+        if self.step % 3:  # it learns faster than the decoder: two steps of three
+            self._descend("discriminator", self.discriminator, told, 5.0, 0.15)
+        self.discriminator.requires_grad_(False)
+        parts = losses(decoded, wav)
+        fooled, alike = adversary.fooling(self.discriminator, wav, decoded)
+        self._descend("decoder", self.model.decoder, _weighed(parts) + 0.1 * fooled + 0.2 * alike, 5.0, 0.25)
+        self.discriminator.requires_grad_(True)
+        row = {name: part.item() for name, part in parts.items()}
+        self.rows.append(row | {"told": told.item(), "fooled": fooled.item(), "alike": alike.item()})
+
+    def _descend(self, name: str, module: nn.Module, loss: Tensor, clip: float, share: float = 1.0) -> None:
+        """One step of Adam down a loss."""
+        if name not in self.optimizers:
+            self.optimizers[name] = torch.optim.Adam(module.parameters(), betas=(0.8, 0.99))
+            if name in self._optimizer_states:
+                self.optimizers[name].load_state_dict(self._optimizer_states[name])
+        optimizer = self.optimizers[name]
+        for group in optimizer.param_groups:
+            group["lr"] = self.options.rate * share * self._height()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(module.parameters(), clip)
+        optimizer.step()
+
+    def _height(self) -> float:
+        """The rate's share of its height: warm at a phase's beginning, from half of it on falling to a twentieth."""
+        begin, end = 0, 0
+        for end in self.ends.values():
+            if self.step < end:
+                break
+            begin = end
+        done = (self.step - begin) / (end - begin)
+        return min(1.0, (1 + self.step - begin) / _WARM_UP, 1 - 0.95 * max(0.0, 2 * done - 1))
+
+    @torch.no_grad()
+    def _fit_books(self) -> None:
+        """Residual k-means over latents of all of the speech."""
+        self.model.encoder.load_state_dict(self.average.encoder.state_dict())
+        pick = np.random.default_rng(0)
+        length = (self.options.frames + _PREFIX) * HOP
+        found = []
+        for _ in range(_KMEANS_FRAMES // (8 * self.options.frames)):
+            begins = pick.integers(0, len(self.speech) - length, 8)
+            wav = disturbed(np.stack([self.speech[b : b + length] for b in begins]).astype(np.float32) / 32768, pick)
+            found.append(self.average.encoder(wav[:, None])[..., _PREFIX:].transpose(1, 2).flatten(0, 1))
+        torch.manual_seed(0)
+        books = Codebooks(torch.zeros(SHAPE.num_codebooks, CODEBOOK_SIZE, SHAPE.dimension))
+        books.fit(torch.cat(found), anew=True)
+        self.codes = books.codes
+        self._save()
+
+    @torch.no_grad()
+    def unexplained(self) -> float:
+        """The share of the bands' variance on held-out voices that the average encoder misses."""
+        target = (bands(self.held_out[None], self.filters) - self.mean) / self.std
+        missed = self.average.encoder(self.held_out[None, None]) - target
+        return float(missed.pow(2).sum() / (target - target.mean(2, keepdim=True)).pow(2).sum())
+
+    def _log(self, phase: str) -> None:
+        """A line of the log: the means of every loss since the last one."""
+        means = {name: round(float(np.mean([row[name] for row in self.rows])), 4) for name in self.rows[-1]}
+        if phase == "encoder":
+            means["unexplained"] = round(self.unexplained(), 4)
+        line = json.dumps({"step": self.step, "phase": phase} | means | {"seconds": round(time.time() - self.began)})
+        logging.getLogger("codec").info(line)
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(line + "\n")
+        self.rows.clear()
+
+    def _save(self) -> None:
+        values = {name: getattr(self, name) for name in ("step", "mean", "std", "codes")}
+        values |= {"model": self.model.state_dict(), "average": self.average.state_dict()}
+        states = {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()}
+        values |= {"optimizers": self._optimizer_states | states}
+        values["discriminator"] = self.discriminator.state_dict() if self.discriminator else self._discriminator_state
+        fresh = self.folder / "state.pt.new"
+        torch.save(values, fresh)
+        fresh.replace(self.folder / "state.pt")
 
 
-def learning_rates(step: int, phase: str, ends: dict[str, int], options: argparse.Namespace) -> tuple[float, float]:
-    """Of the encoder and the decoder: warm at the beginning of a phase, falling to a twentieth while finishing."""
-    begin = {"decoder": 0, "all": ends["decoder"], "finish": ends["all"]}[phase]
-    share = min(1.0, (1 + step - begin) / _WARM_UP)
-    if phase == "finish":
-        share *= 1 - 0.95 * (step - begin) / (ends["finish"] - begin)
-    return (options.encoder_rate if phase == "all" else 0.0) * share, options.decoder_rate * share
-
-
-def _work(rank: int, options: argparse.Namespace) -> None:
-    torch.set_num_threads(1)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    options.state.mkdir(parents=True, exist_ok=True)
-    if options.workers > 1:
-        distributed.init_process_group("gloo", rank=rank, world_size=options.workers)
-    speech = training_speech(options.state, rank)
-    if rank == 0 and not (options.state / "state.pt").exists():
-        start(options.state, speech)
-    if options.workers > 1:
-        distributed.barrier()
-    train(options, rank, speech)
-
-
-def _share(tensors: list[Tensor], workers: int) -> None:
-    """Every worker's tensors become their mean."""
-    if workers > 1:
-        flat = torch.cat([t.flatten() for t in tensors])
-        distributed.all_reduce(flat)
-        for tensor, mean in zip(tensors, (flat / workers).split([t.numel() for t in tensors]), strict=True):
-            tensor.copy_(mean.view_as(tensor))
-
-
-def _broadcast(tensor: Tensor, workers: int) -> None:
-    if workers > 1:
-        distributed.broadcast(tensor, 0)
-
-
-def _copy(source: list[Tensor], target: list[Any]) -> None:
-    with torch.no_grad():
-        for to, value in zip(target, source, strict=True):
-            to.copy_(value)
-
-
-def _save(state: Path, values: dict[str, Any]) -> None:
-    fresh = state / "state.pt.new"
-    torch.save(values | {name: [p.detach() for p in values[name]] for name in ("parameters", "average")}, fresh)
-    fresh.replace(state / "state.pt")
-
-
-def _log(state: Path, row: dict[str, Any], rows: list[dict[str, float]], seconds: float) -> None:
-    """A line of the log: the means of every loss, each worker's own speech aside."""
-    means = {name: round(float(np.mean([each[name] for each in rows])), 4) for name in rows[0]}
-    line = json.dumps(row | means | {"seconds": round(seconds)})
-    logging.getLogger("codec").info(line)
-    with (state / "log.jsonl").open("a") as file:
-        file.write(line + "\n")
+def _weighed(parts: dict[str, Tensor]) -> Tensor:
+    return torch.stack([weight * parts[name] for name, weight in _WEIGHTS.items()]).sum()
 
 
 # what ships
 
 
 def export(state: Path, path: Path) -> None:
-    """The moving average as fp16 safetensors, its shape beside it, and figures on what no training heard."""
+    """The moving average as fp16 safetensors, its shape beside it."""
     from safetensors.torch import save
 
     saved = torch.load(state / "state.pt")
     model = build(SHAPE)
-    _copy(saved["average"], [*model.encoder.parameters(), *model.decoder.parameters()])
+    model.load_state_dict(saved["average"])
     for layer, codes in zip(model.quantizer.vq.layers, saved["codes"], strict=True):
         layer._codebook.embed.copy_(codes)
         layer._codebook.inited.fill_(1)
@@ -259,41 +318,7 @@ def export(state: Path, path: Path) -> None:
         name: t.half().contiguous() for name, t in model.state_dict().items() if not name.endswith(training_only)
     }
     path.write_bytes(save(tensors))
-    described = {"shape": asdict(SHAPE)}
-    path.with_suffix(".json").write_text(json.dumps(described))
-    described["figures"] = {"step": saved["step"], **evaluate(path)}
-    path.with_suffix(".json").write_text(json.dumps(described, indent=2) + "\n")
-    print(json.dumps(described["figures"]))
-
-
-def evaluate(path: Path) -> dict[str, Any]:
-    """STOI, PESQ (wide band), signal-to-noise ratio and speaker similarity of decoded speech; use of the codebooks."""
-    import soxr
-    from pesq import pesq
-    from pystoi import stoi
-    from resemblyzer import VoiceEncoder
-
-    codec, listener = load_codec(path), VoiceEncoder("cpu", verbose=False)
-    rows, counts = [], torch.zeros(SHAPE.num_codebooks, CODEBOOK_SIZE)
-    for speech in held_out_speech(per_voice=5):
-        codes = codec.encode([torch.from_numpy(speech)])
-        for book, used in zip(counts, codes[0], strict=True):
-            book += torch.bincount(used, minlength=CODEBOOK_SIZE)
-        decoded = codec.decode(codes)[0, 0, : len(speech)].numpy()
-        low, low_decoded = (soxr.resample(x, SAMPLE_RATE, 16_000) for x in (speech, decoded))
-        voices = [listener.embed_utterance(x) for x in (low, low_decoded)]
-        rows.append(
-            {
-                "stoi": stoi(speech, decoded, SAMPLE_RATE),
-                "pesq": pesq(16_000, low, low_decoded, "wb"),
-                "snr_db": 10 * np.log10(np.sum(speech**2) / np.sum((decoded - speech) ** 2)),
-                "speaker_similarity": float(voices[0] @ voices[1]),
-            }
-        )
-    shares = counts / counts.sum(1, keepdim=True)
-    figures = {name: round(float(np.mean([row[name] for row in rows])), 3) for name in rows[0]}
-    worst = {"stoi_worst": round(float(min(row["stoi"] for row in rows)), 3)}
-    return figures | worst | {"perplexity": [round(float(p)) for p in torch.special.entr(shares).sum(1).exp()]}
+    path.with_suffix(".json").write_text(json.dumps({"shape": asdict(SHAPE)}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,98 +1,76 @@
-"""Speech to train the embedded codec and the embedded Whisper on: espeak-ng voices, sentences of our own.
+"""Speech to train on: a folder of utterances as one waveform, and what rooms, lines and gain do to it.
 
-The surprising fact: nothing is stored. espeak-ng speaks about a hundred times faster than real
-time, so a trainer makes fresh speech as it goes, and what is held out is held out by content: some
-voices, and every twentieth sentence by its CRC, whichever seed comes upon it.
-Source: the sentences are made from the grammar in `tasks/sentences.py`; no corpus was copied.
+The embedded codec is to pass real people on, of whom it hears none: noise, filters and rooms make of few clean voices
+many that are not.
 """
 
+from pathlib import Path
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from tasks.espeak import SAMPLE_RATE, Voice, synthesize
-from tasks.sentences import VOCABULARY, sentences
-
-__all__ = ["HELD_OUT_VOICES", "TRAIN_VOICES", "VOCABULARY", "sentences", "speak"]
-
-_ACCENTS = ["en-us", "en-gb-x-rp", "en-gb-scotland", "en-029", "en-us-nyc", "en-gb-x-gbclan", "en-gb-x-gbcwmd"]
-_VARIANTS = [
-    "m1",
-    "m2",
-    "m3",
-    "m4",
-    "m5",
-    "m7",
-    "m8",
-    "f1",
-    "f2",
-    "f3",
-    "f4",
-    "Alex",
-    "Alicia",
-    "Andrea",
-    "Andy",
-    "Annie",
-    "Denis",
-    "Diogo",
-    "Gene",
-    "Henrique",
-    "Hugo",
-    "Jacky",
-    "Lee",
-    "Marco",
-    "Mario",
-    "Michael",
-    "Mike",
-    "adam",
-    "anika",
-    "antonio",
-    "belinda",
-    "benjamin",
-    "boris",
-    "caleb",
-    "david",
-    "edward",
-    "ian",
-    "john",
-    "linda",
-    "marcelo",
-    "max",
-    "michel",
-    "miguel",
-    "norbert",
-    "pablo",
-    "paul",
-    "pedro",
-    "quincy",
-    "robert",
-    "sandro",
-    "shelby",
-    "steph",
-    "victor",
-    "zac",
-]
-_HELD_OUT_VARIANTS = ["m6", "f5", "Gene2", "Reed", "ed", "travis", "rob", "mike2"]
+from model.codec import SAMPLE_RATE
 
 
-def _voices(variants: list[str]) -> tuple[Voice, ...]:
-    """One voice for each variant; accent, pitch, range and rate walk through their values at coprime paces."""
-    return tuple(
-        Voice(
-            f"{_ACCENTS[i % len(_ACCENTS)]}+{variant}",
-            pitch=35 + 5 * (i % 8),
-            pitch_range=40 + 5 * (i % 5),
-            rate=140 + 5 * (i % 9),
-        )
-        for i, variant in enumerate(variants)
-    )
+def speech_of(folder: Path) -> NDArray[np.int16]:
+    """Every utterance below a folder, one after the other, `[N]` at 24 kHz."""
+    import soundfile
+
+    paths = sorted(folder.rglob("*.ogg"))
+    if not paths:
+        raise SystemExit(f"{folder} holds no speech yet; python -m deploy.embedded.corpus makes it")
+    found = []
+    for path in paths:
+        try:
+            found.append(soundfile.read(path, dtype="int16")[0])
+        except soundfile.LibsndfileError:  # still being written
+            continue
+    return np.concatenate(found)
 
 
-TRAIN_VOICES = _voices(_VARIANTS)
-HELD_OUT_VOICES = _voices(_HELD_OUT_VARIANTS)  # variants that no training voice uses
+def disturbed(wav: NDArray[np.float32], pick: np.random.Generator) -> Tensor:
+    """Waveforms `[B, N]` at other levels; half of them filtered, a third in a room, two fifths with noise."""
+    size = wav.shape[1]
+    spectrum = np.fft.rfft(wav, 2 * size)
+    hertz = np.fft.rfftfreq(2 * size, 1 / SAMPLE_RATE)
+    for row in spectrum:
+        if pick.random() < 0.5:
+            row *= _tilt(hertz, pick)
+        if pick.random() < 0.33:
+            row *= _room(2 * size, pick)
+    heard = np.fft.irfft(spectrum)[:, :size]
+    for row in heard:
+        if pick.random() < 0.4:
+            row += _noise(size, pick) * row.std() * 10 ** (-pick.uniform(10, 40) / 20)
+    heard *= 10 ** (pick.uniform(-8, 2, (len(wav), 1)) / 20)
+    return torch.from_numpy(np.clip(heard, -1, 1).astype(np.float32))
 
 
-def speak(text: str, voice: Voice, sample_rate: int = 24_000) -> NDArray[np.float32]:
-    """Text spoken by a voice: float32 `[num_samples]` in -1..1 at `sample_rate` Hz."""
-    import soxr
+def _tilt(hertz: NDArray[np.float64], pick: np.random.Generator) -> NDArray[np.float64]:
+    """A smooth gain, within 8 dB, drawn at eight places an octave apart; sometimes a line that ends at 3.4 to 8 kHz."""
+    octaves = np.log2(np.maximum(hertz, 50) / 50)
+    gain = np.interp(octaves, np.arange(8), pick.uniform(-8, 8, 8))
+    if pick.random() < 0.3:
+        gain -= 24 * np.maximum(0, np.log2(np.maximum(hertz, 1) / pick.uniform(3_400, 8_000)))
+    curve: NDArray[np.float64] = 10 ** (gain / 20)
+    return curve
 
-    return np.clip(soxr.resample(synthesize(text, voice), SAMPLE_RATE, sample_rate), -1.0, 1.0).astype(np.float32)
+
+def _room(size: int, pick: np.random.Generator) -> NDArray[np.complex128]:
+    """The response of a room: the sound itself, then noise that dies away within 0.15 to 0.5 s."""
+    length = int(pick.uniform(0.15, 0.5) * SAMPLE_RATE)
+    tail = pick.standard_normal(length) * np.exp(-6.9 * np.arange(length) / length)
+    tail *= 10 ** (-pick.uniform(3, 15) / 20) / np.sqrt((tail**2).sum())
+    tail[0] = 1.0
+    return np.fft.rfft(tail, size)
+
+
+def _noise(size: int, pick: np.random.Generator) -> NDArray[np.float64]:
+    """Noise of unit variance, between white and brown."""
+    spectrum = np.fft.rfft(pick.standard_normal(size))
+    spectrum /= np.maximum(1, np.arange(len(spectrum))) ** pick.uniform(0, 0.8)
+    noise = np.fft.irfft(spectrum, size)
+    scaled: NDArray[np.float64] = noise / noise.std()
+    return scaled

@@ -1,0 +1,50 @@
+"""The recipe that trains the VALL-E that ships, by the project's own stages, so that the training proves the pipeline.
+
+    valle run --recipe deploy/embedded/recipe.py:embedded --audio FOLDER/audio --root FOLDER/root --until checkpoints
+
+FOLDER is what `deploy.embedded.corpus` made. Speech made later is taken up by the next run; the checkpoints of the last
+one are what it starts from with `--set checkpoints.start_from=DIR`.
+"""
+
+from flows.recipe import Recipe
+from tasks.checkpoints import Checkpoints
+from tasks.codes import Codes
+from tasks.examples import Examples
+from tasks.phones import Phones
+from tasks.recordings import Recordings
+from tasks.samples import Samples
+from tasks.scores import Scores
+from tasks.transcripts import Transcripts
+from tasks.utterances import Utterances
+
+
+def embedded() -> Recipe:
+    """From the speech of mixed voices to a pair of 16 MB."""
+    return Recipe(
+        (
+            Recordings(layout="folder", min_seconds=0.3),
+            Utterances(min_seconds=0.3, dev_share=0.03, test_share=0.0),
+            Transcripts(model="reference"),
+            Phones(),
+            Codes(model="embedded"),
+            Examples(),
+            Checkpoints(
+                size="embedded",
+                num_validations=20,
+                ema=0.998,
+                curriculum=0.35,
+                paired=0.3,
+                ar_group=2,
+                ar_steps=5_000,
+                ar_warmup_steps=150,
+                ar_learning_rate=2e-3,
+                ar_batch_frames=2_500,
+                nar_steps=4_000,
+                nar_warmup_steps=150,
+                nar_learning_rate=2e-3,
+                nar_batch_frames=2_500,
+            ),
+            Samples(num_utterances=16, seeds=(0,), min_seconds=2.0, max_seconds=20.0),
+            Scores(judge="embedded"),
+        )
+    )
