@@ -11,7 +11,7 @@ Source: VALL-E (arXiv:2301.02111), section 5.1, for AdamW, warm-up and decay.
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -55,7 +55,7 @@ class Training:
     precision: str = "fp32"  # of products: fp32 or bf16; weights, sums and optimizer are fp32
     ema: float = 0.0  # decay of the weights' moving average, which then validates and speaks; 0 for none
     validate_every: int = 5_000  # steps
-    curriculum: Curriculum = Curriculum()
+    curriculum: Curriculum = field(default_factory=Curriculum)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""

@@ -3,8 +3,8 @@
 A folder of FOLDER/audio is one voice: a dozen utterances (Opus, 24 kHz) with a `manifest.jsonl` that the recipe
 `folder` reads, written last, so that a folder without one is not whole and is made again. About one second of
 speech a second and thread; run it as often, as long and in as many processes (`--rank`) as wanted. Held-out voices are
-FOLDER/held-out, laid out alike. `--resample` adds to each voice that is whole the same speech played 5 to 14 % faster or
-slower, which is another voice at the cost of nothing.
+FOLDER/held-out, laid out alike. `--resample` adds to each voice that is whole the same speech played 5 to 14 %
+faster or slower, which is another voice at the cost of nothing.
 
 Texts are the project's own grammar, the same with some of its words changed for any of the 20,000 commonest English
 words (by `wordfreq`), and runs of one to four such words: a grammar alone teaches its own 900 words.
@@ -25,9 +25,58 @@ from tasks.sentences import VOCABULARY, sentences
 _UTTERANCES = 12  # of a voice
 _COMMON = 20_000  # words
 _FUNCTION = frozenset(
-    """a after an and because before but can could do every for had her his i if in is it my never not nothing one our
-    please said say should than that the then there they this until was we were what where while why with without you
-    he she""".split()
+    [
+        "a",
+        "after",
+        "an",
+        "and",
+        "because",
+        "before",
+        "but",
+        "can",
+        "could",
+        "do",
+        "every",
+        "for",
+        "had",
+        "her",
+        "his",
+        "i",
+        "if",
+        "in",
+        "is",
+        "it",
+        "my",
+        "never",
+        "not",
+        "nothing",
+        "one",
+        "our",
+        "please",
+        "said",
+        "say",
+        "should",
+        "than",
+        "that",
+        "the",
+        "then",
+        "there",
+        "they",
+        "this",
+        "until",
+        "was",
+        "we",
+        "were",
+        "what",
+        "where",
+        "while",
+        "why",
+        "with",
+        "without",
+        "you",
+        "he",
+        "she",
+    ]
 )
 
 

@@ -1,6 +1,6 @@
 """Speaks the sample corpus that ships: `python -m deploy.embedded.sample_corpus --kokoro PARTS`, in ten minutes.
 
-Fourteen readers, a book of two chapters each (`sample_texts.py`), Ogg/Opus at 24 kHz, and `sample.json`, which says
+Fourteen readers, a book of two chapters each (`sample_texts.md`), Ogg/Opus at 24 kHz, and `sample.json`, which says
 where each sentence lies. Four of the readers are voices that no embedded model has heard; their ids are such that the
 split by hash holds them out, two for dev and two for test.
 """
@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from deploy.embedded.kokoro import SAMPLE_RATE, Kokoro, Voice, alone
-from deploy.embedded.sample_texts import BOOKS
 
 FOLDER = Path(__file__).parents[2] / "tasks" / "corpora" / "sample"
 
@@ -49,13 +48,20 @@ def main() -> None:
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     kokoro, pick, readers = Kokoro(options.kokoro), random.Random(0), {}
-    for (speaker, voice), (title, chapters) in zip(READERS.items(), BOOKS, strict=True):
+    for (speaker, voice), (title, chapters) in zip(READERS.items(), books(), strict=True):
         told = [
             _chapter(kokoro, voice, text, pick, options.folder / f"{speaker}-{number}.ogg")
             for number, text in enumerate(chapters, start=1)
         ]
         readers[speaker] = {"voice": voice.name, "title": title, "chapters": told}
     (options.folder / "sample.json").write_text(json.dumps(readers, indent=1) + "\n")
+
+
+def books() -> list[tuple[str, list[str]]]:
+    """Title and chapters of each book; sentences end with a full stop or a question mark."""
+    texts = Path(__file__).with_name("sample_texts.md").read_text("utf-8").split("# ")[1:]
+    told = [[" ".join(part.split()) for part in text.strip().split("\n\n")] for text in texts]
+    return [(title, chapters) for title, *chapters in told]
 
 
 def _chapter(kokoro: Kokoro, voice: Voice, text: str, pick: random.Random, path: Path) -> list[dict[str, object]]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from deploy.embedded.klt import start_from_transform
 
 from deploy.embedded import codebooks as books
 from deploy.embedded import codec
 from deploy.embedded.codebooks import Codebooks
-from deploy.embedded.klt import start_from_transform
 from deploy.embedded.losses import losses
 from deploy.embedded.speech import HELD_OUT_VOICES, TRAIN_VOICES, VOCABULARY, sentences, speak
 from model.codec import Shape, build, load_codec
