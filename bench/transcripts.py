@@ -34,14 +34,15 @@ SHARD = 8  # utterances of a shard, where memory is measured
 
 
 def speech(num: int, seconds: float) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
-    """Sentences of held-out voices, one after another up to about so many seconds."""
-    from deploy.embedded.speech import HELD_OUT_VOICES, sentences, speak
+    """Sentences of the sample corpus, one after another up to about so many seconds."""
+    from tasks.sample_corpus import readers
+    from tests.speech import said_by
 
-    texts, waveforms = sentences(seed=3, held_out=True), []
-    for i in range(num):
+    texts, waveforms = itertools.cycle([said for reader in readers() for said in said_by(reader, SAMPLE_RATE)]), []
+    for _ in range(num):
         said = [np.zeros(0, np.float32)]
         while sum(map(len, said)) < (seconds - 3) * SAMPLE_RATE:
-            said.append(speak(next(texts), HELD_OUT_VOICES[i % len(HELD_OUT_VOICES)], SAMPLE_RATE))
+            said.append(next(texts)[1])
         waveforms.append(np.concatenate(said))
     return waveforms
 
@@ -55,7 +56,7 @@ def reciting(folder: Path, num_tokens: int = 60) -> str:
     from whisper.model import ModelDimensions, Whisper
     from whisper.tokenizer import get_tokenizer
 
-    from deploy.embedded.speech import sentences
+    from tasks.sentences import sentences
 
     torch.manual_seed(0)
     model, tokenizer = Whisper(ModelDimensions(80, 1500, 384, 6, 4, 51_864, 448, 384, 6, 4)), get_tokenizer(False)

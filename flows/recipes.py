@@ -25,7 +25,7 @@ WHISPER = "large-v3-turbo"
 
 
 def demo() -> Recipe:
-    """Everything, offline, in minutes on two cores: a made corpus, embedded models, a tiny VALL-E."""
+    """Everything, offline, in minutes on two cores: the sample corpus, embedded models, and a VALL-E fine-tuned."""
     return Recipe(
         (
             Recordings(layout="sample"),
@@ -35,18 +35,20 @@ def demo() -> Recipe:
             Codes(model="embedded"),
             Examples(),
             Checkpoints(
-                size="tiny",
-                num_validations=5,
-                ar_steps=200,
-                ar_warmup_steps=20,
-                ar_learning_rate=2e-3,
-                ar_batch_frames=1_000,
-                nar_steps=250,
-                nar_warmup_steps=25,
-                nar_learning_rate=2e-3,
-                nar_batch_frames=1_000,
+                size="embedded",
+                start_from="embedded",
+                num_validations=4,
+                ar_group=2,
+                ar_steps=40,
+                ar_warmup_steps=5,
+                ar_learning_rate=3e-4,
+                ar_batch_frames=1_500,
+                nar_steps=40,
+                nar_warmup_steps=5,
+                nar_learning_rate=3e-4,
+                nar_batch_frames=1_500,
             ),
-            Samples(num_utterances=8, seeds=(0,), min_seconds=2.0, max_seconds=20.0),
+            Samples(num_utterances=12, seeds=(0,), min_seconds=2.0, max_seconds=20.0),
             Scores(judge="embedded"),
         )
     )

@@ -105,7 +105,7 @@ def load(folder: Path, device: str = "cpu", symbols: tuple[str, ...] | None = No
     except (SafetensorError, RuntimeError) as error:
         cause = str(error).splitlines()[0]
         raise CheckpointError(f"{folder / WEIGHTS} holds other weights than {SETTINGS} describes: {cause}") from error
-    return model.to(torch.device(device)).eval().requires_grad_(False)
+    return model.to(torch.device(device), torch.float32).eval().requires_grad_(False)  # half precision may be stored
 
 
 def read_settings(folder: Path) -> Settings:

@@ -17,7 +17,7 @@ from warehouse.errors import Mistake
 SUBSET = "small"
 SAMPLE_RATE = 24_000  # Hz; LibriLight's own is 16,000, and there is more to hear here
 
-_SHIPPED = Path(__file__).parent / "corpora" / "sample"
+SHIPPED = Path(__file__).parent / "corpora" / "sample"
 _GRID = 0.08  # seconds, the frame of LibriLight's voice activity detection
 _MADE_AT = 1_672_876_800  # s, 2023-01-05: files as old as the paper, so that a corpus made again looks unchanged
 
@@ -25,7 +25,7 @@ _MADE_AT = 1_672_876_800  # s, 2023-01-05: files as old as the paper, so that a 
 @cache
 def readers() -> dict[str, dict[str, Any]]:
     """Who reads, by speaker id: `voice`, `title`, and `chapters`, each a list of sentences with their places."""
-    told: dict[str, dict[str, Any]] = json.loads((_SHIPPED / "sample.json").read_text("utf-8"))
+    told: dict[str, dict[str, Any]] = json.loads((SHIPPED / "sample.json").read_text("utf-8"))
     return told
 
 
@@ -86,7 +86,7 @@ def _write(path: Path) -> None:
     speaker, number = path.parts[-3], int(path.name[:2])
     reader = readers()[speaker]
     said = reader["chapters"][number - 1]
-    speech, rate = soundfile.read(_SHIPPED / f"{speaker}-{number}.ogg", dtype="int16")
+    speech, rate = soundfile.read(SHIPPED / f"{speaker}-{number}.ogg", dtype="int16")
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, speech, rate, subtype="PCM_16")
     book = {"id": str(1 + list(readers()).index(speaker)), "title": reader["title"], "language": "English"}

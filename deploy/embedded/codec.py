@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deploy.embedded.codebooks import Codebooks
+from deploy.embedded import codebooks
 from deploy.embedded.losses import losses
 from deploy.embedded.speech import disturbed, speech_of
 from model.codec import CODEBOOK_SIZE, EMBEDDED, HOP, SAMPLE_RATE, Shape, build
@@ -66,7 +66,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="where deploy.embedded.corpus made speech; the state lies in codec/")
     parser.add_argument("--encoder-steps", type=int, default=3_000)
     parser.add_argument("--decoder-steps", type=int, default=3_000)
-    parser.add_argument("--adversary-steps", type=int, default=1_000)
+    parser.add_argument("--adversary-steps", type=int, default=400)
     parser.add_argument("--rate", type=float, default=2e-3, help="Adam's, at a phase's height")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--frames", type=int, default=75, help="of a crop, those before it not counted")
@@ -194,13 +194,9 @@ class Training:
         """Speech through the frozen encoder and books and the decoder, and that speech, `[B, 1, N]`."""
         wav = self.crops()[:, None]
         with torch.no_grad():
-            latents = self.codes_of(self.average.encoder(wav))
+            latents = codebooks.quantized(self.average.encoder(wav), self.codes)
         begin = _PREFIX * HOP
         return self.model.decoder(latents)[..., begin:], wav[..., begin:]
-
-    def codes_of(self, latents: Tensor) -> Tensor:
-        """Latents `[B, D, T]` as the books have them."""
-        return Codebooks(self.codes).quantize(latents)[0].detach()
 
     def _decoder(self) -> None:
         parts = losses(*self._decoded())
@@ -262,9 +258,7 @@ class Training:
             wav = disturbed(np.stack([self.speech[b : b + length] for b in begins]).astype(np.float32) / 32768, pick)
             found.append(self.average.encoder(wav[:, None])[..., _PREFIX:].transpose(1, 2).flatten(0, 1))
         torch.manual_seed(0)
-        books = Codebooks(torch.zeros(SHAPE.num_codebooks, CODEBOOK_SIZE, SHAPE.dimension))
-        books.fit(torch.cat(found), anew=True)
-        self.codes = books.codes
+        self.codes = codebooks.fit(torch.cat(found), SHAPE.num_codebooks, CODEBOOK_SIZE)
         self._save()
 
     @torch.no_grad()

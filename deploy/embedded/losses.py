@@ -41,13 +41,11 @@ def magnitudes(wav: Tensor, window: int) -> Tensor:
 def losses(decoded: Tensor, wav: Tensor) -> dict[str, Tensor]:
     """What separates decoded speech from speech.
 
-    `wave`: log10 of the noise-to-signal ratio. `linear`: the difference of STFT magnitudes, as a share of theirs.
+    `linear`: the difference of STFT magnitudes, as a share of theirs.
     `envelope`: that of the mel bands' envelopes, each band as a share of its own. `mel`: that of log10 mel bands, with
     an epsilon inside the logarithm, since a clamp starves the gradient, and of -50 dB, since nobody hears less.
     `correlation`: one less that of third-octave envelopes over 0.4 s, which is what STOI measures.
     """
-    noise, energy = (decoded - wav).pow(2).mean((1, 2)), wav.pow(2).mean((1, 2))
-    parts = {"wave": torch.log10((noise + 1e-6) / (energy + 1e-6)).mean()}
     sums = {"linear": torch.zeros(()), "envelope": torch.zeros(()), "mel": torch.zeros(())}
     for window, bands in _WINDOWS.items():
         truth, guess = magnitudes(wav, window), magnitudes(decoded, window)
@@ -57,7 +55,7 @@ def losses(decoded: Tensor, wav: Tensor) -> dict[str, Tensor]:
         sums["envelope"] += ((truth - guess).abs().mean(2) / (truth.mean(2) + 3e-3)).mean()
         sums["mel"] += (torch.log10(truth + 3e-3) - torch.log10(guess + 3e-3)).abs().mean()
     means = {name: value / len(_WINDOWS) for name, value in sums.items()}
-    return parts | means | {"correlation": 1 - envelope_correlation(decoded, wav)}
+    return means | {"correlation": 1 - envelope_correlation(decoded, wav)}
 
 
 def envelope_correlation(decoded: Tensor, wav: Tensor) -> Tensor:

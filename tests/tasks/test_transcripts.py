@@ -1,5 +1,6 @@
 """The stage `Transcripts`: a row for each kept utterance, whatever happens to it."""
 
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,17 @@ import soundfile
 import torch
 from whisper.normalizers import EnglishTextNormalizer
 
-from deploy.embedded.speech import HELD_OUT_VOICES, speak
-from model import asr
+from model import asr, asr_weights
 from tasks.stage import Stage
 from tasks.transcripts import Transcripts
+from tests.speech import sentences
 from warehouse.errors import Mistake
 from warehouse.fingerprint import fingerprints
 from warehouse.tables import RECORDINGS, TRANSCRIPTS, UTTERANCES
 
 RATE = 22_050  # Hz, of the files, so that reading has to resample
-FIRST = "The farmer found a golden ring near the old bridge."
-SECOND = "Clara and her brother walked slowly along the river."
+SPOKEN = dict(sentences(2, RATE))
+FIRST, SECOND = SPOKEN
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +36,7 @@ def corpus(folder: Path, texts: list[str | None], name: str = "book") -> tuple[l
     """One recording a text (None is silence), each a file; its utterances span it whole."""
     recordings, utterances = [], []
     for i, text in enumerate(texts):
-        waveform = speak(text, HELD_OUT_VOICES[i], RATE) if text else np.zeros(2 * RATE, np.float32)
+        waveform = SPOKEN[text] if text else np.zeros(2 * RATE, np.float32)
         soundfile.write(folder / f"{name}-{i}.wav", waveform, RATE)
         row = {"recording_id": f"{name}-{i}", "audio_path": f"{name}-{i}.wav", "sample_rate": RATE}
         recordings.append(row | {"num_samples": len(waveform), "text": text})
@@ -152,7 +153,7 @@ def test_no_setting_is_a_threshold() -> None:
 
 
 def test_an_utterance_is_heard_from_its_own_stretch_of_the_recording(tmp_path: Path) -> None:
-    halves = [speak(text, HELD_OUT_VOICES[1], RATE) for text in (FIRST, SECOND)]
+    halves = list(SPOKEN.values())
     soundfile.write(tmp_path / "both.flac", np.concatenate(halves), RATE)
     recording = {"recording_id": "both", "audio_path": "both.flac", "num_samples": sum(map(len, halves))}
     second = utterance(recording, len(halves[0]), recording["num_samples"])
@@ -219,8 +220,8 @@ def test_no_utterances_are_no_rows(tmp_path: Path) -> None:
 
 
 def test_a_model_stands_in_the_fingerprint_by_its_content(tmp_path: Path) -> None:
-    copy = tmp_path / "elsewhere.pt"
-    copy.write_bytes(asr.EMBEDDED.read_bytes())
+    copy = tmp_path / "elsewhere"
+    shutil.copytree(asr_weights.weights_path("embedded").parent, copy)
     digest = asr.identity("embedded").split("@")[1]
     assert Transcripts(model=str(copy)).identity() == {"model": f"file@{digest}"}
     assert Transcripts().identity() == {"model": f"embedded@{digest}"}
