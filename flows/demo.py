@@ -4,9 +4,10 @@ from pathlib import Path
 
 from flows.commands import Request, run
 from flows.show import render
+from flows.site import Site
 from warehouse.query import select
 
-GOOD_STOI = 0.90
+SENTENCE = "My brother opened a window in the old house."
 LEADERBOARD = """
     select
         source, system, num_utterances as n,
@@ -30,6 +31,10 @@ def run_demo(request: Request) -> None:
     query = "select distinct array_to_string(string_split(audio_path, '/')[:3], '/') as folder from samples"
     for folder in select(site.root, f"{query} where dropped is null")["folder"].to_pylist():
         print(f"Speech to listen to, a folder for each system: {site.root / folder}")
+    prompt = "select min(prompt_id) as id from samples where system = 'valle' and dropped is null"
+    for id_ in select(site.root, prompt)["id"].drop_null().to_pylist():
+        where = "" if site.root == Path(Site.root).absolute() else f" --root {site.root}"
+        print(f"\nSay a sentence of your own: valle say {SENTENCE!r} --prompt '{id_}'{where}")
 
 
 def misheard(root: Path, corpus: Path) -> tuple[int, int]:
@@ -66,8 +71,9 @@ def codec_in_words() -> str:
     """How good the embedded codec is, by the figures that lie beside its weights."""
     from model.codec_weights import figures
 
-    stoi = figures()["stoi"]
-    words = f"The embedded EnCodec keeps an STOI of {stoi:.2f} on voices it never heard"
-    if stoi >= GOOD_STOI:
-        return f"{words}."
-    return f"{words}, short of {GOOD_STOI:.2f}: speech through it is coarse, and so is what learns from it."
+    known = figures()
+    heard = ", ".join(f"{known[name]:.1%} of words {where}" for name, where in _HEARD)
+    return f"The embedded EnCodec on voices that it never heard: Whisper mishears {heard}; STOI {known['stoi']:.2f}"
+
+
+_HEARD = (("wer_original", "before it"), ("wer", "behind it"))

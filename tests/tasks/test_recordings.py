@@ -254,10 +254,10 @@ def test_a_wrong_setting_is_named(settings):
 
 def test_the_sample_corpus_is_planned_before_it_is_made(tmp_path):
     stage = Recordings(layout="sample", audio=tmp_path / "audio")
-    assert stage.shards() == {f"small-{speaker}": {} for speaker in sample_corpus.VOICES}
+    assert stage.shards() == {f"small-{speaker}": {} for speaker in sample_corpus.readers()}
     assert not stage.audio.exists()
     stage.provide()
-    assert set(stage.shards()) == {f"small-{speaker}" for speaker in sample_corpus.VOICES}
+    assert set(stage.shards()) == {f"small-{speaker}" for speaker in sample_corpus.readers()}
     assert all(len(files) == 4 for files in stage.shards().values())
     assert {row["dropped"] for row in stage("small-2120").to_pylist()} == {None}
 
