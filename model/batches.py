@@ -28,6 +28,7 @@ class Example(NamedTuple):
     phones: NDArray[np.uint16]  # [P]
     codes: NDArray[np.uint16]  # [Q, T]; the AR needs the first codebook alone
     speaker: str = ""  # who says it, as far as anybody asks
+    language: int = 0  # its place among the half's languages
 
 
 class Chunks(Protocol):
@@ -62,13 +63,14 @@ class Curriculum:
 
     def pair(self, examples: Sequence[Example], draw: np.random.Generator) -> list[Example]:
         """The examples in their order, some of them joined with the next one of the same speaker."""
-        waiting: dict[str, Example] = {}
+        waiting: dict[tuple[str, int], Example] = {}
         given: list[Example] = []
         for example in examples:
-            if example.speaker in waiting:
-                given.append(_join(waiting.pop(example.speaker), example, self.between))
+            voice = (example.speaker, example.language)
+            if voice in waiting:
+                given.append(_join(waiting.pop(voice), example, self.between))
             elif example.speaker and draw.random() < self.paired / (2 - self.paired):
-                waiting[example.speaker] = example
+                waiting[voice] = example
             else:
                 given.append(example)
         return [*given, *waiting.values()]
@@ -79,7 +81,7 @@ _SHORTEST, _LONGEST = 112, 900  # frames, 1.5 and 12 s: where a curriculum begin
 
 def _join(first: Example, second: Example, between: int) -> Example:
     phones = np.concatenate([first.phones, np.array([between], np.uint16), second.phones])
-    return Example(phones, np.concatenate([first.codes, second.codes], axis=1), first.speaker)
+    return first._replace(phones=phones, codes=np.concatenate([first.codes, second.codes], axis=1))
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Batch:
     phone_lengths: Tensor  # int [B]
     codes: Tensor  # int [B, Q, T]
     code_lengths: Tensor  # int [B]
+    languages: Tensor  # int [B], places among the half's languages
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same on another device."""
@@ -108,7 +111,7 @@ class Batch:
                 tensor = tensor.pin_memory()
             return tensor.to(device, non_blocking=True)
 
-        return Batch(moved(self.phones), moved(self.phone_lengths), moved(self.codes), moved(self.code_lengths))
+        return Batch(*map(moved, (self.phones, self.phone_lengths, self.codes, self.code_lengths, self.languages)))
 
 
 def collate(examples: Sequence[Example]) -> Batch:
@@ -121,7 +124,7 @@ def collate(examples: Sequence[Example]) -> Batch:
     for row, example in enumerate(examples):
         phones[row, : len(example.phones)] = torch.from_numpy(example.phones.astype(np.int64))
         codes[row, :, : example.codes.shape[1]] = torch.from_numpy(example.codes.astype(np.int64))
-    return Batch(phones, phone_lengths, codes, code_lengths)
+    return Batch(phones, phone_lengths, codes, code_lengths, torch.tensor([example.language for example in examples]))
 
 
 def pack(examples: Sequence[Example], batch_frames: int) -> list[list[Example]]:

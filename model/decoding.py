@@ -212,8 +212,12 @@ def _batch(
     half: AR | NAR, requests: Sequence[Request], whole: Sequence[Example], device: torch.device
 ) -> tuple[Batch, Tensor | None]:
     """Requests side by side, and their languages `[B]`, on a device."""
-    languages = torch.tensor([half.settings.language_id(request.language) for request in requests], device=device)
-    return collate(whole).to(device), languages if half.settings.languages else None
+    spoken = [
+        example._replace(language=half.settings.language_id(request.language))
+        for example, request in zip(whole, requests, strict=True)
+    ]
+    batch = collate(spoken).to(device)
+    return batch, batch.languages if half.settings.languages else None
 
 
 def _chances(seed: int, num_frames: int) -> Tensor:

@@ -68,14 +68,15 @@ def ask(
 
     The generator draws the NAR's prompts, and its stages unless `stages` `[B]` says them.
     """
+    languages = batch.languages if model.settings.languages else None
     if isinstance(model, AR):
         codes = batch.codes[:, 0]
-        logits = model(batch.phones, batch.phone_lengths, codes, batch.code_lengths)
+        logits = model(batch.phones, batch.phone_lengths, codes, batch.code_lengths, languages)
         return logits, ar.targets(codes, batch.code_lengths)
     task = nar.draw(batch.code_lengths, generator, model.settings.prompt)
     if stages is not None:
         task = replace(task, stages=stages)
-    logits = model(batch.phones, batch.phone_lengths, batch.codes, batch.code_lengths, task)
+    logits = model(batch.phones, batch.phone_lengths, batch.codes, batch.code_lengths, task, languages)
     return logits, nar.targets(batch.codes, batch.code_lengths, task)
 
 

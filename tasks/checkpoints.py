@@ -9,11 +9,11 @@ The surprising fact: the AR reads an eighth of the codes, for Parquet keeps each
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +55,20 @@ class ShardFiles:
     codes: str
 
 
+class Kept(NamedTuple):
+    """An example that was not dropped."""
+
+    utterance_id: str
+    split: str
+    speaker_id: str | None
+    language: str | None  # ISO 639-1
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the hash of its id keeps it out of training, where there is nothing else to validate on."""
+        return int.from_bytes(sha256(self.utterance_id.encode()).digest()[:4], "big") % HELD_OUT == 0
+
+
 @dataclass(frozen=True)
 class Job:
     """One training, as its workers get it: plain words and paths."""
@@ -93,6 +107,7 @@ class Checkpoints:
     ema: float = 0.0  # decay of the weights' moving average, which then is what validates and speaks; 0 for none
     curriculum: float = 0.0  # the share of the steps over which ever longer utterances are let in; 0: all at once
     paired: float = 0.0  # the share of utterances that are said in a row with another of their speaker
+    languages: tuple[str, ...] = ()  # ISO 639-1, each with an embedding (VALL-E X, arXiv:2303.03926); () for one alone
     tied: bool = True  # output projections are the codes' embeddings (the paper's); false: heads of their own
     ar_steps: int = 800_000
     ar_warmup_steps: int = 32_000
@@ -205,6 +220,7 @@ class Checkpoints:
                 tied=self.tied,
                 prompt=self.nar_prompt if half == "nar" else "random",
                 group=self.ar_group if half == "ar" else 1,
+                languages=self.languages,
             ),
             training=self._training(half),
             shards=tuple(files for files, count in zip(shards, counts, strict=True) if count["train"]),
@@ -254,7 +270,7 @@ def train_half(config: Config) -> None:
     progress = train(
         job.settings,
         job.training,
-        TrainShards(job.shards, codebooks, job.valid),
+        TrainShards(job.shards, codebooks, job.valid, job.settings.languages),
         list(_valid_examples(job, codebooks)),
         job.folder,
         replace(job.where, device=_device(job.where.device)),
@@ -271,32 +287,37 @@ class TrainShards:
     shards: tuple[ShardFiles, ...]
     codebooks: tuple[str, ...]
     valid: Valid  # what is held out
+    languages: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.shards)
 
     def __getitem__(self, index: int) -> list["Example"]:
         files = self.shards[index]
-        kept = [
-            (utterance_id, speaker)
-            for utterance_id, split, speaker in _kept(files)
-            if split == "train" and not (self.valid == "held-out" and _is_held_out(utterance_id))
-        ]
-        examples = read(files, [utterance_id for utterance_id, _ in kept], self.codebooks)
-        return [example._replace(speaker=speaker or "") for example, (_, speaker) in zip(examples, kept, strict=True)]
+        kept = [row for row in _kept(files) if row.split == "train" and not (self.valid == "held-out" and row.held_out)]
+        return read(files, kept, self.codebooks, self.languages)
 
 
-def read(files: ShardFiles, utterance_ids: list[str], codebooks: tuple[str, ...]) -> list["Example"]:
-    """The phones and codes of utterances of one shard, in their order.
+def read(
+    files: ShardFiles, kept: Sequence[Kept], codebooks: tuple[str, ...], languages: tuple[str, ...] = ()
+) -> list["Example"]:
+    """The phones and codes of examples of one shard, in their order.
 
     Raises:
-        ValueError: the shard has an example without phones or codes.
+        ValueError: the shard has an example without phones or codes, or in a language that is not named.
     """
     from model.batches import Example
 
-    phones = _lists(files.phones, utterance_ids, ("phone_ids",))
-    codes = _lists(files.codes, utterance_ids, codebooks)
-    return [Example(ids[0], np.stack(frames)) for ids, frames in zip(phones, codes, strict=True)]
+    ids = [row.utterance_id for row in kept]
+    phones = _lists(files.phones, ids, ("phone_ids",))
+    codes = _lists(files.codes, ids, codebooks)
+    strangers = {row.language or "" for row in kept} - {*languages} if languages else ()
+    if strangers:
+        raise ValueError(f"checkpoints.languages lacks {min(strangers)!r}, in which {files.examples} has examples")
+    return [
+        Example(ids[0], np.stack(frames), row.speaker_id or "", languages.index(row.language or "") if languages else 0)
+        for row, ids, frames in zip(kept, phones, codes, strict=True)
+    ]
 
 
 def _lists(path: str, utterance_ids: list[str], columns: tuple[str, ...]) -> list[list[NDArray[np.uint16]]]:
@@ -313,37 +334,28 @@ def _lists(path: str, utterance_ids: list[str], columns: tuple[str, ...]) -> lis
     return [list(row) for row in zip(*parts, strict=True)]
 
 
-def _kept(files: ShardFiles) -> list[tuple[str, str, str | None]]:
-    """Id, split and speaker of the examples of a shard that were not dropped."""
-    columns = ["utterance_id", "split", "speaker_id"]
-    table = pq.read_table(files.examples, columns=columns, filters=pc.field("dropped").is_null())
-    return list(zip(*(table[name].to_pylist() for name in columns), strict=True))
+def _kept(files: ShardFiles) -> list[Kept]:
+    """The examples of a shard that were not dropped."""
+    kept = pq.read_table(files.examples, columns=list(Kept._fields), filters=pc.field("dropped").is_null())
+    return [Kept(*row) for row in zip(*(kept[name].to_pylist() for name in Kept._fields), strict=True)]
 
 
 def _count(files: ShardFiles) -> Counter[str]:
     """How many examples of a shard are of each split, and how many of train could be held out."""
     kept = _kept(files)
-    counts = Counter(split for _, split, _ in kept)
-    counts["held-out"] = sum(split == "train" and _is_held_out(utterance_id) for utterance_id, split, _ in kept)
+    counts = Counter(row.split for row in kept)
+    counts["held-out"] = sum(row.split == "train" and row.held_out for row in kept)
     return counts
-
-
-def _is_held_out(utterance_id: str) -> bool:
-    return int.from_bytes(sha256(utterance_id.encode()).digest()[:4], "big") % HELD_OUT == 0
 
 
 def _valid_examples(job: Job, codebooks: tuple[str, ...]) -> Iterator["Example"]:
     """What to validate on, the first `valid_utterances` of it."""
     left = job.valid_utterances
+    wanted = "dev" if job.valid == "dev" else "train"
     for files in job.valid_shards:
-        ids = [
-            utterance_id
-            for utterance_id, split, _ in _kept(files)
-            if split == ("dev" if job.valid == "dev" else "train")
-            and (job.valid != "held-out" or _is_held_out(utterance_id))
-        ]
-        yield from read(files, ids[:left], codebooks)
-        left -= len(ids[:left])
+        rows = [row for row in _kept(files) if row.split == wanted and (job.valid != "held-out" or row.held_out)]
+        yield from read(files, rows[:left], codebooks, job.settings.languages)
+        left -= len(rows[:left])
 
 
 def _enough(shards: list[ShardFiles], counts: list[int], wanted: int) -> Iterator[ShardFiles]:

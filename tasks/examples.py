@@ -59,14 +59,10 @@ class Examples:
             conditions, "utterance_id", utterances=kept, transcripts=transcripts, phones=phones, codes=codes
         )
         self._refuse_leaks(kept.filter(pc.is_null(verdict["dropped"])))
-        columns = [
-            kept["utterance_id"],
-            kept["speaker_id"],
-            kept["split"],
-            verdict["failed"],
-            verdict["dropped"],
-            verdict["detail"],
-        ]
+        said = transcripts.to_table(columns=["utterance_id", "language"])
+        languages = said["language"].take(pc.index_in(kept["utterance_id"], value_set=said["utterance_id"]))
+        columns = [kept["utterance_id"], kept["speaker_id"], languages, kept["split"]]
+        columns += [verdict[name] for name in ("failed", "dropped", "detail")]
         return pa.table(columns, schema=EXAMPLES.schema)
 
     def _refuse_leaks(self, examples: pa.Table) -> None:

@@ -27,6 +27,8 @@ from warehouse.errors import Mistake
 from warehouse.tables import PHONES, TRANSCRIPTS, UTTERANCES
 
 _ENGLISH = "en-us"
+OWN = "auto"  # each text in the language of its transcript
+_ESPEAK = {"en": _ENGLISH, "fr": "fr-fr", "pt": "pt-br"}  # ISO 639-1, where espeak-ng's name is another
 _MARK = re.compile(f"([{re.escape(PUNCTUATION)}])")
 _PART = re.compile(f"[{symbols.STRESSES}]|[^_{symbols.STRESSES}]+")  # espeak-ng puts _ between phones
 _SILENT = frozenset((BOUNDARY, *PUNCTUATION))
@@ -56,7 +58,7 @@ class Phones:
     makes, takes = PHONES, (TRANSCRIPTS, UTTERANCES)
     needs, version, gathers = Resources(), 1, False
 
-    language: str = _ENGLISH  # as espeak-ng names it
+    language: str = _ENGLISH  # as espeak-ng names it, or `auto`: each text's own, as Whisper heard it
 
     def identity(self) -> dict[str, object]:
         """The symbol table and the build of espeak-ng, which name the rows as much as the language does.
@@ -66,17 +68,22 @@ class Phones:
         """
         from importlib.metadata import version
 
-        if self.language != _ENGLISH:  # which is there, and need not be loaded to plan a run
+        if self.language not in (_ENGLISH, OWN):  # which is there, and need not be loaded to plan a run
             _backend(self.language)
         return {"symbols": symbols.digest(), "espeak": f"espeakng-loader {version('espeakng-loader')}"}
 
     def __call__(self, transcripts: Dataset, _utterances: Dataset) -> pa.Table:
-        kept = transcripts.to_table(columns=["utterance_id", "text"], filter=pc.field("dropped").is_null())
+        columns = ["utterance_id", "text", "language"]
+        kept = transcripts.to_table(columns=columns, filter=pc.field("dropped").is_null())
         rows = [
-            {"utterance_id": utterance_id} | _row(text or "", self.language)
-            for utterance_id, text in zip(*(kept[name].to_pylist() for name in kept.column_names), strict=True)
+            {"utterance_id": utterance_id} | _row(text or "", self._language(own))
+            for utterance_id, text, own in zip(*(kept[name].to_pylist() for name in columns), strict=True)
         ]
         return pa.Table.from_pylist(rows, schema=PHONES.schema)
+
+    def _language(self, own: str | None) -> str:
+        """espeak-ng's name of the language that a text is said in."""
+        return self.language if self.language != OWN else _ESPEAK.get(own or "en", own or _ENGLISH)
 
 
 def phonemize(text: str, language: str = _ENGLISH) -> Spoken:

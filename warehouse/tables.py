@@ -193,6 +193,7 @@ EXAMPLES = Table(
     schema=schema(
         _UTTERANCE_ID,
         column("speaker_id", pa.string(), "as in utterances"),
+        column("language", pa.string(), "as in transcripts"),
         column("split", pa.string(), "train, dev or test"),
         column("failed", pa.list_(pa.string()), "every condition that refuses it; `dropped` is the first of them"),
     ),

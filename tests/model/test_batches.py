@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.batches import Example, NoExamples, Position, Share, ahead, collate, pack, stream
+from model.batches import Curriculum, Example, NoExamples, Position, Share, ahead, collate, pack, stream
 
 
 def example(number, num_frames=5, num_phones=3):
@@ -111,3 +111,36 @@ def test_a_thread_that_reads_ahead_changes_nothing_and_ends():
 def test_what_goes_wrong_in_the_thread_is_heard_where_a_batch_is_asked_for():
     with ahead(stream(Share([]), 12, 0, Position())) as batches, pytest.raises(NoExamples, match="fewer workers"):
         next(batches)
+
+
+def spoken(number: int, speaker: str, num_frames: int = 10, language: int = 0) -> Example:
+    return example(number, num_frames)._replace(speaker=speaker, language=language)
+
+
+def test_a_curriculum_lets_in_ever_longer_batches_and_in_the_end_all():
+    rising = Curriculum(rising=0.5)
+    assert rising.longest(0.0) == 112
+    assert rising.longest(0.0) < rising.longest(0.25) < rising.longest(0.49) <= 900
+    assert rising.longest(0.5) == float("inf")
+    assert Curriculum().longest(0.0) == float("inf")
+
+
+def test_two_utterances_are_joined_only_where_speaker_and_language_are_one():
+    examples = [spoken(i, "anna" if i % 2 else "ben", language=i % 4 // 2) for i in range(40)]
+    joined = Curriculum(paired=1.0, between=7).pair(examples, np.random.default_rng(0))
+    pairs = [one for one in joined if one.codes.shape[1] == 20]
+    assert len(pairs) == 20
+    for pair in pairs:
+        first, second = (examples[int(pair.codes[0, place])] for place in (0, 10))
+        assert (first.speaker, first.language) == (second.speaker, second.language) == (pair.speaker, pair.language)
+        assert pair.phones.tolist() == [*first.phones, 7, *second.phones]
+
+
+def test_about_the_share_asked_for_is_joined_and_nothing_is_lost():
+    examples = [spoken(i, f"speaker {i % 5}") for i in range(1_000)]
+    given = Curriculum(paired=0.3).pair(examples, np.random.default_rng(0))
+    joined = sum(2 for one in given if one.codes.shape[1] == 20)
+    assert 240 < joined < 360
+    assert sum(one.codes.shape[1] for one in given) == 10_000
+    nobody = [one._replace(speaker="") for one in examples]
+    assert Curriculum(paired=1.0).pair(nobody, np.random.default_rng(0)) == nobody

@@ -9,8 +9,8 @@ from model.settings import Size
 
 def test_flops_are_those_of_the_real_slots():
     size = Size(num_layers=2, num_heads=1, width=4, ffn_width=8, dropout=0.0)
-    alone = Batch(torch.zeros(1, 3), torch.tensor([3]), torch.zeros(1, 1, 5), torch.tensor([5]))
-    padded = Batch(torch.zeros(1, 30), torch.tensor([3]), torch.zeros(1, 1, 50), torch.tensor([5]))
+    alone = Batch(torch.zeros(1, 3), torch.tensor([3]), torch.zeros(1, 1, 5), torch.tensor([5]), torch.tensor([0]))
+    padded = Batch(torch.zeros(1, 30), torch.tensor([3]), torch.zeros(1, 1, 50), torch.tensor([5]), torch.tensor([0]))
     weights = 2 * (4 * 4 * 4 + 2 * 4 * 8)
     by_hand = 3 * (2 * weights * 8 + 4 * 2 * 4 * 8**2 + 2 * 4 * 1024 * 5)
     assert training_flops(size, alone) == training_flops(size, padded) == by_hand

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from model import training as training_module
-from model.batches import Example
+from model.batches import Curriculum, Example
 from model.checkpoint import CheckpointError, load
 from model.progress import best, best_folder
 from model.settings import Settings, Size
 from model.training import Diverged, Training, Where, train
+from model.validation import ask
 
 SYMBOLS = tuple("abcdefgh")
 SIZE = Size(num_layers=1, num_heads=2, width=16, ffn_width=32, dropout=0.1)
@@ -95,6 +96,46 @@ def test_so_does_one_with_accumulation_average_or_bf16(tmp_path, monkeypatch, mo
     assert run(tmp_path / "broken", "nar", training) == unbroken
     assert alike(tmp_path / "unbroken", tmp_path / "broken")
     assert not alike(tmp_path / "unbroken", run_and_give(tmp_path / "plain"))
+
+
+@pytest.mark.parametrize("half", ["ar", "nar"])
+def test_so_does_one_with_a_curriculum_which_begins_with_what_is_short(tmp_path, monkeypatch, half):
+    draw, lengths = np.random.default_rng(0), []
+    spoken = [
+        Example(np.zeros(3, np.uint16), draw.integers(0, 1024, (8, n)).astype(np.uint16), f"speaker {n % 2}")
+        for n in (40, 50, 60, 70, 200, 300, 400, 500)
+    ]
+    training = replace(TRAINING, batch_frames=100, curriculum=Curriculum(0.9, 0.5))
+
+    def watched(model, batch, *rest):
+        lengths.append(batch.codes.shape[2])
+        return ask(model, batch, *rest)
+
+    def trained(folder):
+        settings = Settings(half, SIZE, SYMBOLS, "a codec")
+        return train(settings, training, [spoken], VALID, folder, Where(tensorboard=False, save_every=2))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training_module, "ask", watched)
+        unbroken = trained(tmp_path / "unbroken")
+    assert lengths[0] <= 112
+    assert max(lengths) > 112
+    with monkeypatch.context() as patched:
+        kill_at(patched, 5)
+        with pytest.raises(Killed):
+            trained(tmp_path / "broken")
+    assert trained(tmp_path / "broken") == unbroken
+    assert alike(tmp_path / "unbroken", tmp_path / "broken")
+
+
+def test_each_language_has_an_embedding_that_learns(tmp_path):
+    settings = Settings("ar", SIZE, SYMBOLS, "a codec", languages=("en", "es"))
+    spoken = [[one._replace(language=i % 2) for i, one in enumerate(chunk)] for chunk in CHUNKS]
+    where = Where(tensorboard=False)
+    train(settings, TRAINING, spoken, VALID, tmp_path / "two", where)
+    train(settings, TRAINING, CHUNKS, VALID, tmp_path / "one", where)
+    two, one = (weights(tmp_path / name)["language_embedding.weight"] for name in ("two", "one"))
+    assert not two[1].equal(one[1])
 
 
 def run_and_give(folder):

@@ -15,7 +15,7 @@ import pytest
 from model.batches import NoExamples
 from model.checkpoint import CheckpointError, load
 from model.synthesis import Request, generate, load_pair
-from tasks.checkpoints import Checkpoints, ShardFiles, TrainShards, _valid_examples, read
+from tasks.checkpoints import Checkpoints, Kept, ShardFiles, TrainShards, _valid_examples, read
 from tasks.stage import Stage
 from tasks.symbols import SYMBOLS
 from warehouse.fingerprint import fingerprints
@@ -180,16 +180,28 @@ def test_where_and_the_other_half_s_settings_are_not_in_a_half_s_name():
     assert all(names()[half] != names(seed=1)[half] for half in ("ar", "nar"))
 
 
+def kept(*ids, language="en"):
+    return [Kept(utterance_id, "train", "anna", language) for utterance_id in ids]
+
+
+def test_an_example_knows_its_language_and_one_that_is_not_named_is_an_error(corpus):
+    files = corpus.files("a")
+    [example] = read(files, kept("a#0", language="es"), CODEBOOKS, ("en", "es"))
+    assert (example.speaker, example.language) == ("anna", 1)
+    with pytest.raises(ValueError, match="checkpoints.languages lacks 'fr'"):
+        read(files, kept("a#0", language="fr"), CODEBOOKS, ("en", "es"))
+
+
 def test_examples_are_whole_whatever_the_order_of_the_tables(corpus):
     files = corpus.files("a")
-    examples = read(files, ["a#3", "a#0"], CODEBOOKS)
+    examples = read(files, kept("a#3", "a#0"), CODEBOOKS)
     phones = {row["utterance_id"]: row["phone_ids"] for row in pq.read_table(files.phones).to_pylist()}
     codes = {row["utterance_id"]: row for row in pq.read_table(files.codes).to_pylist()}
     for utterance_id, example in zip(["a#3", "a#0"], examples, strict=True):
         assert example.phones.dtype == example.codes.dtype == np.uint16
         assert example.phones.tolist() == phones[utterance_id]
         assert example.codes.tolist() == [codes[utterance_id][name] for name in CODEBOOKS]
-    assert [example.codes.tolist() for example in read(files, ["a#3"], CODEBOOKS[:1])] == [
+    assert [example.codes.tolist() for example in read(files, kept("a#3"), CODEBOOKS[:1])] == [
         examples[0].codes[:1].tolist()
     ]
     assert read(files, [], CODEBOOKS) == []
@@ -197,7 +209,7 @@ def test_examples_are_whole_whatever_the_order_of_the_tables(corpus):
 
 def test_an_example_without_phones_is_an_error_and_names_the_file(corpus):
     with pytest.raises(ValueError, match=r"phones/0123456789ab/a.parquet lacks phone_ids"):
-        read(corpus.files("a"), ["a#7"], CODEBOOKS)
+        read(corpus.files("a"), kept("a#7"), CODEBOOKS)
 
 
 def test_only_what_was_kept_of_train_is_trained_on(corpus):
@@ -249,7 +261,7 @@ def test_validation_reads_no_more_than_it_was_told_to(tmp_path):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ({"size": "huge"}, "checkpoints.size is 'huge', and must be one of tiny, small, paper"),
+        ({"size": "huge"}, "checkpoints.size is 'huge', and must be one of tiny, embedded, small, paper"),
         ({"ar_steps": 0}, "checkpoints.ar_steps is 0, and must be 1 or more"),
         ({"nar_batch_frames": -1}, "checkpoints.nar_batch_frames is -1, and must be 1 or more"),
         ({"ema": 1.0}, "checkpoints.ema is 1, and must be 0, or a decay below 1"),
