@@ -37,6 +37,7 @@ def demo() -> Recipe:
             Checkpoints(
                 size="embedded",
                 start_from="embedded",
+                languages=("en",),
                 num_validations=4,
                 ar_group=2,
                 ar_steps=40,

@@ -15,7 +15,7 @@ from flows import known, source
 from flows.renditions import STANDARD, Pipe, Rendition, place, wav
 from flows.show import say as tell
 from flows.site import Site, device_of
-from tasks import pairs
+from tasks import pairs, voices
 from tasks.pieces import Piece, pieces
 from tasks.speech import AT_ONCE, Judge, Speaker
 from tasks.voices import Prompt
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from model.codec import Codec
     from model.precision import Precision
     from model.synthesis import Pair
+
+
+_EXPECT = (
+    "valle: the embedded pair has heard synthetic voices alone: of a real person's, expect the pitch and some of the "
+    "colour, and words that are now and then wrong"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +73,8 @@ def say(order: Order, site: Site) -> list[dict[str, Any]]:
         device = _usable(device_of(site))
         pair, checkpoint_id = _pair(order, site.root, device)
         codec = _codec(order, usual, pair, device)
+        if pairs.is_embedded(checkpoint_id) and not voices.is_machine(chosen.voice):
+            tell(_EXPECT)
         prompt = chosen.prompt(source.Listener(codec, pair.codec, whisper, device, language))
         for warning in prompt.warnings:
             tell(f"valle: {warning}")

@@ -33,6 +33,12 @@ def identify(folder: Path) -> str:
     return "+".join(f"{half}-{audio.sha256(folder / half / SETTINGS)[:12]}" for half in HALVES)
 
 
+def is_embedded(checkpoint_id: str) -> bool:
+    """Whether these names are those of the pair that ships."""
+    shipped = folder(EMBEDDED)
+    return shipped.is_dir() and identify(shipped) == checkpoint_id
+
+
 def same_codec(one: str, other: str) -> bool:
     """Whether two identities of codecs name the same weights: one file may have two names."""
     return one.rpartition("@")[2] == other.rpartition("@")[2]

@@ -39,6 +39,7 @@ class Utterance:
     phones: tuple[str, ...]  # [P]
     phone_ids: NDArray[np.uint16]  # [P]
     codes: Codes  # [8, T]
+    language: str | None = None  # ISO 639-1
 
     def beginning(self, num_frames: int) -> tuple[NDArray[np.uint16], Codes]:
         """Its first frames, codes `[8, T']`, and their phones: whole words, the share nearest to the time's."""
@@ -72,7 +73,7 @@ def gather(
     """These utterances with their words, phones and codes."""
     stretches = pick(utterances, ids, ["utterance_id", "recording_id", "start_sample", "end_sample"])
     at = paths(recordings, stretches)
-    texts = {row["utterance_id"]: row["text"] for row in pick(transcripts, ids, ["utterance_id", "text"])}
+    heard = {row["utterance_id"]: row for row in pick(transcripts, ids, ["utterance_id", "text", "language"])}
     said = {row["utterance_id"]: row for row in pick(phones, ids, ["utterance_id", "phones", "phone_ids"])}
     coded = {row["utterance_id"]: stack(row) for row in pick(codes, ids, ["utterance_id", *CODEBOOKS])}
     return {
@@ -81,10 +82,11 @@ def gather(
             at[row["recording_id"]],
             row["start_sample"],
             row["end_sample"],
-            texts[name],
+            heard[name]["text"],
             tuple(said[name]["phones"]),
             np.array(said[name]["phone_ids"], np.uint16),
             coded[name],
+            heard[name]["language"],
         )
         for row in stretches
         for name in [row["utterance_id"]]

@@ -137,7 +137,8 @@ class Samples:
         codec = load_codec(self.codec, device=self.device)
 
         rows = [row for target, prompt in cast for row in self._true(target, prompt, codec, folder)]
-        said = [job for target, prompt in cast for job in self._requests(target, prompt, checkpoint_id)]
+        named = bool(pair.ar.settings.languages)
+        said = [job for target, prompt in cast for job in self._requests(target, prompt, checkpoint_id, named)]
         rows += self._say(said, pair, codec, folder)
         return pa.Table.from_pylist(rows, schema=SAMPLES.schema)
 
@@ -200,13 +201,17 @@ class Samples:
         yield row | _save(folder, row, decode(codec, target.codes), started)
 
     def _requests(
-        self, target: Utterance, prompt: Utterance | None, checkpoint_id: str
+        self, target: Utterance, prompt: Utterance | None, checkpoint_id: str, named: bool
     ) -> Iterator[tuple[Row, "Request | None"]]:
-        """What the model is asked for, with the rows that it will fill; null where it cannot be asked."""
+        """What the model is asked for, with the rows that it will fill; null where it cannot be asked.
+
+        `named`: whether the model is to be told the language.
+        """
         from model.synthesis import Request
 
         num_frames = round(self.prompt_seconds * FRAME_RATE)
         between = np.array([SYMBOL_IDS[BOUNDARY]], np.uint16)
+        language = target.language if named else None
         for seed in self.seeds:
             row = _row(VALLE, target, prompt, seed) | {"checkpoint_id": checkpoint_id}
             if prompt is None:
@@ -215,12 +220,12 @@ class Samples:
                 yield row | {"dropped": "no_prompt", "detail": why}, None
             else:
                 heard, codes = prompt.beginning(num_frames)
-                yield row, Request(np.concatenate([heard, between, target.phone_ids]), codes, seed)
+                yield row, Request(np.concatenate([heard, between, target.phone_ids]), codes, seed, language=language)
             row = _row(CONTINUAL, target, target, seed) | {"checkpoint_id": checkpoint_id}
             if target.codes.shape[1] <= num_frames:
                 yield row | {"dropped": "too_short", "detail": "nothing is left to say after the prompt"}, None
             else:
-                yield row, Request(target.phone_ids, target.codes[:, :num_frames], seed)
+                yield row, Request(target.phone_ids, target.codes[:, :num_frames], seed, language=language)
 
     def _say(
         self, said: list[tuple[Row, "Request | None"]], pair: "Pair", codec: "Codec", folder: Path

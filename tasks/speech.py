@@ -59,11 +59,11 @@ class Speaker:
 
     def __init__(self, pair: "Pair", codec: "Codec", prompt: Prompt, language: str) -> None:
         """Raises Mistake where the model knows no such language, or not all phones of the prompt."""
-        languages = pair.ar.settings.languages
-        if languages and language not in languages:
-            raise Mistake(f"the checkpoint speaks {', '.join(languages)}, and not {language}")
+        languages, spoken = pair.ar.settings.languages, language.partition("-")[0]  # espeak-ng's name, and ISO 639-1
+        if languages and spoken not in languages:
+            raise Mistake(f"the checkpoint speaks {', '.join(languages)}, and not {spoken}")
         self.pair, self.codec, self.prompt = pair, codec, prompt
-        self._language = language if languages else None
+        self._language = spoken if languages else None
         self._before = ids((*prompt.phones, BOUNDARY), pair.symbols)
 
     def say(self, pieces: Sequence[Piece], seeds: Sequence[int], judge: "Judge | None" = None) -> Iterator[Said]:

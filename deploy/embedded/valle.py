@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from model import checkpoint
 from model.codec import EMBEDDED, identity
@@ -31,6 +32,10 @@ def main() -> None:
         if not pairs.same_codec(model.settings.codec, identity(options.trained_on)):
             raise SystemExit(f"{folder} speaks codes of {model.settings.codec}, not those of {options.trained_on}")
         model.settings = replace(model.settings, codec=identity(_name(options.ships_with)))
+        if not model.settings.languages:  # one that changes nothing, so that it can say which language it speaks
+            model.settings = replace(model.settings, languages=("en",))
+            model.language_embedding = nn.Embedding(1, model.settings.size.width)
+            nn.init.zeros_(model.language_embedding.weight)
         print(half, checkpoint.save(options.folder / half, model.half()))
 
 
