@@ -1,6 +1,6 @@
 """The dataset as lhotse's manifests: recordings, supervisions, and cuts that carry their codes.
 
-The surprising fact: a cut lasts as long as its frames, T / 75 seconds, up to 13 ms longer than the utterance in it,
+A cut lasts as long as its frames, T / 75 seconds, up to 13 ms longer than the utterance in it,
 which its supervision bounds. EnCodec rounds up to a whole frame and lhotse rounds a cut to the nearest one, so a cut
 of the utterance's own length would lose its last frame half of the time.
 

@@ -1,6 +1,6 @@
 """What a warehouse knows that saying something needs: its newest pair, its utterances, whose voice a sound is.
 
-The surprising fact: nothing here asks for a warehouse. Where none is, nothing is known, and that is no mistake until
+Nothing here asks for a warehouse. Where none is, nothing is known, and that is no mistake until
 something of it is named.
 """
 

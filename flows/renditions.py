@@ -1,6 +1,6 @@
 """Renditions: the files that speech is written to, and how well each of them went.
 
-The surprising fact: an empty file may be the right one. A model that says nothing has said so; the file is there, it
+An empty file may be the right one. A model that says nothing has said so; the file is there, it
 plays, it lasts no time, and its row is flagged `empty`.
 """
 

@@ -1,7 +1,7 @@
 """Saying something in somebody's voice, known from three seconds of it.
 
 Neither Prefect nor Ray is needed: one process reads the prompt, loads a pair and writes speech as it comes, piece by
-piece, so a text of two hours takes no more memory than a sentence. The surprising fact is the order: all that can be
+piece, so a text of two hours takes no more memory than a sentence. The order matters: all that can be
 wrong with the words, the files and the right to use a voice is said before any model is loaded.
 """
 

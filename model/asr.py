@@ -1,6 +1,6 @@
 """Whisper as a judge: batches of windows, and all evidence of what was heard in them.
 
-The surprising fact: neither way to batch that one would try first is right. openai-whisper's `transcribe` takes one
+Neither way to batch that one would try first is right. openai-whisper's `transcribe` takes one
 file at a time, and faster-whisper's batched pipeline leaves out the second tries and the thresholds they hang on. Here
 a greedy pass runs in batches, and a window that fails is decoded again by itself, with a seed of its own.
 

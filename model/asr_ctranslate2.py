@@ -1,6 +1,6 @@
 """Whisper by CTranslate2, the engine that faster-whisper drives, called directly.
 
-The surprising fact: faster-whisper's own batched pipeline takes the first temperature only and applies none of
+Faster-whisper's own batched pipeline takes the first temperature only and applies none of
 Whisper's thresholds, so what loops in a batch stays. Here the batch is CTranslate2's `generate`, and the second tries
 are those of `model/asr_engine.py`, so both engines give the same evidence.
 

@@ -1,6 +1,6 @@
 """Whisper by openai-whisper, whose every row of a batch is computed as if it were alone.
 
-The surprising fact: a matrix kernel rounds a row differently as the number of rows beside it changes, so a batch of
+A matrix kernel rounds a row differently as the number of rows beside it changes, so a batch of
 sixteen and a batch of one differ in their last bits, and now and then in a word. On a CPU the decoder's matrices are
 therefore given rows by eights, always, filled up where there are fewer: a row's place among the eight and its
 neighbours change nothing, and the weights are still read once for eight. An encoder's window is 1,500 rows already

@@ -4,7 +4,7 @@ There are two, for two kinds of machine. `Apart` gives each row memory of its ow
 long as that row needs, and lets it attend by itself over exactly its own slots: a CPU is
 not slower for it, and what a row says cannot depend on its neighbours. `Together` holds
 all rows in one tensor whose shape never changes, masked by length, as CUDA graphs and
-torch.compile want it. The surprising fact: attention does not care where in memory a
+torch.compile want it. Attention does not care where in memory a
 slot lies, so both pack a row's slots without the gaps that padding left.
 
 Shapes: B batch, L layers, S slots, H heads, D width.

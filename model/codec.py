@@ -1,7 +1,7 @@
 """EnCodec of the 24 kHz shape: waveforms to codes and back, for the published weights and for our own small ones.
 
 One frame is 320 samples and eight codebooks, 75 frames a second, 6 kb/s. Audio of any length passes in blocks
-(`streaming.py`). The surprising fact: EnCodec's convolutions are causal, yet the first frames see the future, because
+(`streaming.py`). EnCodec's convolutions are causal, yet the first frames see the future, because
 the padding on the left reflects the beginning. So a waveform of fewer than seven frames must not be padded.
 Source: Défossez et al. 2022 (arXiv:2210.13438), the `encodec` package, version 0.1.1.
 

@@ -2,7 +2,7 @@
 
 The AR reads one code a step for all rows together, or one group of codes; a row that
 ends leaves the batch, and the rest go on without it. Every row has random numbers of its
-own. The surprising fact: on a CPU no row need be worse for company or better for being
+own. On a CPU no row need be worse for company or better for being
 alone, down to the last bit, because rows attend apart and are multiplied by fours
 (`model.ar.EVEN_ROWS`): one by itself is summed in another order. Without that every logit
 of 2,384 steps had other last bits in company, by 9e-6 at most. On an accelerator a

@@ -9,7 +9,7 @@ beginning waits for). In seconds: `(chunk_frames + look_ahead) * step + 7 * pass
 It is an approximation in one thing alone. The NAR attends to every frame of an
 utterance; here a chunk sees the prompt, all that was said before (whose codes stand as
 they were heard), itself, and `look_ahead` frames of the first codebook, and nothing
-after. The surprising fact: no frame is a different question for that. A frame of the
+after. No frame is a different question for that. A frame of the
 past carries the codebooks below the stage, as it would in the whole utterance, so with a
 look-ahead as long as the speech the codes are those of `generate`, exactly. The AR is no
 approximation at any chunk.

@@ -1,6 +1,6 @@
 """Linear layers of a CPU through oneDNN, exact in fp32.
 
-The surprising fact: torch multiplies fp32 matrices with MKL, which leaves half of an
+Torch multiplies fp32 matrices with MKL, which leaves half of an
 AMD core unused; oneDNN, in the same wheel, is twice as fast there. Sums are taken in
 another order, and nothing else differs. Source: measured, `python -m bench.training`.
 

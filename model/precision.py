@@ -1,7 +1,7 @@
 """Halves that speak with lighter weights: bfloat16, and 8-bit integers on a CPU.
 
 Decoding reads every weight once for each frame, so at small batches its pace is that of
-memory, and lighter weights are faster in proportion. The surprising fact: on a CPU only
+memory, and lighter weights are faster in proportion. On a CPU only
 the weights are worth lightening. What flows between the layers stays float32 there, and
 with it norms, softmax and sums, for torch's attention of one slot is ten times slower in
 bfloat16 than in float32. What is said differs from float32's; a row's independence of

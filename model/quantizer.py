@@ -1,6 +1,6 @@
 """EnCodec's residual vector quantizer: latents to codes and back, each codebook taking what the ones before have left.
 
-The surprising fact: the nearest entry is found by a formula that cancels, |x|^2 - 2 x.e + |e|^2 in single precision, so
+The nearest entry is found by a formula that cancels, |x|^2 - 2 x.e + |e|^2 in single precision, so
 another order of the same three terms gives other codes where two entries are nearly as near. The package's order is
 kept, and on a CPU the products are of one shape, whatever stands beside.
 Source: Zeghidour et al. 2021 (arXiv:2107.03312), algorithm 1; the `encodec` package, version 0.1.1.

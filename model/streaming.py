@@ -1,7 +1,7 @@
 """EnCodec's encoder and decoder a block at a time, with what each layer has to remember carried on.
 
 A convolution remembers the few inputs that its kernel still reaches, the LSTM its state, and so blocks give what the
-whole would have given, in memory that does not grow. The surprising fact: it is also twice as fast, because a second of
+whole would have given, in memory that does not grow. It is also twice as fast, because a second of
 audio stays in the processor's cache from layer to layer, and no slower for being exact. On a CPU every row passes the
 convolutions alone in blocks of one shape, and only the LSTM, whose weights are read once a step for all rows, takes
 rows together; so a row's arithmetic, and its result to the last bit, is the same whatever stands beside it.

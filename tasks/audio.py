@@ -1,6 +1,6 @@
 """Audio files: a stretch of one as samples, and what a whole one holds.
 
-The surprising fact: a header is a claim. Real files say 2^63 - 1 samples or 1,092,676 Hz, so nothing here
+A header is a claim. Real files say 2^63 - 1 samples or 1,092,676 Hz, so nothing here
 is allocated from a header and a file's length is what decodes. libsndfile is the only decoder, on
 purpose: the same file gives the same samples on every machine, whatever else is installed there.
 Source: libsndfile 1.2 (WAV, FLAC, MP3, Ogg, AIFF, SPHERE and more) and soxr.

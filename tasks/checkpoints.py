@@ -3,7 +3,7 @@
 A shard is a half, and its fingerprint knows the settings of that half alone, so the NAR may be trained again and the
 AR stay. The stage itself only launches: what trains is `train_half`, which any launcher may run in many processes
 at once, and which reads its own data, a Parquet shard at a time, so that no worker holds more than a few of them.
-The surprising fact: the AR reads an eighth of the codes, for Parquet keeps each codebook's column to itself.
+The AR reads an eighth of the codes, for Parquet keeps each codebook's column to itself.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Audio into EnCodec codes: eight codebooks, 75 frames a second.
 
-The surprising fact: batching is only a matter of time. Utterances of like length are encoded together, and the
+Batching is only a matter of time. Utterances of like length are encoded together, and the
 codes of each are those it would have alone, so neither the batch nor the memory of a device is a setting. A small
 share of them, the same ones always, is decoded again, so that a broken codec shows in the table it has made.
 Source: Defossez et al. 2022 (arXiv:2210.13438); the codec itself is `model/codec.py`.

@@ -1,6 +1,6 @@
 """Where a recording is cut: at its pauses, and where there is none for too long, at its quietest place.
 
-The surprising fact: cutting greedily, each utterance as long as it may be, leaves scraps behind. The pieces of a
+Cutting greedily, each utterance as long as it may be, leaves scraps behind. The pieces of a
 passage are joined in the way that is cheapest as a whole, found from left to right.
 """
 

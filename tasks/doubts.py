@@ -1,6 +1,6 @@
 """What is odd about a text, by itself and against the seconds in which it is said.
 
-The surprising fact: a recogniser that loses the speech does not fall silent. It loops, or it writes what stood under
+A recogniser that loses the speech does not fall silent. It loops, or it writes what stood under
 its training videos ("Thank you for watching"), fluently and with a high probability, so neither shows in
 `avg_logprob`. A text of the corpus's own can be as wrong for training: LibriVox's readers all say the same sentences
 before and after each chapter, and one text can belong to other audio.

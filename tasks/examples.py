@@ -1,6 +1,6 @@
 """The utterances that may train: whole in every table, and good enough for the recipe.
 
-The surprising fact: nothing is taken away here. An utterance that is refused keeps its row, with the first
+Nothing is taken away here. An utterance that is refused keeps its row, with the first
 condition that it failed, so a filter can be judged, and loosened, by counting its refusals in SQL; `failed` names
 all that it failed, so the view `conditions` tells what each of them costs alone.
 """

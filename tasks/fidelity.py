@@ -1,6 +1,6 @@
 """How much of an utterance its codes have kept, and which utterances are asked.
 
-The surprising fact: a codec may answer louder or softer than it was asked, and a plain signal-to-noise ratio punishes
+A codec may answer louder or softer than it was asked, and a plain signal-to-noise ratio punishes
 that most. SI-SDR first scales the truth to what was heard of it, so it is of the shape alone.
 Source: Le Roux et al. 2019, "SDR - half-baked or well done?" (arXiv:1811.02508), equations 4 and 5.
 """

@@ -1,6 +1,6 @@
 """FLAC's own checksum: the md5 of the samples, which a FLAC file states in its header.
 
-The surprising fact: nobody looks at it. libsndfile decodes a file whose samples are not those that were encoded
+Nobody looks at it. libsndfile decodes a file whose samples are not those that were encoded
 without a word, where a frame's 16-bit checksum lets the damage through or the frame was exchanged as a whole.
 Source: RFC 9639, section 8.2.
 """

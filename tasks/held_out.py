@@ -1,6 +1,6 @@
 """Speakers whom no model here may hear in training: the readers of LibriSpeech's dev and test sets.
 
-The surprising fact: the speakers of LibriLight are ids of LibriVox readers too, the same ones, so whoever cuts
+The speakers of LibriLight are ids of LibriVox readers too, the same ones, so whoever cuts
 a corpus of LibriVox by a hash of speakers trains on the very voices that the paper's evaluation calls unseen.
 The archives of LibriLight leave these readers out; a corpus put together otherwise may hold them.
 

@@ -1,6 +1,6 @@
 """Text into phones: said out, then spoken by espeak-ng's rules, in IPA.
 
-The surprising fact: phonemizer does not give one output for one input where it preserves punctuation. An empty
+Phonemizer does not give one output for one input where it preserves punctuation. An empty
 text vanishes, "It cost $3.50." becomes two, and every text after it belongs to the wrong audio. So text is split
 at punctuation here, each clause is phonemized alone, and the punctuation is put back by us. espeak-ng also says
 something for whatever it is given ("chinese letter", "grinning face"); such rows are refused and not learned.

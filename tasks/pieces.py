@@ -2,7 +2,7 @@
 
 A model that learnt from utterances of 10 to 20 s loses its text in longer ones, so a text is halved at the sentence
 end nearest its middle until each piece is short enough; where a sentence is too long, at a comma, and else at a
-blank. The surprising fact: the text is said out first. Only then is a full stop a full stop, and not the end of
+blank. The text is said out first. Only then is a full stop a full stop, and not the end of
 "Mr." or the middle of "$3.50".
 """
 

@@ -1,6 +1,6 @@
 """Prompts: which few seconds give a voice, and what is said in them.
 
-The surprising fact is how much hangs on where a prompt ends: phones of words that are not in its codes, or the
+Much hangs on where a prompt ends: phones of words that are not in its codes, or the
 reverse, come back as words too many or too few. The paper crops 3 s anywhere and has the phones from an alignment
 (Wang et al. 2023, arXiv:2301.02111, section 5.2). Here, without one, an utterance of 2 to 3 s is taken whole where
 the speaker has any; else the first 3 s of a longer one, with as many of its words as the time's share of its phones.

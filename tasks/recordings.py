@@ -1,6 +1,6 @@
 """The table `recordings`: every audio file of a corpus, decoded once, with what the corpus says of it.
 
-The surprising fact: a file is judged by what decodes and not by its name. Every file counts as audio but
+A file is judged by what decodes and not by its name. Every file counts as audio but
 those with a suffix of text (`tasks.corpora.listing.COMPANIONS`) and hidden ones, so a picture, a Git LFS
 pointer or a text called `.wav` is a row with its reason; only FLAC, WAV, MP3, Ogg, AIFF and what else
 libsndfile decodes is kept.

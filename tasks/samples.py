@@ -4,7 +4,7 @@ Utterances of 4 to 10 s are said again in the voice of their speaker, known from
 (`valle`) or from their own first 3 s (`valle-continual`: the AR really runs, and only the prompt is a copy of the
 truth). The true speech, as recorded and after the codec, is judged beside them.
 
-The surprising fact: what the model fails to say is a result. A sample that never ends is kept as far as it came,
+What the model fails to say is a result. A sample that never ends is kept as far as it came,
 and one that is empty is a row that judges count; left out, they would flatter the model. Which other utterance is
 the prompt, `tasks/prompts.py` says; it is one for all seeds and for the true speech, so that all meet equal terms.
 """

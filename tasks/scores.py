@@ -1,7 +1,7 @@
 """Scores: what the judges say of every sample.
 
 The paper's two automatic metrics (Wang et al. 2023, arXiv:2301.02111, section 5.1): the share of words that a
-recogniser gets wrong, and how alike two voices are to a speaker verifier. The surprising fact: both depend on the
+recogniser gets wrong, and how alike two voices are to a speaker verifier. Both depend on the
 judge at least as much as on the speech. So each score names its judge's engine and weights, and true speech
 stands before the same judges: its rows are the scale on which the model's are read.
 

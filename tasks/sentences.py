@@ -1,6 +1,6 @@
 """Sentences of our own: a vocabulary of some 900 common words, and a grammar that makes sentences of them.
 
-The surprising fact: what is held out is held out by content, every twentieth sentence by its CRC,
+What is held out is held out by content, every twentieth sentence by its CRC,
 whichever seed comes upon it, so two makers of sentences need not know of each other.
 Source: the grammar below; no corpus was copied.
 """

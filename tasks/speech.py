@@ -1,7 +1,7 @@
 """Speech: pieces of text, said in the voice of a prompt.
 
 Each piece follows the same prompt, so one voice says them all, and each has random numbers of its own, so what a
-piece becomes depends neither on the others nor on how many are said together. The surprising fact: a model that
+piece becomes depends neither on the others nor on how many are said together. A model that
 says nothing, or never ends, is not an error. Such a piece is what the model has to say, and is told as such.
 Streamed, a piece comes in chunks of a third of a second, each of which the NAR fills with little of what follows in
 sight (`model.live`); so the same seed sounds a little different.

@@ -1,6 +1,6 @@
 """English text as it is said: numbers, money, years, Roman numerals and abbreviations in words.
 
-The surprising fact: what is written tells less than it seems. "1500" is a year or a number of men and is
+What is written tells less than it seems. "1500" is a year or a number of men and is
 read the same way, "Chapter I" holds a numeral and "this chapter I wrote" does not, and a text wholly in capitals
 (LibriSpeech's) is not shouted but merely printed so. Where the page does not say, the commoner reading is taken.
 

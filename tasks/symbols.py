@@ -1,7 +1,7 @@
 """The symbols that phones are written with, in an order that never changes.
 
 A symbol's place is its id, and trained weights know symbols by id alone: add new ones at the end, move none.
-The surprising fact: espeak-ng writes some sounds as several letters ("tʃ", "ɑːɹ", "n̩"). The ones of English are
+Espeak-ng writes some sounds as several letters ("tʃ", "ɑːɹ", "n̩"). The ones of English are
 symbols of their own; every other one is written with the symbols of its letters.
 
 Source: the chart of the International Phonetic Alphabet (2020), and what espeak-ng 1.52 says for English.

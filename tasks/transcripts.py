@@ -1,6 +1,6 @@
 """The words of every utterance, heard by Whisper or read from the corpus.
 
-The surprising fact: there is no threshold among the settings. Every row carries Whisper's own evidence
+There is no threshold among the settings. Every row carries Whisper's own evidence
 (log-probability, no-speech probability, compression ratio, temperature), what is odd about its text (`flags`) and,
 where the corpus has a text, how far the two differ. `examples.where` judges by these, so a stricter filter needs no
 second hearing. What was heard is kept even where the row is refused.

@@ -1,6 +1,6 @@
 """The table `utterances`: stretches of recordings, cut at pauses.
 
-The surprising fact: nothing of a kept recording is lost. Every sample lies in exactly one row, the pauses in
+Nothing of a kept recording is lost. Every sample lies in exactly one row, the pauses in
 rows dropped as `silence`, so the table can be read back into the recording, and hours add up.
 
     silence     a pause, or a recording without a voice     too_short   under `min_seconds`

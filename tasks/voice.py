@@ -1,6 +1,6 @@
 """Where somebody speaks, by silero-vad, for corpora that do not say.
 
-The surprising fact: it listens in a stream. Frames of 32 ms go in one after the other and the model carries
+It listens in a stream. Frames of 32 ms go in one after the other and the model carries
 its state along, so a recording of hours takes no more memory than one of a minute.
 Source: snakers4/silero-vad, MIT licence, weights in its wheel.
 """

@@ -1,7 +1,7 @@
 """Voices: the few seconds of somebody's speech that the model goes on from, and whose they are.
 
 A prompt begins where speech begins and ends at a pause, near 3 s: a word cut in two comes back as a stammer. Where
-there is no such pause it ends at the quietest 20 ms. The surprising fact: how well a voice is met hangs more on these
+there is no such pause it ends at the quietest 20 ms. How well a voice is met hangs more on these
 seconds than on the model, so what is wrong with them is said, and speech that cannot serve is refused.
 
 Whose voice it is goes by the sound, not by the file's name: a digest of what decodes. Consent is said of that.

@@ -1,6 +1,6 @@
 """Conditions that rows have to meet, in SQL over Arrow tables.
 
-The surprising fact: a condition that is NULL is not met. A filter says what a row has to show, and a row that
+A condition that is NULL is not met. A filter says what a row has to show, and a row that
 shows nothing is refused like one that shows the wrong thing.
 
 DuckDB runs in memory, sees no file, and reads only the columns that a condition names.

@@ -1,6 +1,6 @@
 """Where a row came from: every stage that an utterance, a recording, a shard or a table went through.
 
-The surprising fact: a history opens one file of each table. A shard has the same key in every table, so once it is
+A history opens one file of each table. A shard has the same key in every table, so once it is
 known which shard holds an id, nothing else is read, however many shards there are.
 """
 

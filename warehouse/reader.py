@@ -1,6 +1,6 @@
 """A reader of a warehouse, for Python: SQL in, Arrow out; pandas by `.to_pandas()`.
 
-The surprising fact: it shows the warehouse as it was when it was opened. A catalogue is published by rename, so a
+It shows the warehouse as it was when it was opened. A catalogue is published by rename, so a
 reader keeps its copy for as long as it likes and no flow ever waits for it; open another one to see what is newer.
 """
 

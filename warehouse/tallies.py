@@ -1,6 +1,6 @@
 """Tallies: what statistics want to know of a shard, counted once, when it is written.
 
-The surprising fact: hours, speakers and lengths of 60,000 hours are answered from a few megabytes of JSON, without
+Hours, speakers and lengths of 60,000 hours are answered from a few megabytes of JSON, without
 opening one of the shards. Sums of sums are exact; quantiles come from counts of half seconds, so they are exact to
 a quarter of a second.
 """

@@ -1,6 +1,6 @@
 """What separates decoded speech from speech, as gradients need it.
 
-The surprising fact: a codec of so few bits grew less intelligible by STOI while its multi-scale mel losses fell; the
+A codec of so few bits grew less intelligible by STOI while its multi-scale mel losses fell; the
 correlation of envelopes had to be asked for.
 Source: Défossez et al. 2022 (arXiv:2210.13438), section 3.4; Taal et al. 2011 for the correlation.
 

@@ -1,6 +1,6 @@
 """LibriLight on disk: `<subset>/<speaker>/<book>/<chapter>.flac`, each with a JSON file of the same name.
 
-The surprising fact: the JSON is not always JSON. Where the signal-to-noise ratio could not be measured it
+The JSON is not always JSON. Where the signal-to-noise ratio could not be measured it
 says `NaN`, which Python reads and strict parsers refuse. The archives are disjoint, the paper's splits are
 nested: 6,000 hours are small and medium, 60,000 are all three.
 Source: Kahn et al. 2020, arXiv:1912.07875; facebookresearch/libri-light.

@@ -1,7 +1,7 @@
 """LibriSpeech on disk: `<subset>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac`, a `.trans.txt` a chapter.
 
 `SPEAKERS.TXT` says which subset each reader belongs to, and is believed before the folder's name.
-The surprising fact: its own text is upper case without a full stop or comma, so it says nothing of prosody.
+Its own text is upper case without a full stop or comma, so it says nothing of prosody.
 Source: Panayotov et al. 2015; openslr.org/12.
 """
 

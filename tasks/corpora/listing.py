@@ -1,6 +1,6 @@
 """Listing a corpus: which files there are, and which of them make one shard.
 
-The surprising fact: nothing is opened. A corpus of 220,000 files is listed by names, sizes and times
+Nothing is opened. A corpus of 220,000 files is listed by names, sizes and times
 alone, so hours are guessed from bytes, and a speaker's shard does not change when other speakers come.
 """
 
