@@ -4,6 +4,7 @@ Heavy imports wait inside the commands, so that help and SQL start at once.
 """
 
 import atexit
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -267,7 +268,7 @@ def show(rows: Any, format_: str, nothing: str = "", output: str | None = None) 
         return
     text = render(rows, format_)
     if output:
-        Path(output).write_text(text)
+        Path(output).write_text(text, encoding="utf-8")
     else:
         click.echo(text, nl=False)
 
@@ -279,7 +280,7 @@ def _text(text: str | None, file: str | None) -> str:
     try:
         if "-" in (text, file):
             return sys.stdin.buffer.read().decode()
-        return Path(file).read_text(encoding="utf-8") if file else text or ""
+        return Path(file).read_text(encoding="utf-8-sig") if file else text or ""
     except UnicodeDecodeError:
         raise click.UsageError(f"{file or 'standard input'} is not text in UTF-8") from None
 
@@ -303,6 +304,7 @@ def main() -> None:
     from warehouse.errors import Mistake, WorkFailed
 
     atexit.register(_hush)
+    _at_home_anywhere()
     try:
         valle(standalone_mode=False)
     except click.ClickException as error:
@@ -324,6 +326,17 @@ def main() -> None:
             raise
         click.echo(f"valle: {error.filename}: {error.strerror}", err=True)
         sys.exit(2)
+
+
+def _at_home_anywhere() -> None:
+    """Makes of a terminal that lacks a letter no error, and of a proxy nobody that is asked for this very machine."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for name in ("NO_PROXY", "no_proxy"):
+        said = os.environ.get(name, "")
+        here = [host for host in ("127.0.0.1", "localhost", "::1") if host not in said.split(",")]
+        os.environ[name] = ",".join([*filter(None, [said]), *here])
 
 
 def _hush() -> None:

@@ -29,6 +29,7 @@ from warehouse.tables import PHONES, TRANSCRIPTS, UTTERANCES
 _ENGLISH = "en-us"
 OWN = "auto"  # each text in the language of its transcript
 _ESPEAK = {"en": _ENGLISH, "fr": "fr-fr", "pt": "pt-br"}  # ISO 639-1, where espeak-ng's name is another
+_TOLD = 300  # characters of what a library says
 _MARK = re.compile(f"([{re.escape(PUNCTUATION)}])")
 _PART = re.compile(f"[{symbols.STRESSES}]|[^_{symbols.STRESSES}]+")  # espeak-ng puts _ between phones
 _SILENT = frozenset((BOUNDARY, *PUNCTUATION))
@@ -109,6 +110,10 @@ def _row(text: str, language: str) -> dict[str, Any]:
         return vars(phonemize(text, language))
     except Unspeakable as refusal:
         return {"dropped": refusal.reason, "detail": str(refusal)}
+    except (Mistake, OSError, MemoryError):
+        raise
+    except Exception as error:  # whatever a library makes of one text, the others are not to blame
+        return {"dropped": "not_speakable", "detail": f"{type(error).__name__}: {error}"[:_TOLD]}
 
 
 def _refuse_strangers(strangers: Iterable[str]) -> None:

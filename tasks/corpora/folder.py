@@ -12,6 +12,7 @@ from typing import Any
 
 from tasks.audio import will_stay
 from tasks.corpora.listing import Entry, Group, Portion, Stat, is_audio, join, may_hold, parent, walk
+from tasks.words import lines_of, text_of
 
 MANIFEST = "manifest.jsonl"
 
@@ -62,7 +63,7 @@ def _above(folder: str, manifests: dict[str, Stat]) -> dict[str, Stat]:
 def _lines(root: Path, manifest: str) -> dict[str, dict[str, Any]]:
     """A manifest's lines by path relative to the corpus; a line that is no JSON object with a path is passed over."""
     lines: dict[str, dict[str, Any]] = {}
-    for line in (root / manifest).read_text("utf-8", "replace").splitlines():
+    for line in lines_of(root / manifest):
         try:
             said = json.loads(line)
         except (ValueError, RecursionError):
@@ -79,7 +80,7 @@ def _word(line: dict[str, Any], key: str) -> str | None:
 
 def _text_beside(audio: Path) -> str | None:
     try:
-        return audio.with_suffix(".txt").read_text("utf-8", "replace").strip() or None
+        return text_of(audio.with_suffix(".txt")).strip() or None
     except OSError as error:
         if not will_stay(error):
             raise

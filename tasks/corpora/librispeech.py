@@ -22,6 +22,7 @@ from tasks.corpora.listing import (
     subfolders,
     walk,
 )
+from tasks.words import lines_of
 
 SPEAKERS = "SPEAKERS.TXT"
 
@@ -82,7 +83,7 @@ def _stat(root: Path, path: str) -> dict[str, Stat]:
 
 def _readers(path: Path) -> dict[str, str]:
     """The subset of each reader: lines of `ID | SEX | SUBSET | MINUTES | NAME`, and comments that begin with `;`."""
-    lines = [line.split("|") for line in path.read_text("utf-8", "replace").splitlines() if not line.startswith(";")]
+    lines = [line.split("|") for line in lines_of(path) if not line.startswith(";")]
     return {line[0].strip(): line[2].strip() for line in lines if len(line) > 2}
 
 
@@ -90,7 +91,7 @@ def _texts(root: Path, transcripts: list[str]) -> dict[str, str]:
     """The text of each utterance; a line that is no UTF-8 keeps what can be read of it."""
     texts: dict[str, str] = {}
     for path in transcripts:
-        for line in (root / path).read_text("utf-8", "replace").splitlines():
+        for line in lines_of(root / path):
             name, _, text = line.strip().partition(" ")
             if text:
                 texts[name] = text.strip()

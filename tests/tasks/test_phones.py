@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pyarrow.dataset import dataset
 
 from tasks import symbols
-from tasks.phones import Phones, Unspeakable, phonemize
+from tasks.phones import Phones, Unspeakable, _row, phonemize
 from tasks.symbols import BOUNDARY, PAD, PUNCTUATION, SYMBOL_IDS, SYMBOLS
 from warehouse.errors import Mistake
 from warehouse.tables import PHONES, TRANSCRIPTS, UTTERANCES
@@ -107,3 +107,15 @@ def test_the_symbol_table_is_the_one_that_weights_were_trained_with() -> None:
 def test_the_symbol_table_and_the_engine_are_part_of_the_identity() -> None:
     assert Phones().identity()["symbols"] == symbols.digest()
     assert str(Phones().identity()["espeak"]).startswith("espeakng-loader ")
+
+
+def test_a_text_that_a_library_cannot_stand_costs_itself_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overwhelmed(text: str) -> str:
+        if "12th" in text:
+            raise OverflowError("that number is too large")
+        return text
+
+    monkeypatch.setattr("tasks.phones.spoken", overwhelmed)
+    rows = [_row(text, "en-us") for text in ("One.", "The 12th time.", "Two.")]
+    assert [row.get("dropped") for row in rows] == [None, "not_speakable", None]
+    assert rows[1]["detail"] == "OverflowError: that number is too large"
