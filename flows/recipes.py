@@ -38,6 +38,7 @@ def demo() -> Recipe:
                 size="embedded",
                 start_from="embedded",
                 languages=("en",),
+                phone_frames=4.6,
                 num_validations=4,
                 ar_group=2,
                 ar_steps=40,

@@ -177,7 +177,7 @@ class AR(nn.Module):
         num_phones, num_groups = phones.shape[1], codes.shape[1] // self.settings.group
         eos = torch.full_like(phones[:, :1], self.settings.phone_eos)
         places = torch.arange(num_phones, device=phones.device).expand_as(phones)
-        positions = torch.cat([places, phone_lengths[:, None]], dim=1)
+        positions = torch.cat([places, phone_lengths[:, None]], dim=1) * self.settings.phone_stride
         said = self._gather(codes[:, : num_groups * self.settings.group])
         x = torch.cat(
             [

@@ -25,7 +25,7 @@ from model.ar import AR
 from model.nar import NAR
 from model.settings import Half, Settings, Size
 
-FORMAT = 2  # raise it when an older reader could not read what is written now; 1 had no options but the paper's own
+FORMAT = 3  # raise it when an older reader could not read what is written now; 1 had no options, 2 no `phone_frames`
 WEIGHTS, SETTINGS = "weights.safetensors", "settings.json"
 
 
@@ -132,7 +132,7 @@ def _read_settings(folder: Path) -> tuple[Settings, str]:
         )
     try:
         half: Half = record["half"]
-        options = {name: record[name] for name in ("tied", "prompt", "group") if name in record}
+        options = {name: record[name] for name in ("tied", "prompt", "group", "phone_frames") if name in record}
         size, languages = Size(**record["size"]), tuple(record.get("languages", ()))
         settings = Settings(half, size, tuple(record["symbols"]), record["codec"], languages=languages, **options)
         return settings, str(record["sha256"])

@@ -73,7 +73,8 @@ class NAR(nn.Module):
         """
         num_phones, num_frames = phones.shape[1], codes.shape[2]
         positions = torch.arange(max(num_phones, num_frames), device=codes.device)
-        read_phones = self._embed(self.phone_embedding(phones), positions[:num_phones], languages)
+        phone_positions = positions[:num_phones] * self.settings.phone_stride
+        read_phones = self._embed(self.phone_embedding(phones), phone_positions, languages)
         read_codes = self._embed(self._sum_codes(codes, task), positions[:num_frames], languages)
         visible = torch.cat([within(phone_lengths, num_phones), within(code_lengths, num_frames)], dim=1)
         is_whole = len(phones) == 1 and not phones.is_cuda and bool(visible.all())  # a GPU would have to be waited for

@@ -60,6 +60,9 @@ class Settings:
     tied: bool = True  # the codes' embeddings are the output projections too (VALL-E, section 4.2); false: heads apart
     prompt: PromptMode = "random"  # of the NAR in training: 3 s anywhere (VALL-E, section 4.2.2), at the front, or none
     group: int = 1  # G: codes that the AR says in one step (VALL-E 2, arXiv:2406.05370, grouped codes)
+    phone_frames: float = (
+        0.0  # that a phone lasts, to put phones on the speech's clock; 0 counts them by ones, as the paper
+    )
     languages: tuple[str, ...] = ()  # each with an embedding, added to phones and codes (VALL-E X, arXiv:2303.03926)
 
     def __post_init__(self) -> None:
@@ -67,8 +70,19 @@ class Settings:
             raise ValueError(f"group is {self.group}, and must be one of {', '.join(map(str, GROUPS))}")
         if self.prompt not in PROMPT_MODES:
             raise ValueError(f"prompt is {self.prompt!r}, and must be one of {', '.join(PROMPT_MODES)}")
+        if not 0 <= self.phone_frames <= FRAME_RATE:
+            raise ValueError(f"phone_frames is {self.phone_frames:g}, and must lie between 0 and {FRAME_RATE}")
         if len(set(self.languages)) < len(self.languages):
             raise ValueError(f"languages name one twice: {', '.join(self.languages)}")
+
+    @property
+    def phone_stride(self) -> float:
+        """How far apart two phones lie, in slots of the speech.
+
+        Where a phone's place is near the place of its own speech, attention begins as a diagonal and need not find it
+        (Ping et al. 2017, Deep Voice 3, arXiv:1710.07654, section 3.4: position rates).
+        """
+        return self.phone_frames / self.group if self.phone_frames else 1.0
 
     @property
     def phone_eos(self) -> int:

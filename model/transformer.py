@@ -24,7 +24,7 @@ from model.settings import Settings, Size
 
 
 def sinusoids(positions: Tensor, width: int) -> Tensor:
-    """Sinusoidal embeddings `[..., D]` of integer positions `[...]` (Vaswani et al. 2017, section 3.5)."""
+    """Sinusoidal embeddings `[..., D]` of positions `[...]` (Vaswani et al. 2017, section 3.5)."""
     half = torch.arange(width // 2, device=positions.device, dtype=torch.float32)
     angles = positions.unsqueeze(-1).float() * 10_000 ** (-2 * half / width)
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

@@ -107,6 +107,7 @@ class Checkpoints:
     ema: float = 0.0  # decay of the weights' moving average, which then is what validates and speaks; 0 for none
     curriculum: float = 0.0  # the share of the steps over which ever longer utterances are let in; 0: all at once
     paired: float = 0.0  # the share of utterances that are said in a row with another of their speaker
+    phone_frames: float = 0.0  # that a phone lasts, as in `model.settings.Settings`; about 4.6 in English
     languages: tuple[str, ...] = ()  # ISO 639-1, each with an embedding (VALL-E X, arXiv:2303.03926); () for one alone
     tied: bool = True  # output projections are the codes' embeddings (the paper's); false: heads of their own
     ar_steps: int = 800_000
@@ -220,6 +221,7 @@ class Checkpoints:
                 tied=self.tied,
                 prompt=self.nar_prompt if half == "nar" else "random",
                 group=self.ar_group if half == "ar" else 1,
+                phone_frames=self.phone_frames,
                 languages=self.languages,
             ),
             training=self._training(half),

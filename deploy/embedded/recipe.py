@@ -34,6 +34,7 @@ def embedded() -> Recipe:
                 ema=0.998,
                 curriculum=0.35,
                 paired=0.3,
+                phone_frames=4.6,
                 ar_group=2,
                 ar_steps=5_000,
                 ar_warmup_steps=150,
