@@ -17,6 +17,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from deploy.embedded.kokoro import HELD_OUT, SAMPLE_RATE, Kokoro, Voice, alone
@@ -86,7 +87,7 @@ def _make(kokoro: Kokoro, folder: Path, voice: Voice, seed: int, held_out: bool)
             name = f"{len(lines):02d}.ogg"
             soundfile.write(folder / name, speech, SAMPLE_RATE, format="OGG", subtype="OPUS")
             lines.append({"path": name, "speaker": voice.name, "text": text, "speed": speed})
-    _tell(folder, lines)
+    tell(folder, lines)
 
 
 def _resample(folder: Path) -> None:
@@ -105,10 +106,10 @@ def _resample(folder: Path) -> None:
         speech, _ = soundfile.read(folder / line["path"], dtype="float32")
         played = soxr.resample(speech, round(SAMPLE_RATE * factor), SAMPLE_RATE)
         soundfile.write(other / line["path"], played, SAMPLE_RATE, format="OGG", subtype="OPUS")
-    _tell(other, [line | {"speaker": f"{line['speaker']}~{factor}"} for line in lines])
+    tell(other, [line | {"speaker": f"{line['speaker']}~{factor}"} for line in lines])
 
 
-def _tell(folder: Path, lines: list[dict[str, object]]) -> None:
+def tell(folder: Path, lines: list[dict[str, object]]) -> None:
     """The manifest, the last thing that is written."""
     draft = folder / "manifest.jsonl.new"
     draft.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -117,19 +118,30 @@ def _tell(folder: Path, lines: list[dict[str, object]]) -> None:
 
 def texts(seed: int) -> Iterator[str]:
     """Texts to train on, without end: half plain sentences, three in ten with other words, two in ten mere words."""
-    from wordfreq import top_n_list
-
-    common = [word for word in top_n_list("en", _COMMON) if word.isascii() and word.isalpha() and len(word) > 1]
-    pick, plain = random.Random(seed), sentences(seed)
+    pick, plain, common, runs = random.Random(seed), sentences(seed), _common(), words(seed)
     while True:
         kind = pick.random()
         if kind < 0.2:
-            words = [pick.choice(common) for _ in range(pick.choice((1, 2, 2, 3, 3, 4)))]
-            yield " ".join(words).capitalize() + "."
+            yield next(runs)
         elif kind < 0.5:
             yield re.sub(r"[A-Za-z]+", lambda word: _other(word[0], pick, common), next(plain))
         else:
             yield next(plain)
+
+
+def words(seed: int) -> Iterator[str]:
+    """Runs of one to four common words, without end."""
+    pick, common = random.Random(seed), _common()
+    while True:
+        run = [pick.choice(common) for _ in range(pick.choice((1, 2, 2, 3, 3, 4)))]
+        yield " ".join(run).capitalize() + "."
+
+
+@cache
+def _common() -> list[str]:
+    from wordfreq import top_n_list
+
+    return [word for word in top_n_list("en", _COMMON) if word.isascii() and word.isalpha() and len(word) > 1]
 
 
 def _other(word: str, pick: random.Random, common: list[str]) -> str:
