@@ -14,7 +14,7 @@ from model import asr, codec
 from tasks import voices
 from tasks.espeak import SAMPLE_RATE, synthesize
 from tasks.phones import phonemize
-from tasks.sample_corpus import VOICES as VOICES_OF_THE_SAMPLE_CORPUS
+from tasks.sample_corpus import readers
 from tasks.voices import Excerpt, take
 from tests.tasks import evaluation
 from tests.tasks.evaluation import LONG, SHORT, VOICES
@@ -162,7 +162,7 @@ def test_a_voice_is_named_by_its_sound_and_not_by_its_file(tmp_path: Path) -> No
 
 
 def test_a_machine_is_known_by_its_corpus_and_its_name() -> None:
-    name = next(iter(VOICES_OF_THE_SAMPLE_CORPUS))
+    name = next(iter(readers()))
     assert voices.is_machine(voices.speaker("sample", name))
     assert not voices.is_machine(voices.speaker("sample", "jane")), "in a person's folder that is called so"
     assert not voices.is_machine(voices.speaker("librispeech", name))
