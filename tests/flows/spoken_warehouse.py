@@ -10,7 +10,7 @@ import soundfile
 
 from model import codec
 from tasks import audio
-from tasks.sample_corpus import VOICES
+from tasks.sample_corpus import readers
 from tests.conftest import Said
 from tests.tasks import evaluation
 from tests.tasks.evaluation import LONG, SHORT, Row, World
@@ -23,7 +23,7 @@ from warehouse.tables import TABLES
 Say = Callable[..., Said]  # `valle say` with these words
 
 MACHINE, PERSON = "anna", "ben"  # the one speaks in the sample corpus, the other in LibriSpeech
-MACHINE_ID = next(iter(VOICES))  # her name there
+MACHINE_ID = next(iter(readers()))  # her name there
 
 
 def make(root: Path) -> World:
@@ -64,7 +64,7 @@ def utterance(world: World, speaker: str, place: int = 0) -> str:
 
 def stranger(folder: Path, name: str = "stranger.wav") -> Path:
     """A file that the warehouse does not know."""
-    soundfile.write(folder / name, evaluation.synthesize(LONG, evaluation.VOICES["ben"]), evaluation.SAMPLE_RATE)
+    soundfile.write(folder / name, evaluation.synthesize(LONG, evaluation.readers()["ben"]), evaluation.SAMPLE_RATE)
     return folder / name
 
 
