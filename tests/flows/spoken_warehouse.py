@@ -64,7 +64,7 @@ def utterance(world: World, speaker: str, place: int = 0) -> str:
 
 def stranger(folder: Path, name: str = "stranger.wav") -> Path:
     """A file that the warehouse does not know."""
-    soundfile.write(folder / name, evaluation.synthesize(LONG, evaluation.readers()["ben"]), evaluation.SAMPLE_RATE)
+    soundfile.write(folder / name, evaluation.synthesize(LONG, evaluation.VOICES["ben"]), evaluation.SAMPLE_RATE)
     return folder / name
 
 
