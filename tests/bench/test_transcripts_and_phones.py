@@ -13,7 +13,7 @@ from model import asr
 def test_the_reciting_whisper_says_its_text_with_confidence_and_ends(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     engine = asr.load_asr(reciting(tmp_path, num_tokens=12))
-    (heard,) = asr.transcribe(engine, [np.zeros(asr.SAMPLE_RATE, np.float32)])
+    (heard,) = asr.transcribe(engine, [np.full(asr.SAMPLE_RATE, 0.01, np.float32)])
     assert heard.num_tokens == 12
     assert heard.temperature == 0
     assert heard.avg_logprob > -0.1

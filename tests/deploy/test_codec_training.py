@@ -27,7 +27,8 @@ def test_a_band_is_loudest_where_its_tone_is_and_knows_nothing_of_phase():
     sine, cosine = codec.bands(tones, codec.mel_filters())[..., 10:]
     peak = codec.mel_filters().argmax(1)[sine.mean(1).argmax()] * SAMPLE_RATE / 1024
     assert abs(peak - 1_000) < 50
-    assert (sine - cosine).abs().max() < 0.1
+    loudest = sine.mean(1).argmax()
+    assert (sine - cosine)[loudest].abs().max() < 0.05
 
 
 def test_untrained_weights_keep_the_variance_of_what_passes_them(speech):
