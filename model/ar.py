@@ -9,20 +9,26 @@ With groups of G codes (VALL-E 2, arXiv:2406.05370, grouped code modeling) a slo
 one linear layer makes their embeddings one, another makes a slot's output G of them,
 and the codes of a group do not see each other. A sequence is T / G slots long.
 
-Shapes: B batch, P phones, T frames, G codes of a group, D width, V = 1025 codes and `<EOS>`.
+A monotonic half is also told, slot by slot, which phone is said (`model.monotonic`); its logits have M more columns,
+in which it says when the next phone comes.
+
+Shapes: B batch, P phones, T frames, G codes of a group, D width, V = 1025 codes and `<EOS>`, M choices or none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model import alignment, monotonic
 from model.cache import Apart, Cache, Prefix, Together
+from model.monotonic import Pointing
 from model.settings import CODEBOOK_SIZE, Settings
-from model.transformer import Transformer, placed, spoken_in, within
+from model.transformer import Transformer, placed, sinusoids, spoken_in, within
 
+NUM_CODES = CODEBOOK_SIZE + 1  # V: the codes and `<EOS>`
 IGNORED = -100  # a target that no loss counts, torch's own choice
 EVEN_ROWS = 4  # rows that a float32 product on a CPU takes at once: it sums a lone row in another order than four
 
@@ -34,12 +40,15 @@ class Reading:
     cache: Cache
     positions: Tensor  # int [B]: groups so far, the position of the next
     languages: Tensor | None  # int [B]
+    pointing: Pointing | None = None  # of a monotonic half
 
     def keep(self, places: list[int]) -> None:
         """Forgets all rows but these."""
         self.cache.keep(places)
         self.positions = self.positions[places]
         self.languages = None if self.languages is None else self.languages[places]
+        if self.pointing:
+            self.pointing.keep(places)
 
 
 class AR(nn.Module):
@@ -57,6 +66,12 @@ class AR(nn.Module):
         self.group_out = nn.Linear(width, group * width) if group > 1 else None
         self.head = None if settings.tied else nn.Parameter(torch.empty(CODEBOOK_SIZE + 1, width))
         self.language_embedding = nn.Embedding(len(settings.languages), width) if settings.languages else None
+        if settings.monotonic:
+            choices = monotonic.num_choices(group)
+            self.pointer_in, self.choice_out = nn.Linear(4 * width, width), nn.Linear(width, choices)
+            table = torch.zeros(len(settings.symbols), CODEBOOK_SIZE)  # filled before training, and never learnt
+            self.heard_as = nn.Parameter(table, requires_grad=False)
+            self._symbols = alignment.Symbols.of(settings.symbols)
         for embedding in (self.phone_embedding, self.code_embedding):
             nn.init.normal_(embedding.weight, std=width**-0.5)
         if self.head is not None:
@@ -71,16 +86,51 @@ class AR(nn.Module):
         codes: Tensor,
         code_lengths: Tensor,
         languages: Tensor | None = None,
+        pointed: Tensor | None = None,
     ) -> Tensor:
-        """Phones `[B, P]` and codes `[B, T]`, padded, to logits `[B, T + 1, V]`.
+        """Phones `[B, P]` and codes `[B, T]`, padded, to logits `[B, T + 1, V + M]`.
 
         Logits at t are for frame t, given the phones and the frames before the group that t belongs to; at T_b they
         are for what ends row b. What follows the end in its group is asked of nobody. `languages` `[B]` are places in
-        the settings' table.
+        the settings' table; `pointed` is what `follow` gives, for a monotonic half.
         """
-        x, mask, _ = self._prefix(phones, phone_lengths, codes, code_lengths, languages)
+        x, mask, _ = self._prefix(phones, phone_lengths, codes, code_lengths, languages, pointed)
         logits = self._logits(self.transformer(x, mask)[:, phones.shape[1] :])
         return logits.flatten(1, 2)[:, : codes.shape[1] + 1]
+
+    def follow(
+        self, phones: Tensor, phone_lengths: Tensor, codes: Tensor, code_lengths: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """For a monotonic half, what `forward` is told of rows whose codes are known, and the choices to make.
+
+        `pointed` `[B, T / G + 1, 4]`, and which of the M choices is right `[B, T / G + 1]`; else nothing.
+        """
+        if not self.settings.monotonic:
+            return None, None
+        group = self.settings.group
+        states = alignment.states(phones, phone_lengths, self._symbols)
+        states_said = monotonic.follow(self.heard_as, states, codes, code_lengths, group)
+        return monotonic.features(states, states_said), monotonic.choices(states_said, states, group, IGNORED)
+
+    def find(
+        self,
+        phones: Tensor,
+        phone_lengths: Tensor,
+        prompt: Tensor,
+        prompt_lengths: Tensor,
+        chances: Tensor,
+        prompt_phones: Sequence[int | None],
+    ) -> Pointing | None:
+        """Where prompts `[B, T']` have come to in their rows' phones, for a monotonic half.
+
+        `prompt_phones` is how many of each row's phones its prompt says, null where nobody knows.
+        """
+        if not self.settings.monotonic:
+            return None
+        states = alignment.states(phones, phone_lengths, self._symbols)
+        return monotonic.find(
+            self.heard_as, states, prompt, prompt_lengths, self.settings.group, chances, prompt_phones
+        )
 
     def start(
         self,
@@ -91,8 +141,9 @@ class AR(nn.Module):
         room: int,
         languages: Tensor | None = None,
         together: bool | None = None,
+        pointing: Pointing | None = None,
     ) -> tuple[Tensor, Reading]:
-        """Reads phones `[B, P]` and prompts `[B, T']`; gives logits `[B, G, V]` of the first new frames of each row.
+        """Reads phones `[B, P]` and prompts `[B, T']`; gives logits `[B, G, V + M]` of the first new frames.
 
         A prompt that is no whole number of groups must lose its first frames before.
 
@@ -104,17 +155,19 @@ class AR(nn.Module):
             room: the number of groups that `step` may add.
             languages: `[B]`.
             together: which cache (`model.cache`); null for `Together` where there is an accelerator.
+            pointing: where each row is in its phones, what `find` gives; for a monotonic half.
         """
+        pointed = None if pointing is None else pointing.so_far
         if together if together is not None else phones.device.type != "cpu":
             prefix = Prefix()
-            x, mask, visible = self._prefix(phones, phone_lengths, prompt, prompt_lengths, languages)
+            x, mask, visible = self._prefix(phones, phone_lengths, prompt, prompt_lengths, languages, pointed)
             hidden = self.transformer(x, mask, memory=prefix)
             slots = phones.shape[1] + prompt_lengths // self.settings.group
             last = hidden[torch.arange(len(x), device=x.device), slots]
             cache: Cache = Together.of(prefix, visible, room)
         else:
-            last, cache = self._start_apart(phones, phone_lengths, prompt, prompt_lengths, room, languages)
-        return self._logits(last), Reading(cache, prompt_lengths // self.settings.group, languages)
+            last, cache = self._start_apart(phones, phone_lengths, prompt, prompt_lengths, room, languages, pointed)
+        return self._logits(last), Reading(cache, prompt_lengths // self.settings.group, languages, pointing)
 
     def _start_apart(
         self,
@@ -124,6 +177,7 @@ class AR(nn.Module):
         prompt_lengths: Tensor,
         room: int,
         languages: Tensor | None,
+        pointed: Tensor | None = None,
     ) -> tuple[Tensor, Apart]:
         """Reads each row by itself; gives what its last slot has come to `[B, D]`."""
         last, cache = [], Apart([], [])
@@ -137,37 +191,54 @@ class AR(nn.Module):
                 prompt[here, :num_frames],
                 prompt_lengths[here],
                 None if languages is None else languages[here],
+                None if pointed is None else pointed[here, : num_frames // self.settings.group + 1],
             )
             last.append(self.transformer(x, mask, memory=prefix)[:, -1])
             cache.join(Apart.of(prefix, room))
         return torch.cat(last), cache
 
     def step(self, codes: Tensor, reading: Reading, read: Callable[..., Tensor] | None = None) -> Tensor:
-        """Reads one more group of each row `[B, G]`; gives the logits `[B, G, V]` of the frames after it.
+        """Reads one more group of each row `[B, G]`; gives the logits `[B, G, V + M]` of the frames after it.
 
         Rows apart are filled up to a multiple of `even_rows`, so that each is summed alike in whatever company.
         In place of `self.read` may stand what torch.compile has made of it.
         """
         num_rows, positions, languages = len(codes), reading.positions, reading.languages
+        pointed = None if reading.pointing is None else reading.pointing.features(reading.pointing.at[:, None])
         extra = -num_rows % self.even_rows if isinstance(reading.cache, Apart) else 0
         if extra:
             codes, positions = functional.pad(codes, (0, 0, 0, extra)), functional.pad(positions, (0, extra))
             languages = None if languages is None else functional.pad(languages, (0, extra))
+            pointed = None if pointed is None else functional.pad(pointed, (0, 0, 0, 0, 0, extra))
         mask = reading.cache.mask()
-        logits: Tensor = (read or self.read)(codes, positions, languages, mask, reading.cache)[:num_rows]
+        logits: Tensor = (read or self.read)(codes, positions, languages, mask, reading.cache, pointed)[:num_rows]
         reading.positions = reading.positions + 1
         reading.cache.advance()
         return logits
 
     def read(
-        self, codes: Tensor, positions: Tensor, languages: Tensor | None, mask: Tensor | None, cache: Cache
+        self,
+        codes: Tensor,
+        positions: Tensor,
+        languages: Tensor | None,
+        mask: Tensor | None,
+        cache: Cache,
+        pointed: Tensor | None = None,
     ) -> Tensor:
         """What `step` computes, and nothing that it keeps account of: this is what torch.compile may take."""
         x = self._embed(self._gather(codes), positions.unsqueeze(1), languages)
+        if pointed is not None:
+            x = x + self._pointer(pointed)
         return self._logits(self.transformer(x, mask, memory=cache)[:, -1])
 
     def _prefix(
-        self, phones: Tensor, phone_lengths: Tensor, codes: Tensor, code_lengths: Tensor, languages: Tensor | None
+        self,
+        phones: Tensor,
+        phone_lengths: Tensor,
+        codes: Tensor,
+        code_lengths: Tensor,
+        languages: Tensor | None,
+        pointed: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Slots `[B, P + 1 + T / G, D]`, who sees whom `[B, 1, S, S]`, and which slots are no padding `[B, S]`.
 
@@ -186,6 +257,8 @@ class AR(nn.Module):
             ],
             dim=1,
         )
+        if pointed is not None:
+            x = torch.cat([x[:, :num_phones], x[:, num_phones:] + self._pointer(pointed)], dim=1)
         visible = torch.cat(
             [
                 within(phone_lengths, num_phones),
@@ -213,11 +286,24 @@ class AR(nn.Module):
             content = content + spoken_in(self.language_embedding, languages, self.settings)
         return placed(content, positions)
 
+    def _pointer(self, pointed: Tensor) -> Tensor:
+        """What slots are told of the phones that they say, `[B, S, 4]` to `[B, S, D]`."""
+        settings = self.settings
+        phones = self.phone_embedding(pointed[..., :3]).flatten(-2) * settings.size.width**0.5
+        places = sinusoids(pointed[..., 3] * settings.phone_stride, settings.size.width).to(phones.dtype)
+        told: Tensor = self.pointer_in(torch.cat([phones, places], dim=-1))
+        return told
+
     def _logits(self, hidden: Tensor) -> Tensor:
-        """What slots `[..., D]` have come to, as logits of the frames after them `[..., G, V]`."""
+        """What slots `[..., D]` have come to, as logits of the frames after them `[..., G, V + M]`."""
+        group = self.settings.group
         grouped: Tensor = hidden if self.group_out is None else self.group_out(hidden)
         weight = self.code_embedding.weight if self.head is None else self.head
-        return functional.linear(grouped.reshape(*hidden.shape[:-1], self.settings.group, weight.shape[1]), weight)
+        logits = functional.linear(grouped.reshape(*hidden.shape[:-1], group, weight.shape[1]), weight)
+        if not self.settings.monotonic:
+            return logits
+        choices = self.choice_out(hidden).unsqueeze(-2)
+        return torch.cat([logits, choices.expand(*choices.shape[:-2], group, choices.shape[-1])], dim=-1)
 
 
 def targets(codes: Tensor, code_lengths: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from model.ar import AR
 from model.nar import NAR
 from model.settings import Half, Settings, Size
 
-FORMAT = 3  # raise it when an older reader could not read what is written now; 1 had no options, 2 no `phone_frames`
+FORMAT = 4  # raise it when an older reader could not read what is written now; 3 knew no `monotonic`
 WEIGHTS, SETTINGS = "weights.safetensors", "settings.json"
 
 
@@ -132,7 +132,8 @@ def _read_settings(folder: Path) -> tuple[Settings, str]:
         )
     try:
         half: Half = record["half"]
-        options = {name: record[name] for name in ("tied", "prompt", "group", "phone_frames") if name in record}
+        names = ("tied", "prompt", "group", "phone_frames", "monotonic")
+        options = {name: record[name] for name in names if name in record}
         size, languages = Size(**record["size"]), tuple(record.get("languages", ()))
         settings = Settings(half, size, tuple(record["symbols"]), record["codec"], languages=languages, **options)
         return settings, str(record["sha256"])

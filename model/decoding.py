@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.ar import AR, Reading
+from model import monotonic
+from model.ar import AR, NUM_CODES, Reading
 from model.batches import Batch, Example, collate
 from model.cache import Together
 from model.nar import NAR, STAGES, Task
@@ -42,6 +43,7 @@ class Request:
     seed: int
     max_frames: int | None = None  # of new speech; null for a limit from the number of phones
     language: str | None = None  # one that the halves know; null where they know none
+    prompt_phones: int | None = None  # how many of the phones the prompt says; null where nobody knows
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ def speak(
     read = torch.compile(ar.read, dynamic=False) if compile else None
     for number in range(num_groups):
         codes = torch.empty(len(slots), group, dtype=torch.long, device=device)
+        pointing, choices = reading.pointing, logits[:, 0, NUM_CODES:]
+        logits = logits[..., :NUM_CODES] if pointing is None else pointing.barred(logits[..., :NUM_CODES])
         for place in range(group):
             codes[:, place] = sample(logits[:, place], recent, chances[:, number * group + place], sampling)
             recent = torch.cat([recent, codes[:, place : place + 1]], dim=1)[:, 1:]
@@ -112,6 +116,8 @@ def speak(
         going = {row for row in going if row not in ended and limits[row] > (number + 1) * group}
         if not going:
             return
+        if pointing is not None:
+            pointing.move(choices, number)
         kept = _compact(slots, going, is_static=isinstance(reading.cache, Together))
         if len(kept) < len(slots):
             reading.keep(kept)
@@ -130,9 +136,10 @@ def _begin(
     ]
     batch, languages = _batch(ar, requests, whole, device)
     prompt = batch.codes[:, 0]
-    logits, reading = ar.start(
-        batch.phones, batch.phone_lengths, prompt, batch.code_lengths, num_groups, languages, together
-    )
+    rows = (batch.phones, batch.phone_lengths, prompt, batch.code_lengths)
+    chances = torch.stack([monotonic.chances(request.seed, num_groups) for request in requests]).to(device)
+    pointing = ar.find(*rows, chances, [request.prompt_phones for request in requests])
+    logits, reading = ar.start(*rows, num_groups, languages, together, pointing)
     return logits, _last(prompt, batch.code_lengths, sampling.window), reading
 
 

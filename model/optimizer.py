@@ -19,8 +19,9 @@ Tensors = dict[str, Tensor]
 
 def adamw(model: nn.Module, rate: float, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
     """AdamW, in one kernel for all weights, that decays matrices and leaves biases and norms alone."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    learnt = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in learnt if parameter.ndim >= 2]
+    others = [parameter for parameter in learnt if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=True)
 

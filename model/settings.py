@@ -64,6 +64,7 @@ class Settings:
         0.0  # that a phone lasts, to put phones on the speech's clock; 0 counts them by ones, as the paper
     )
     languages: tuple[str, ...] = ()  # each with an embedding, added to phones and codes (VALL-E X, arXiv:2303.03926)
+    monotonic: bool = False  # the AR goes through its phones one by one (VALL-E R, arXiv:2406.07855)
 
     def __post_init__(self) -> None:
         if self.group not in GROUPS:

@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model import alarms, onednn, pace, states
+from model import alarms, alignment, onednn, pace, states
+from model.alignment import Symbols
 from model.ar import AR, IGNORED
-from model.batches import Batch, Chunks, Curriculum, Example, Position, Share, ahead, stream
+from model.batches import Batch, Chunks, Curriculum, Example, Position, Share, ahead, collate, pack, stream
 from model.checkpoint import CheckpointError, build, load, num_parameters, save
 from model.journal import Clock, Journal, Line
 from model.nar import NAR
@@ -32,6 +33,7 @@ from model.progress import Progress, State, best, best_folder, figures
 from model.settings import Settings
 from model.validation import ask, loss, validate
 
+_HEARD, _HEARD_AT_ONCE = 400_000, 8_000  # frames: what an alignment is learnt from, and how many side by side
 READ_EVERY = 10  # steps between two looks at the losses, and two lines of progress
 
 
@@ -112,7 +114,7 @@ def train(
     workers = Workers.here()
     workers.wait()  # nobody still writes what another is about to read
     with torch.random.fork_rng(devices=[torch.device(where.device)] if where.device.startswith("cuda") else []):
-        run = _Run(settings, training, valid, folder, where, start, workers)
+        run = _Run(settings, training, chunks, valid, folder, where, start, workers)
         workers.wait()  # everybody has read the state before anybody writes one
         share = Share(chunks, workers.rank, workers.world)
         position = run.state.positions[workers.rank]
@@ -130,6 +132,7 @@ class _Run:
         self,
         settings: Settings,
         training: Training,
+        chunks: Chunks,
         valid: Sequence[Example],
         folder: Path,
         where: Where,
@@ -143,7 +146,8 @@ class _Run:
         self.journal = Journal(folder, settings.half, silent=workers.rank > 0, tensorboard=where.tensorboard)
         self.clock = Clock()
         self.unread: list[tuple[int, Tensor, Tensor]] = []  # step, [loss, codes] of all workers, gradient norm
-        self.model = _begin(settings, start).to(where.device)
+        self.model = _begin(settings, start, chunks, training.seed, resumes=states.newest(folder) is not None)
+        self.model = self.model.to(where.device)
         self.model.transformer.checkpoint_activations = where.checkpoint_activations
         self.gradients = self._share_out()
         self.optimizer = adamw(self.model, training.learning_rate, training.betas, training.weight_decay)
@@ -186,11 +190,11 @@ class _Run:
             seed = int(words[0] >> np.uint64(1))
             torch.manual_seed(seed)  # dropout
             with autocast(self.device, training.precision):
-                logits, targets = ask(self.model, batch.to(self.device), torch.Generator().manual_seed(seed))
-            loss_sum = loss(logits, targets)
+                asked = ask(self.model, batch.to(self.device), torch.Generator().manual_seed(seed))
+            loss_sum, targets = loss(asked.logits, asked.targets), asked.targets
             if turn == training.accumulate - 1:
                 self.gradients.expect()
-            torch.autograd.backward(loss_sum)
+            torch.autograd.backward(loss_sum + asked.beside)
             sums += torch.stack([loss_sum.detach(), (targets != IGNORED).sum()]).to(sums)
         workers.add([sums])
         gradients = self.gradients.meet()
@@ -339,7 +343,7 @@ class _Run:
         return State(**record, positions=positions, progress=progress, spikes=spikes)
 
 
-def _begin(settings: Settings, start: Path | None) -> AR | NAR:
+def _begin(settings: Settings, start: Path | None, chunks: Chunks, seed: int, resumes: bool) -> AR | NAR:
     """A half with random weights, or with those of a checkpoint."""
     model = build(settings)
     if start is not None:
@@ -352,4 +356,20 @@ def _begin(settings: Settings, start: Path | None) -> AR | NAR:
                 f"ask for its own"
             )
         model.load_state_dict(learnt.state_dict())
+    elif settings.monotonic and not resumes:
+        model.heard_as.data.copy_(_listen(chunks, settings, seed))
     return model
+
+
+def _listen(chunks: Chunks, settings: Settings, seed: int) -> Tensor:
+    """How each phone sounds, `[N, V]`, by an hour and a half of speech from all over the chunks."""
+    heard: list[Example] = []
+    num_frames = 0
+    for place in np.random.default_rng(seed).permutation(len(chunks)):
+        heard += chunks[int(place)]
+        num_frames = sum(example.codes.shape[1] for example in heard)
+        if num_frames > _HEARD:
+            break
+    batches = [collate(rows) for rows in pack(heard, _HEARD_AT_ONCE)]
+    rows = [(batch.phones, batch.phone_lengths, batch.codes[:, 0], batch.code_lengths) for batch in batches]
+    return alignment.fit(lambda: rows, Symbols.of(settings.symbols))

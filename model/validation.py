@@ -10,13 +10,14 @@ Shapes: B batch, P phones, T frames, V vocabulary.
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from model import ar, nar
-from model.ar import AR, IGNORED
+from model.ar import AR, IGNORED, NUM_CODES
 from model.batches import Batch, Example, collate, pack
 from model.nar import NAR, STAGES
 from model.parallel import Workers, autocast
@@ -61,23 +62,32 @@ def top10(logits: Tensor, targets: Tensor) -> Tensor:
     return (likeliest == targets.unsqueeze(-1)).any(dim=-1).sum(1)
 
 
-def ask(
-    model: AR | NAR, batch: Batch, generator: torch.Generator, stages: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Logits `[B, T, V]` of a batch and the targets `[B, T]` they should meet.
+class Asked(NamedTuple):
+    """What a half says of a batch, and what it should have said."""
+
+    logits: Tensor  # [B, T, V]
+    targets: Tensor  # [B, T]
+    beside: Tensor | float = 0.0  # nats, summed: what a monotonic AR has missed of when its phones go on
+
+
+def ask(model: AR | NAR, batch: Batch, generator: torch.Generator, stages: Tensor | None = None) -> Asked:
+    """Logits of a batch and the targets they should meet.
 
     The generator draws the NAR's prompts, and its stages unless `stages` `[B]` says them.
     """
     languages = batch.languages if model.settings.languages else None
     if isinstance(model, AR):
         codes = batch.codes[:, 0]
-        logits = model(batch.phones, batch.phone_lengths, codes, batch.code_lengths, languages)
-        return logits, ar.targets(codes, batch.code_lengths)
+        pointed, choices = model.follow(batch.phones, batch.phone_lengths, codes, batch.code_lengths)
+        logits = model(batch.phones, batch.phone_lengths, codes, batch.code_lengths, languages, pointed)
+        said, moves = logits[..., :NUM_CODES], logits[:, :: model.settings.group, NUM_CODES:]
+        beside = 0.0 if choices is None else loss(moves[:, : choices.shape[1]], choices)
+        return Asked(said, ar.targets(codes, batch.code_lengths), beside)
     task = nar.draw(batch.code_lengths, generator, model.settings.prompt)
     if stages is not None:
         task = replace(task, stages=stages)
     logits = model(batch.phones, batch.phone_lengths, batch.codes, batch.code_lengths, task, languages)
-    return logits, nar.targets(batch.codes, batch.code_lengths, task)
+    return Asked(logits, nar.targets(batch.codes, batch.code_lengths, task))
 
 
 @torch.no_grad()
@@ -96,14 +106,14 @@ def validate(
         examples, stages = questions[place if counts else 0]
         batch, rows = collate(examples), stages.to(device)
         with autocast(device, precision):
-            logits, targets = ask(model, batch.to(device), torch.Generator().manual_seed(place), rows)
+            logits, targets, _ = ask(model, batch.to(device), torch.Generator().manual_seed(place), rows)
         row_losses, num_codes = losses(logits, targets), (targets != IGNORED).sum(1)
         if counts:
             sums.index_add_(0, rows - 1, torch.stack([row_losses, top10(logits, targets), num_codes], 1).to(sums))
         if any(_is_asked_again(other) for other in range(first, first + workers.world)):
             mixed = _shuffled(batch, place).to(device)
             with autocast(device, precision):
-                logits, targets = ask(model, mixed, torch.Generator().manual_seed(place), rows)
+                logits, targets, _ = ask(model, mixed, torch.Generator().manual_seed(place), rows)
             if counts and _is_asked_again(place):
                 shuffled += torch.stack([loss(logits, targets), row_losses.sum(), num_codes.sum()]).to(shuffled)
     model.train()

@@ -115,6 +115,9 @@ class Checkpoints:
     ar_learning_rate: float = 5e-4  # at its peak
     ar_batch_frames: int = 6_000  # of each worker
     ar_group: Literal[1, 2, 4] = 1  # codes that it says in one step (VALL-E 2, arXiv:2406.05370)
+    ar_monotonic: bool = (
+        False  # it goes through its phones one by one, and leaves none out (VALL-E R, arXiv:2406.07855)
+    )
     nar_steps: int = 800_000
     nar_warmup_steps: int = 32_000
     nar_learning_rate: float = 5e-4
@@ -221,6 +224,7 @@ class Checkpoints:
                 tied=self.tied,
                 prompt=self.nar_prompt if half == "nar" else "random",
                 group=self.ar_group if half == "ar" else 1,
+                monotonic=half == "ar" and self.ar_monotonic,
                 phone_frames=self.phone_frames,
                 languages=self.languages,
             ),

@@ -220,7 +220,8 @@ class Samples:
                 yield row | {"dropped": "no_prompt", "detail": why}, None
             else:
                 heard, codes = prompt.beginning(num_frames)
-                yield row, Request(np.concatenate([heard, between, target.phone_ids]), codes, seed, language=language)
+                phones = np.concatenate([heard, between, target.phone_ids])
+                yield row, Request(phones, codes, seed, language=language, prompt_phones=len(heard))
             row = _row(CONTINUAL, target, target, seed) | {"checkpoint_id": checkpoint_id}
             if target.codes.shape[1] <= num_frames:
                 yield row | {"dropped": "too_short", "detail": "nothing is left to say after the prompt"}, None

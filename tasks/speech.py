@@ -116,7 +116,8 @@ class Speaker:
         from model.synthesis import Request
 
         phones = np.concatenate([self._before, ids(piece.phones, self.pair.symbols)])
-        return Request(phones, self.prompt.codes, _seed(seed, place), language=self._language)
+        before = len(self.prompt.phones)
+        return Request(phones, self.prompt.codes, _seed(seed, place), language=self._language, prompt_phones=before)
 
 
 class Judge:

@@ -26,13 +26,15 @@ def fit(latents: Tensor, num_codebooks: int, num_codes: int, rounds: int = _ROUN
     return torch.stack(books)
 
 
-def quantized(latents: Tensor, books: Tensor) -> Tensor:
-    """Latents `[B, D, T]` as the codebooks `[Q, K, D]` have them."""
+def quantized(latents: Tensor, books: Tensor, numbers: Tensor | None = None) -> Tensor:
+    """Latents `[B, D, T]` as the codebooks `[Q, K, D]` have them; or as the first `numbers` `[B]` of them have."""
     residual = latents.transpose(1, 2).flatten(0, 1)
     total = torch.zeros_like(residual)
-    for codes in books:
+    kept = None if numbers is None else numbers.repeat_interleave(latents.shape[2])
+    for place, codes in enumerate(books):
         chosen = codes[nearest(residual, codes)]
-        total, residual = total + chosen, residual - chosen
+        residual = residual - chosen
+        total = total + (chosen if kept is None else chosen * (kept > place)[:, None])
     return total.unflatten(0, (len(latents), -1)).transpose(1, 2)
 
 

@@ -191,12 +191,21 @@ class Training:
         self.rows.append({"error": error.item()})
 
     def _decoded(self) -> tuple[Tensor, Tensor]:
-        """Speech through the frozen encoder and books and the decoder, and that speech, `[B, 1, N]`."""
+        """Speech through the frozen encoder and books and the decoder, and that speech, `[B, 1, N]`.
+
+        Half of the rows have fewer codebooks than all, so that a decoder need not fall apart where a NAR is unsure
+        (quantizer dropout: Zeghidour et al. 2021, section III.C).
+        """
         wav = self.crops()[:, None]
         with torch.no_grad():
-            latents = codebooks.quantized(self.average.encoder(wav), self.codes)
+            latents = codebooks.quantized(self.average.encoder(wav), self.codes, self._numbers(len(wav)))
         begin = _PREFIX * HOP
         return self.model.decoder(latents)[..., begin:], wav[..., begin:]
+
+    def _numbers(self, rows: int) -> Tensor:
+        """How many codebooks `[B]` each row keeps."""
+        pick = np.random.default_rng([self.step, 1])
+        return torch.from_numpy(np.where(pick.random(rows) < 0.5, SHAPE.num_codebooks, pick.integers(1, 5, rows)))
 
     def _decoder(self) -> None:
         parts = losses(*self._decoded())

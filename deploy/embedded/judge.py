@@ -55,8 +55,10 @@ def main() -> None:
         prompts[voice] = read(path, SAMPLE_RATE)
         codes = _codes(codec, prompts[voice])
         for number, text in enumerate(islice(unseen, options.sentences)):
-            phones = [*phonemize(heard).phone_ids, *_BETWEEN, *phonemize(text).phone_ids]
-            asked.append(Request(np.array(phones, np.uint16), codes, options.seed + number, language=language))
+            before = phonemize(heard).phone_ids
+            phones = np.array([*before, *_BETWEEN, *phonemize(text).phone_ids], np.uint16)
+            seed = options.seed + number
+            asked.append(Request(phones, codes, seed, language=language, prompt_phones=len(before)))
             texts.append(text)
             names.append(voice)
     said = generate(pair, asked)

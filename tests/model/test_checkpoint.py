@@ -71,8 +71,8 @@ def rewrite(folder, **changes):
 
 
 def test_a_newer_format_is_refused_before_anything_else_is_read(folder):
-    rewrite(folder, format=4, size=None)
-    with pytest.raises(CheckpointError, match="format 4, and this version reads up to 3"):
+    rewrite(folder, format=5, size=None)
+    with pytest.raises(CheckpointError, match="format 5, and this version reads up to 4"):
         load(folder)
 
 
