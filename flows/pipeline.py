@@ -4,11 +4,11 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.download import download_archive
-from flows.engine import Selection, materialize
+from flows.downloads.request import GIB, Wish
+from flows.downloads.resumable import download_archive
+from flows.engine.materialization import Selection, materialize
+from flows.engine.site import load_site
 from flows.recipes import load_recipe, words
-from flows.site import load_site
-from flows.wish import GIB, Wish
 
 Names = list[str]
 

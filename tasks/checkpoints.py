@@ -22,14 +22,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow.dataset import Dataset
 
-from tasks import symbols
-from tasks.stage import Resources, same_as
+from tasks.text import symbols
+from warehouse.stage import Resources, same_as
 from warehouse.tables import CHECKPOINTS, CODEBOOKS, CODES, EXAMPLES, PHONES
 
 if TYPE_CHECKING:
-    from model.batches import Example
-    from model.settings import Half, Settings
-    from model.training import Training, Where
+    from model.training.batches import Example
+    from model.training.trainer import Training, Where
+    from model.valle.settings import Half, Settings
 
 Config = dict[str, Any]
 Launch = Callable[[Callable[[Config], None], Config], None]
@@ -96,7 +96,7 @@ class Checkpoints:
     makes, takes = CHECKPOINTS, (EXAMPLES, PHONES, CODES)
     needs, version, gathers = Resources(cpus=0.0), 2, ("ar", "nar")
 
-    size: str = "small"  # one of `model.settings.SIZES`
+    size: str = "small"  # one of `model.valle.settings.SIZES`
     codec: str = same_as("codes.model", "embedded")  # the EnCodec that made the codes
     start_from: str | None = field(default=None, compare=False)  # a folder with ar/ and nar/, or `embedded`: fine-tunes
     seed: int = 0
@@ -107,7 +107,7 @@ class Checkpoints:
     ema: float = 0.0  # decay of the weights' moving average, which then is what validates and speaks; 0 for none
     curriculum: float = 0.0  # the share of the steps over which ever longer utterances are let in; 0: all at once
     paired: float = 0.0  # the share of utterances that are said in a row with another of their speaker
-    phone_frames: float = 0.0  # that a phone lasts, as in `model.settings.Settings`; about 4.6 in English
+    phone_frames: float = 0.0  # that a phone lasts, as in `model.valle.settings.Settings`; about 4.6 in English
     languages: tuple[str, ...] = ()  # ISO 639-1, each with an embedding (VALL-E X, arXiv:2303.03926); () for one alone
     tied: bool = True  # output projections are the codes' embeddings (the paper's); false: heads of their own
     ar_steps: int = 800_000
@@ -130,7 +130,7 @@ class Checkpoints:
     launch: Launch = field(default=here, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        from model.settings import SIZES
+        from model.valle.settings import SIZES
 
         if self.start_from not in (None, EMBEDDED):  # a worker may stand in another folder
             object.__setattr__(self, "start_from", str(Path(str(self.start_from)).absolute()))
@@ -164,7 +164,7 @@ class Checkpoints:
             NoExamples: no example of split `train`.
             CheckpointError: the weights to start from are for other phones, or of another codec or size.
         """
-        from model.progress import Progress, best, best_folder
+        from model.training.progress import Progress, best, best_folder
 
         job = self._job(list(_shards(examples, phones, codes)), shard, folder)
         self.launch(train_half, {"job": job})
@@ -189,7 +189,7 @@ class Checkpoints:
 
     def how_far(self, folder: Path) -> str | None:
         """How the training of the half whose folder this is stands, in words."""
-        from model.journal import how_far
+        from model.training.training_log import how_far
 
         return how_far(folder)
 
@@ -202,10 +202,10 @@ class Checkpoints:
         return (embedded if self.start_from == EMBEDDED else Path(self.start_from)) / half
 
     def _job(self, shards: list[ShardFiles], half: "Half", folder: Path) -> Job:
-        from model.batches import NoExamples
-        from model.codec import identity
-        from model.settings import SIZES, Settings
-        from model.training import Where
+        from model.codec.encodec import identity
+        from model.training.batches import NoExamples
+        from model.training.trainer import Where
+        from model.valle.settings import SIZES, Settings
 
         counts = [_count(files) for files in shards]
         total = sum(counts, Counter[str]())
@@ -243,8 +243,8 @@ class Checkpoints:
         )
 
     def _training(self, half: "Half") -> "Training":
-        from model.batches import Curriculum
-        from model.training import Training
+        from model.training.batches import Curriculum
+        from model.training.trainer import Training
 
         steps: int = getattr(self, f"{half}_steps")
         return Training(
@@ -263,9 +263,9 @@ class Checkpoints:
 
 def train_half(config: Config) -> None:
     """Trains what `config["job"]` says; runs alike in every worker. Leaves checkpoints and `validations.json`."""
-    from model.checkpoint import write_whole
-    from model.parallel import Workers
-    from model.training import train
+    from model.training.parallel import Workers
+    from model.training.trainer import train
+    from model.valle.checkpoint import write_whole
 
     job: Job = config["job"]
     codebooks = CODEBOOKS[:1] if job.settings.half == "ar" else CODEBOOKS
@@ -308,7 +308,7 @@ def read(
     Raises:
         ValueError: the shard has an example without phones or codes, or in a language that is not named.
     """
-    from model.batches import Example
+    from model.training.batches import Example
 
     ids = [row.utterance_id for row in kept]
     phones = _lists(files.phones, ids, ("phone_ids",))

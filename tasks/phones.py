@@ -19,11 +19,11 @@ import pyarrow as pa
 from pyarrow import compute as pc
 from pyarrow.dataset import Dataset
 
-from tasks import symbols
-from tasks.spoken import spoken, tidy
-from tasks.stage import Resources
-from tasks.symbols import BOUNDARY, PUNCTUATION, SYMBOL_IDS
+from tasks.text import symbols
+from tasks.text.normalization import spoken, tidy
+from tasks.text.symbols import BOUNDARY, PUNCTUATION, SYMBOL_IDS
 from warehouse.errors import Mistake
+from warehouse.stage import Resources
 from warehouse.tables import PHONES, TRANSCRIPTS, UTTERANCES
 
 _ENGLISH = "en-us"
@@ -41,7 +41,7 @@ class Spoken:
 
     text_spoken: str
     phones: tuple[str, ...]  # symbols: phones, stress before the phone it is on, word boundaries, punctuation
-    phone_ids: tuple[int, ...]  # their places in `tasks.symbols.SYMBOLS`
+    phone_ids: tuple[int, ...]  # their places in `tasks.text.symbols.SYMBOLS`
 
 
 class Unspeakable(ValueError):
@@ -172,7 +172,7 @@ def _backend(language: str) -> Any:
     from phonemizer.backend import EspeakBackend
     from phonemizer.backend.espeak.wrapper import EspeakWrapper
 
-    from tasks import espeak
+    from tasks.text import espeak
 
     EspeakWrapper.set_library(espeak.library_path())
     EspeakWrapper.set_data_path(espeak.data_path())

@@ -22,10 +22,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow.dataset import Dataset
 
-from tasks import audio, prompts
-from tasks.prompts import Codes, Row
+from tasks.audio import audio_files
 from tasks.samples import CONTINUAL, EMPTY, Waveform, decode
-from tasks.stage import Resources, in_range, same_as
+from tasks.voices import utterance_prompt
+from tasks.voices.utterance_prompt import Codes, Row
+from warehouse.stage import Resources, in_range, same_as
 from warehouse.tables import CODEBOOKS, CODES, FRAME_RATE, RECORDINGS, SAMPLE_RATE, SAMPLES, SCORES, UTTERANCES
 
 Voice = NDArray[np.float32]  # [256], of length 1
@@ -52,7 +53,7 @@ class Scores:
 
     judge: str = "embedded"  # the Whisper that listens: a known name, `embedded` or a file
     codec: str = same_as("codes.model", "embedded")  # the EnCodec that decodes prompts
-    prompt_seconds: float = same_as("samples.prompt_seconds", prompts.SECONDS)
+    prompt_seconds: float = same_as("samples.prompt_seconds", utterance_prompt.SECONDS)
     audio: Path = field(default=Path("audio"), compare=False)  # the corpus
     root: Path = field(default=Path("."), compare=False)  # the warehouse
     device: str = field(default="cpu", compare=False)
@@ -63,9 +64,9 @@ class Scores:
 
     def identity(self) -> dict[str, object]:
         """The weights of the judges, in place of their names."""
-        from model import asr
+        from model.asr import recognition
 
-        return {"judge": asr.identity(self.judge), "voices": voice_judge()}
+        return {"judge": recognition.identity(self.judge), "voices": voice_judge()}
 
     def __call__(self, samples: Dataset, utterances: Dataset, recordings: Dataset, codes: Dataset) -> pa.Table:
         """Three rows for each sample that was made, and one for each that is empty."""
@@ -83,7 +84,7 @@ class Scores:
     def _speech(self, sample: Row) -> Waveform:
         if sample["dropped"]:
             return np.zeros(0, np.float32)
-        return audio.read(self.root / sample["audio_path"], _RATE)[:_LONGEST]
+        return audio_files.read(self.root / sample["audio_path"], _RATE)[:_LONGEST]
 
 
 def load_normalizer() -> Callable[[str], str]:
@@ -111,7 +112,7 @@ def voice_judge() -> str:
     assert package is not None
     assert package.origin is not None
     weights = Path(package.origin).parent / "pretrained.pt"
-    return f"resemblyzer/{version('resemblyzer')}@{audio.sha256(weights)[:8]}"
+    return f"resemblyzer/{version('resemblyzer')}@{audio_files.sha256(weights)[:8]}"
 
 
 def load_voice_encoder(device: str) -> Any:
@@ -143,20 +144,20 @@ class _Words:
     """Whisper, and the errors in what it hears."""
 
     def __init__(self, stage: Scores) -> None:
-        from model import asr
+        from model.asr import recognition
 
-        self.model = asr.load_asr(stage.judge, stage.device)
-        self.judged_by = f"{asr.OPENAI}/{asr.identity(stage.judge)}"
+        self.model = recognition.load_asr(stage.judge, stage.device)
+        self.judged_by = f"{recognition.OPENAI}/{recognition.identity(stage.judge)}"
         self.batch_size = stage.batch_size
         self.normalize = load_normalizer()
 
     def judge(self, block: list[tuple[Row, Waveform]]) -> list[Row]:
         """One row for each sample."""
-        from model import asr
+        from model.asr import recognition
 
         audible = {sample["sample_id"]: speech for sample, speech in block if len(speech)}
         ids, waveforms = list(audible), list(audible.values())
-        found = asr.transcribe(self.model, waveforms, ids=ids, language="en", batch_size=self.batch_size)
+        found = recognition.transcribe(self.model, waveforms, ids=ids, language="en", batch_size=self.batch_size)
         texts = {name: transcript.text for name, transcript in zip(ids, found, strict=True)}
         return [self._score(sample, texts.get(sample["sample_id"], "")) for sample, _ in block]
 
@@ -178,16 +179,16 @@ class _Prompt:
 def _prompts(ids: set[str], utterances: Dataset, recordings: Dataset, codes: Dataset) -> dict[str, _Prompt]:
     """The utterances that prompts are cut from."""
     columns = ["utterance_id", "recording_id", "start_sample", "end_sample", "sample_rate"]
-    stretches = prompts.pick(utterances, ids, columns)
-    paths = prompts.paths(recordings, stretches)
-    coded = {row["utterance_id"]: row for row in prompts.pick(codes, ids, ["utterance_id", *CODEBOOKS])}
+    stretches = utterance_prompt.pick(utterances, ids, columns)
+    paths = utterance_prompt.paths(recordings, stretches)
+    coded = {row["utterance_id"]: row for row in utterance_prompt.pick(codes, ids, ["utterance_id", *CODEBOOKS])}
     return {
         row["utterance_id"]: _Prompt(
             paths[row["recording_id"]],
             row["start_sample"],
             row["end_sample"],
             row["sample_rate"],
-            prompts.stack(coded[row["utterance_id"]]),
+            utterance_prompt.stack(coded[row["utterance_id"]]),
         )
         for row in stretches
     }
@@ -197,7 +198,7 @@ class _Voices:
     """Resemblyzer, and how alike a sample and its prompt are to it."""
 
     def __init__(self, stage: Scores, prompts_by_id: dict[str, _Prompt]) -> None:
-        from model.codec import load_codec
+        from model.codec.encodec import load_codec
 
         self.stage, self.prompts = stage, prompts_by_id
         self.codec = load_codec(stage.codec, device=stage.device)
@@ -228,7 +229,7 @@ class _Voices:
         if prompt_id not in self.known:
             prompt, seconds = self.prompts[prompt_id], self.stage.prompt_seconds
             stop = min(prompt.end_sample, prompt.start_sample + round(seconds * prompt.sample_rate))
-            recorded = audio.read(self.stage.audio / prompt.audio_path, _RATE, prompt.start_sample, stop)
+            recorded = audio_files.read(self.stage.audio / prompt.audio_path, _RATE, prompt.start_sample, stop)
             decoded = decode(self.codec, prompt.codes[:, : round(seconds * FRAME_RATE)])
             self.known[prompt_id] = {
                 SIMILARITY: embed(self.encoder, recorded),

@@ -12,13 +12,13 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from model.batches import NoExamples
-from model.checkpoint import CheckpointError, load
-from model.synthesis import Request, generate, load_pair
+from model.training.batches import NoExamples
+from model.valle.checkpoint import CheckpointError, load
+from model.valle.synthesis import Request, generate, load_pair
 from tasks.checkpoints import Checkpoints, Kept, ShardFiles, TrainShards, _valid_examples, read
-from tasks.stage import Stage
-from tasks.symbols import SYMBOLS
+from tasks.text.symbols import SYMBOLS
 from warehouse.fingerprint import fingerprints
+from warehouse.stage import Stage
 from warehouse.tables import CHECKPOINTS, CODEBOOKS, CODES, EXAMPLES, PHONES
 
 STAGE = Checkpoints(

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow.dataset import dataset
 
-from tasks import symbols
 from tasks.phones import Phones, Unspeakable, _row, phonemize
-from tasks.symbols import BOUNDARY, PAD, PUNCTUATION, SYMBOL_IDS, SYMBOLS
+from tasks.text import symbols
+from tasks.text.symbols import BOUNDARY, PAD, PUNCTUATION, SYMBOL_IDS, SYMBOLS
 from warehouse.errors import Mistake
 from warehouse.tables import PHONES, TRANSCRIPTS, UTTERANCES
 
