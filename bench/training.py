@@ -26,10 +26,11 @@ import torch
 
 from model.cpu import onednn
 from model.training import throughput
-from model.training.batches import Batch, Position, Share, ahead, stream
+from model.training.batches import Position, Share, ahead, stream
 from model.training.optimizer import adamw, scale_and_clip
 from model.training.parallel import Buckets, Workers, autocast
 from model.training.validation import ask, loss
+from model.valle.batch import Batch
 from model.valle.checkpoint import build, num_parameters
 from model.valle.settings import SIZES, Half, Settings, Size
 from tasks.checkpoints import ShardFiles, TrainShards

@@ -27,8 +27,8 @@ from warehouse.stage import Resources, same_as
 from warehouse.tables import CHECKPOINTS, CODEBOOKS, CODES, EXAMPLES, PHONES
 
 if TYPE_CHECKING:
-    from model.training.batches import Example
     from model.training.trainer import Training, Where
+    from model.valle.batch import Example
     from model.valle.settings import Half, Settings
 
 Config = dict[str, Any]
@@ -308,7 +308,7 @@ def read(
     Raises:
         ValueError: the shard has an example without phones or codes, or in a language that is not named.
     """
-    from model.training.batches import Example
+    from model.valle.batch import Example
 
     ids = [row.utterance_id for row in kept]
     phones = _lists(files.phones, ids, ("phone_ids",))

@@ -25,10 +25,11 @@ from numpy.typing import NDArray
 from pyarrow.dataset import Dataset
 
 from tasks.audio import audio_files
+from tasks.audio.resynthesis import decode
 from tasks.evaluation import checkpoint_pairs
 from tasks.text.symbols import BOUNDARY, SYMBOL_IDS, SYMBOLS
 from tasks.voices import utterance_prompt
-from tasks.voices.utterance_prompt import Codes, Row, Utterance
+from tasks.voices.utterance_prompt import Row, Utterance
 from warehouse.errors import Mistake
 from warehouse.stage import Resources, in_range, same_as
 from warehouse.store import write_atomically
@@ -261,15 +262,6 @@ class Samples:
             waveform = decode(codec, np.concatenate([*repeated, speech.codes], axis=1))
             detail = None if speech.finished else f"endless: stopped after {num_frames / FRAME_RATE:.1f} s"
             yield row | _save(folder, row, waveform, started) | {"detail": detail}
-
-
-def decode(codec: "Codec", codes: Codes) -> Waveform:
-    """Codes `[8, T]` as speech at 24 kHz; alone, so that no neighbour changes it."""
-    import torch
-
-    with torch.inference_mode():
-        waveform = codec.decode(torch.from_numpy(codes.astype(np.int64)).unsqueeze(0))
-    return np.asarray(waveform.reshape(-1).float().cpu().numpy(), np.float32)
 
 
 def _row(system: str, target: Utterance, prompt: Utterance | None, seed: int) -> Row:

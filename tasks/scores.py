@@ -8,34 +8,26 @@ stands before the same judges: its rows are the scale on which the model's are r
 An empty sample is not left out, which would flatter the model: all of its words are wrong.
 """
 
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pyarrow.dataset import Dataset
 
 from tasks.audio import audio_files
-from tasks.samples import CONTINUAL, EMPTY, Waveform, decode
+from tasks.audio.resynthesis import decode
+from tasks.evaluation.judges import RATE, Voice, embed, load_normalizer, load_voice_encoder, voice_judge, word_errors
+from tasks.samples import CONTINUAL, EMPTY, Waveform
 from tasks.voices import utterance_prompt
 from tasks.voices.utterance_prompt import Codes, Row
 from warehouse.stage import Resources, in_range, same_as
 from warehouse.tables import CODEBOOKS, CODES, FRAME_RATE, RECORDINGS, SAMPLE_RATE, SAMPLES, SCORES, UTTERANCES
 
-Voice = NDArray[np.float32]  # [256], of length 1
-
 WER, SIMILARITY, SIMILARITY_DECODED = "wer", "speaker_similarity", "speaker_similarity_decoded"
 
-_RATE = 16_000  # Hz, what both judges hear
-_LONGEST = 30 * _RATE  # samples: Whisper hears no more, of an endless one either
-_SHORTEST = _RATE // 10  # samples: no voice can be told from less
+_LONGEST = 30 * RATE  # samples: Whisper hears no more, of an endless one either
 _BLOCK = 256  # waveforms held in memory at once
 
 
@@ -84,60 +76,7 @@ class Scores:
     def _speech(self, sample: Row) -> Waveform:
         if sample["dropped"]:
             return np.zeros(0, np.float32)
-        return audio_files.read(self.root / sample["audio_path"], _RATE)[:_LONGEST]
-
-
-def load_normalizer() -> Callable[[str], str]:
-    """What makes two texts the same that are said the same: Whisper's own (arXiv:2212.04356, appendix C)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # it leaves the file with its spellings open
-        from whisper.normalizers import EnglishTextNormalizer
-
-        normalizer: Callable[[str], str] = EnglishTextNormalizer()
-    return normalizer
-
-
-def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
-    """Words too many, too few or other than they should be, and how many there should be."""
-    import jiwer
-
-    found = jiwer.process_words(reference, hypothesis)
-    errors = found.substitutions + found.deletions + found.insertions
-    return errors, found.hits + found.substitutions + found.deletions
-
-
-def voice_judge() -> str:
-    """The speaker verifier by engine, release and weights: `resemblyzer/0.1.4@1a2b3c4d`."""
-    package = find_spec("resemblyzer")  # found, not imported: a plan has no need of torch and librosa
-    assert package is not None
-    assert package.origin is not None
-    weights = Path(package.origin).parent / "pretrained.pt"
-    return f"resemblyzer/{version('resemblyzer')}@{audio_files.sha256(weights)[:8]}"
-
-
-def load_voice_encoder(device: str) -> Any:
-    """Resemblyzer's encoder (Wan et al. 2018, arXiv:1710.10467), from the weights in its wheel."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # it imports a part of SciPy by its old name
-        from resemblyzer import VoiceEncoder
-    return VoiceEncoder(device, verbose=False)
-
-
-def embed(encoder: Any, speech: Waveform) -> Voice | None:
-    """The voice in speech at 16 kHz, without its pauses; null in silence.
-
-    Where the detector of pauses takes all for one, as it does with noise, all is judged: a sample without a voice
-    should be unlike its prompt rather than missing.
-    """
-    from resemblyzer import normalize_volume, preprocess_wav
-    from resemblyzer.hparams import audio_norm_target_dBFS
-
-    if len(speech) < _SHORTEST or not speech.any():
-        return None
-    voiced = preprocess_wav(speech)
-    if len(voiced) < _SHORTEST:
-        voiced = normalize_volume(speech, audio_norm_target_dBFS, increase_only=True)
-    return np.asarray(encoder.embed_utterance(voiced), np.float32)
+        return audio_files.read(self.root / sample["audio_path"], RATE)[:_LONGEST]
 
 
 class _Words:
@@ -212,7 +151,7 @@ class _Voices:
             why = {"dropped": "no_prompt", "detail": "the sample has no prompt"}
             return [_row(sample, metric, self.judged_by) | why for metric in (SIMILARITY, SIMILARITY_DECODED)]
         if sample["system"] == CONTINUAL:
-            speech = speech[round(self.stage.prompt_seconds * _RATE) :]
+            speech = speech[round(self.stage.prompt_seconds * RATE) :]
         mine, theirs = embed(self.encoder, speech), self._voices_of(sample["prompt_id"])
         return [self._score(_row(sample, metric, self.judged_by), mine, voice) for metric, voice in theirs.items()]
 
@@ -229,11 +168,11 @@ class _Voices:
         if prompt_id not in self.known:
             prompt, seconds = self.prompts[prompt_id], self.stage.prompt_seconds
             stop = min(prompt.end_sample, prompt.start_sample + round(seconds * prompt.sample_rate))
-            recorded = audio_files.read(self.stage.audio / prompt.audio_path, _RATE, prompt.start_sample, stop)
+            recorded = audio_files.read(self.stage.audio / prompt.audio_path, RATE, prompt.start_sample, stop)
             decoded = decode(self.codec, prompt.codes[:, : round(seconds * FRAME_RATE)])
             self.known[prompt_id] = {
                 SIMILARITY: embed(self.encoder, recorded),
-                SIMILARITY_DECODED: embed(self.encoder, soxr.resample(decoded, SAMPLE_RATE, _RATE)),
+                SIMILARITY_DECODED: embed(self.encoder, soxr.resample(decoded, SAMPLE_RATE, RATE)),
             }
         return self.known[prompt_id]
 

@@ -167,7 +167,7 @@ def _against(reference: str | None, heard: str, utterance: Row, recording: Row) 
     """Wrong words against the corpus's own text, where it has one of just this stretch."""
     if not reference or not _whole(utterance, recording):
         return {}
-    from tasks.scores import word_errors
+    from tasks.evaluation.judges import word_errors
 
     errors, words = word_errors(*(_normalizer()(text) for text in (reference, heard)))
     return {"reference_errors": errors, "reference_words": words}
@@ -179,6 +179,6 @@ def _whole(utterance: Row, recording: Row) -> bool:
 
 @cache
 def _normalizer() -> Callable[[str], str]:
-    from tasks.scores import load_normalizer
+    from tasks.evaluation.judges import load_normalizer
 
     return load_normalizer()

@@ -86,7 +86,7 @@ def measure(codec: Codec, speech: list[tuple[Path, str]]) -> dict[str, Any]:
 def wer(texts: list[str], waveforms: list[NDArray[np.float32]]) -> float:
     """What the embedded Whisper mishears, as a share of the words."""
     from model.asr import recognition
-    from tasks.scores import load_normalizer, word_errors
+    from tasks.evaluation.judges import load_normalizer, word_errors
 
     normalize = load_normalizer()
     found = recognition.transcribe(recognition.warm_asr("embedded"), waveforms, language="en")

@@ -21,10 +21,10 @@ from model.asr import recognition
 from model.codec.encodec import FRAME_RATE, SAMPLE_RATE, Codec, load_codec
 from model.valle.synthesis import Generated, Request, generate, load_pair
 from tasks.audio.audio_files import read
+from tasks.audio.resynthesis import decode
 from tasks.evaluation import checkpoint_pairs
-from tasks.phones import phonemize
-from tasks.samples import decode
-from tasks.scores import load_normalizer, word_errors
+from tasks.evaluation.judges import load_normalizer, word_errors
+from tasks.text.phonemization import phonemize
 from tasks.text.sentences import sentences
 from tasks.text.symbols import BOUNDARY, SYMBOL_IDS
 

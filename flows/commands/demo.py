@@ -44,7 +44,7 @@ def misheard(root: Path, corpus: Path) -> tuple[int, int]:
     all of its words are wrong.
     """
     from tasks.corpora.sample_corpus import truth
-    from tasks.scores import load_normalizer, word_errors
+    from tasks.evaluation.judges import load_normalizer, word_errors
 
     query = """
         select recording_id, start_sample, end_sample, utterance_id, coalesce(t.text, '') as heard

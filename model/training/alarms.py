@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.training.batches import Example
+from model.valle.batch import Example
 from model.valle.settings import CODEBOOK_SIZE
 
 SIGMAS = 6.0  # above the mean, of a spike

@@ -12,7 +12,7 @@ import time
 import torch
 
 from model.cpu import onednn
-from model.training.batches import Batch
+from model.valle.batch import Batch
 from model.valle.settings import CODEBOOK_SIZE, Size
 
 

@@ -22,13 +22,14 @@ from torch import Tensor
 
 from model.cpu import onednn
 from model.training import alarms, states, throughput
-from model.training.batches import Batch, Chunks, Curriculum, Example, Position, Share, ahead, stream
+from model.training.batches import Chunks, Curriculum, Position, Share, ahead, stream
 from model.training.optimizer import Average, adamw, moments, scale_and_clip, set_moments, set_weights, weights
 from model.training.parallel import Buckets, Gradients, Parts, Sharding, Workers, autocast, split
 from model.training.progress import Progress, State, best, best_folder, figures
 from model.training.training_log import Clock, Journal, Line
 from model.training.validation import ask, loss, validate
 from model.valle.ar import AR, IGNORED
+from model.valle.batch import Batch, Example
 from model.valle.checkpoint import CheckpointError, build, load, num_parameters, save
 from model.valle.nar import NAR
 from model.valle.settings import Settings

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.training.batches import Batch, Example, collate, pack
+from model.training.batches import pack
 from model.training.parallel import Workers, autocast
 from model.valle import ar, nar
 from model.valle.ar import AR, IGNORED
+from model.valle.batch import Batch, Example, collate
 from model.valle.nar import NAR, STAGES
 from model.valle.settings import NUM_CODEBOOKS
 

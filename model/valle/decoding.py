@@ -21,8 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.training.batches import Batch, Example, collate
 from model.valle.ar import AR, Reading
+from model.valle.batch import Batch, Example, collate
 from model.valle.cache import Together
 from model.valle.nar import NAR, STAGES, Task
 from model.valle.sampling import EMPTY, Sampling, sample

@@ -26,7 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.training.batches import Example, collate
+from model.valle.batch import Example, collate
 from model.valle.decoding import Codes, Request, fill, limit, speak, to_end
 from model.valle.nar import NAR
 from model.valle.sampling import DEFAULT, Sampling

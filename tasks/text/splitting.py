@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.phones import Unspeakable, phonemize
 from tasks.text.normalization import spoken, tidy
+from tasks.text.phonemization import Unspeakable, phonemize
 from warehouse.errors import Mistake
 
 LONGEST_TEXT = 100_000  # characters: about two hours of speech

@@ -19,7 +19,7 @@ from tasks.audio import audio_files, voice_activity
 from tasks.audio.audio_files import Examination, Unreadable
 from tasks.audio.cutting import Stretch
 from tasks.corpora.sample_corpus import readers
-from tasks.phones import Unspeakable, phonemize
+from tasks.text.phonemization import Unspeakable, phonemize
 from tasks.voices import utterance_prompt
 from tasks.voices.utterance_prompt import Codes
 from warehouse.errors import Mistake

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.samples import decode
+from tasks.audio.resynthesis import decode
 from tasks.text.splitting import Piece, ids
 from tasks.text.symbols import BOUNDARY
 from tasks.voices.audio_prompt import Prompt
@@ -124,7 +124,7 @@ class Judge:
 
     def __init__(self, num_tries: int, whisper: str, device: str, codec: "Codec", prompt: Prompt) -> None:
         from model.asr import recognition
-        from tasks.scores import load_normalizer, load_voice_encoder
+        from tasks.evaluation.judges import load_normalizer, load_voice_encoder
 
         self.num_tries, self.codec = num_tries, codec
         self._whisper, self._encoder = recognition.warm_asr(whisper, device), load_voice_encoder(device)
@@ -134,7 +134,7 @@ class Judge:
     def score(self, text: str, codes: Codes) -> tuple[float, float]:
         """Minus the words that are heard otherwise, and how alike the voices are; more is better."""
         from model.asr import recognition
-        from tasks.scores import word_errors
+        from tasks.evaluation.judges import word_errors
 
         heard = ""
         if codes.shape[1]:
@@ -146,7 +146,7 @@ class Judge:
         return -errors, alike
 
     def _embed(self, codes: Codes) -> NDArray[np.float32] | None:
-        from tasks.scores import embed
+        from tasks.evaluation.judges import embed
 
         return embed(self._encoder, self._speech(codes)) if codes.shape[1] else None
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from model.training.batches import Example
 from model.training.trainer import Training, train
+from model.valle.batch import Example
 from model.valle.settings import Settings, Size
 from model.valle.synthesis import load_pair
 from tests.model.small import SYMBOLS, random_speech

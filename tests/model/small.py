@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from model.training.batches import Example
 from model.valle.ar import AR
+from model.valle.batch import Example
 from model.valle.decoding import Request
 from model.valle.nar import NAR, Task
 from model.valle.settings import Settings, Size

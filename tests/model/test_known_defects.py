@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from model.training.batches import Batch
 from model.training.parallel import Workers
 from model.training.validation import ask, validate
 from model.valle import ar, nar
 from model.valle.ar import AR, IGNORED
+from model.valle.batch import Batch
 from model.valle.checkpoint import load, save
 from model.valle.decoding import FRAMES_PER_PHONE, Request, limit, speak
 from model.valle.nar import Task

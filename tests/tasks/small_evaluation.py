@@ -16,8 +16,8 @@ from model.codec import encodec
 from model.valle import checkpoint
 from model.valle.settings import Half, Settings, Size
 from tasks.audio import audio_files
-from tasks.phones import phonemize
 from tasks.text.espeak import SAMPLE_RATE, Voice, synthesize
+from tasks.text.phonemization import phonemize
 from tasks.text.symbols import SYMBOLS
 from warehouse.tables import CHECKPOINTS, CODEBOOKS, CODES, EXAMPLES, PHONES, RECORDINGS, TRANSCRIPTS, UTTERANCES, Table
 

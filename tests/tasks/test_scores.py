@@ -13,17 +13,9 @@ import soundfile
 
 from model.asr import recognition
 from tasks.audio import audio_files
+from tasks.evaluation.judges import embed, load_voice_encoder, voice_judge, word_errors
 from tasks.samples import CONTINUAL, RESYNTHESIS, TRUTH, VALLE
-from tasks.scores import (
-    SIMILARITY,
-    SIMILARITY_DECODED,
-    WER,
-    Scores,
-    embed,
-    load_voice_encoder,
-    voice_judge,
-    word_errors,
-)
+from tasks.scores import SIMILARITY, SIMILARITY_DECODED, WER, Scores
 from tasks.text.espeak import SAMPLE_RATE, synthesize
 from tests.tasks import small_evaluation
 from tests.tasks.small_evaluation import LONG, PROMPT_SECONDS, SHORT, VOICES, Row, World

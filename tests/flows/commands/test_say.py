@@ -15,7 +15,7 @@ import soundfile
 from flows.cli import main
 from model.valle import synthesis
 from model.valle.synthesis import Generated, Request
-from tasks.phones import phonemize
+from tasks.text.phonemization import phonemize
 from tasks.text.symbols import BOUNDARY, SYMBOL_IDS
 from tests.flows.spoken_warehouse import MACHINE, MACHINE_ID, Say, recording, utterance
 from tests.tasks import small_evaluation
@@ -148,8 +148,8 @@ def test_the_best_of_several_tries_is_kept(
         return [Generated(np.full((8, next(lengths)), 7, np.uint16), True) for _ in requests]
 
     monkeypatch.setattr(synthesis, "generate", generate)
-    monkeypatch.setattr("tasks.scores.load_voice_encoder", lambda _: None)
-    monkeypatch.setattr("tasks.scores.embed", lambda _, speech: np.array([len(speech)], np.float32))
+    monkeypatch.setattr("tasks.evaluation.judges.load_voice_encoder", lambda _: None)
+    monkeypatch.setattr("tasks.evaluation.judges.embed", lambda _, speech: np.array([len(speech)], np.float32))
     code, out, _ = say(SHORT, "--prompt", utterance(world, MACHINE), "--best-of", 3, "--json")
     assert (code, json.loads(out)[0]["seconds"]) == (0, 25 / 75)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from model.training.alarms import SETTLED, Codebook, Spikes, at_chance, codebooks, dead, phones_ignored
-from model.training.batches import Example
+from model.valle.batch import Example
 
 
 def noisy(number, level=6.0, seed=0):

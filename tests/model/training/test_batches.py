@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.training.batches import Curriculum, Example, NoExamples, Position, Share, ahead, collate, pack, stream
+from model.training.batches import Curriculum, NoExamples, Position, Share, ahead, pack, stream
+from model.valle.batch import Example, collate
 
 
 def example(number, num_frames=5, num_phones=3):

@@ -2,8 +2,8 @@
 
 import torch
 
-from model.training.batches import Batch
 from model.training.throughput import matmul_rate, training_flops
+from model.valle.batch import Batch
 from model.valle.settings import Size
 
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from model.training import trainer as training_module
-from model.training.batches import Curriculum, Example
+from model.training.batches import Curriculum
 from model.training.progress import best, best_folder
 from model.training.trainer import Diverged, Training, Where, train
 from model.training.validation import ask
+from model.valle.batch import Example
 from model.valle.checkpoint import CheckpointError, load
 from model.valle.settings import Settings, Size
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from model.training.batches import Example
 from model.training.parallel import Workers
 from model.training.validation import loss, losses, top10, validate
+from model.valle.batch import Example
 from model.valle.checkpoint import build
 from model.valle.settings import Settings, Size
 

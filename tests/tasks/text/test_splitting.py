@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.phones import phonemize
+from tasks.text.phonemization import phonemize
 from tasks.text.splitting import LONGEST_TEXT, Piece, ids, pieces, split
 from tasks.text.symbols import SYMBOLS
 from warehouse.errors import Mistake

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from model.asr import recognition
 from model.codec import encodec
 from tasks.corpora.sample_corpus import readers
-from tasks.phones import phonemize
 from tasks.text.espeak import SAMPLE_RATE, synthesize
+from tasks.text.phonemization import phonemize
 from tasks.voices import audio_prompt
 from tasks.voices.audio_prompt import Excerpt, take
 from tests.tasks import small_evaluation

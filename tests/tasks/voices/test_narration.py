@@ -15,8 +15,8 @@ from model.valle import synthesis
 from model.valle.checkpoint import build
 from model.valle.settings import Settings, Size
 from model.valle.synthesis import Generated, Pair, Request, load_pair
-from tasks import scores
-from tasks.phones import phonemize
+from tasks.evaluation import judges
+from tasks.text.phonemization import phonemize
 from tasks.text.splitting import Piece, pieces
 from tasks.text.symbols import BOUNDARY, SYMBOL_IDS, SYMBOLS
 from tasks.voices.audio_prompt import Prompt
@@ -138,8 +138,8 @@ def judge(decoder: encodec.Codec, monkeypatch: pytest.MonkeyPatch) -> Judge:
 
     monkeypatch.setattr(recognition, "warm_asr", lambda *_: None)
     monkeypatch.setattr(recognition, "transcribe", transcribe)
-    monkeypatch.setattr(scores, "load_voice_encoder", lambda _: None)
-    monkeypatch.setattr(scores, "embed", lambda _, speech: np.array([len(speech)], np.float32))
+    monkeypatch.setattr(judges, "load_voice_encoder", lambda _: None)
+    monkeypatch.setattr(judges, "embed", lambda _, speech: np.array([len(speech)], np.float32))
     return Judge(3, "embedded", "cpu", decoder, PROMPT)
 
 
