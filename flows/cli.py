@@ -1,4 +1,4 @@
-"""The commands. Each body is one call; what they do is in `flows.commands.run` and `warehouse`.
+"""The commands. Each body is one call; what they do is in `flows.commands` and `warehouse`.
 
 Heavy imports wait inside the commands, so that help and SQL start at once.
 """
@@ -51,9 +51,9 @@ def valle(context: click.Context, verbose: bool) -> None:
 def demo(verbose: bool, /, root: str | None, site: str | None) -> None:
     """The whole pipeline, offline, on a made corpus."""
     from flows.commands.demo import run_demo
-    from flows.commands.run import Request
+    from flows.commands.options import RunOptions
 
-    run_demo(Request(recipe="demo", root=root, site=site, verbose=verbose))
+    run_demo(RunOptions(recipe="demo", root=root, site=site, verbose=verbose))
 
 
 @valle.command()
@@ -61,10 +61,10 @@ def demo(verbose: bool, /, root: str | None, site: str | None) -> None:
 @click.pass_obj
 def run(verbose: bool, /, **words: Any) -> None:
     """Make what is missing."""
-    from flows.commands.run import Request
+    from flows.commands.options import RunOptions
     from flows.commands.run import run as make
 
-    make(Request(**words, verbose=verbose))
+    make(RunOptions(**words, verbose=verbose))
 
 
 @valle.command()
@@ -73,9 +73,10 @@ def run(verbose: bool, /, **words: Any) -> None:
 @click.pass_obj
 def plan(verbose: bool, /, as_json: bool, **words: Any) -> None:
     """What `run` would make, and why."""
-    from flows.commands.run import Request, summary, what_would_run
+    from flows.commands.options import RunOptions
+    from flows.commands.plan import summary, what_would_run
 
-    rows = what_would_run(Request(**words, verbose=verbose))
+    rows = what_would_run(RunOptions(**words, verbose=verbose))
     show(rows if as_json else summary(rows), "json" if as_json else "table", "nothing to make")
 
 
@@ -99,13 +100,13 @@ def rerun(
     dropped: str | None,
 ) -> None:
     """Make shards of the last run again, and what hangs on them."""
-    from flows.commands.run import Request
-    from flows.commands.run import rerun as make
+    from flows.commands.options import RunOptions
+    from flows.commands.rerun import rerun as make
 
     if sum([failed, bool(table), bool(dropped)]) != 1 or (shard and not table):
         raise click.UsageError("say one of --failed, --table TABLE [--shard SHARD], --dropped REASON")
-    request = Request(root=root, site=site, audio=audio, verbose=verbose)
-    make(request, failed=failed, table=table, shard=shard, dropped=dropped)
+    options = RunOptions(root=root, site=site, audio=audio, verbose=verbose)
+    make(options, failed=failed, table=table, shard=shard, dropped=dropped)
 
 
 @valle.command()
@@ -232,10 +233,10 @@ def download(verbose: bool, /, name: str, root: str | None, site: str | None, **
 
     librilight-small, -medium, -large, librispeech-test-clean, -dev-clean, -test-other.
     """
-    from flows.commands.run import Request
-    from flows.commands.run import download as bring
+    from flows.commands.download import download as bring
+    from flows.commands.options import RunOptions
 
-    bring(Request(root=root, site=site, verbose=verbose), name, **how)
+    bring(RunOptions(root=root, site=site, verbose=verbose), name, **how)
 
 
 @valle.group()

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from flows.commands.run import Request, run
+from flows.commands.options import RunOptions
+from flows.commands.run import run
 from flows.engine.site import Site
 from flows.terminal.output import render
 from warehouse.query import select
@@ -17,10 +18,10 @@ LEADERBOARD = """
 """
 
 
-def run_demo(request: Request) -> None:
+def run_demo(options: RunOptions) -> None:
     """Make what is missing of the demo; print the funnel, what Whisper misheard, the leaderboard, where speech is."""
-    run(request)
-    site = request.where()
+    run(options)
+    site = options.where()
     print("\nThe funnel: what came in, what was kept, what was dropped and why\n")
     print(render(select(site.root, "from funnel_at_a_glance"), "table"))
     errors, words = misheard(site.root, site.corpus)
