@@ -1,4 +1,4 @@
-"""The demo: the whole pipeline on the sample corpus, and what came of it."""
+"""`valle demo`: the whole pipeline on the sample corpus, and what came of it."""
 
 from pathlib import Path
 

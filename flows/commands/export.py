@@ -1,4 +1,4 @@
-"""The dataset as lhotse's manifests: recordings, supervisions, and cuts that carry their codes.
+"""`valle export`: the dataset as lhotse's manifests: recordings, supervisions, and cuts that carry their codes.
 
 A cut lasts as long as its frames, T / 75 seconds, up to 13 ms longer than the utterance in it,
 which its supervision bounds. EnCodec rounds up to a whole frame and lhotse rounds a cut to the nearest one, so a cut

@@ -1,4 +1,4 @@
-"""Whose voice it is, and whether it may be used: a prompt before it is heard.
+"""Consent: whose voice a prompt is, and whether it may be used.
 
 A voice is the sound itself, by the digest of what decodes, or a speaker of the warehouse, whose every recording
 counts: a copy of one under another name is still theirs. Consent is said once for each voice and kept in the ledger.

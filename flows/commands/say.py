@@ -1,4 +1,4 @@
-"""Saying something in somebody's voice, known from three seconds of it.
+"""`valle say`: a text in somebody's voice, known from three seconds of it.
 
 Neither Prefect nor Ray is needed: one process reads the prompt, loads a pair and writes speech as it comes, piece by
 piece, so a text of two hours takes no more memory than a sentence. The order matters: all that can be

@@ -1,4 +1,4 @@
-"""What a warehouse knows that saying something needs: its newest pair, its utterances, whose voice a sound is.
+"""Looks up in a warehouse what `valle say` needs: its newest pair, its utterances, whose voice a sound is.
 
 Nothing here asks for a warehouse. Where none is, nothing is known, and that is no mistake until
 something of it is named.

@@ -1,4 +1,4 @@
-"""The history of one id on one page: from the archive's bytes to the codes, and why it may train or may not.
+"""`valle why`: the history of one id on one page, from the archive's bytes to the codes.
 
 What happened is `warehouse.history`'s; here it is said.
 """

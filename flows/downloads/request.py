@@ -1,4 +1,4 @@
-"""What is asked of a download, and what the ledger says of it: whether it has to be made, and how it begins."""
+"""The request for a download, and what the ledger says of it: whether it has to be made, and how it begins."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ GIB = 1 << 30  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class DownloadRequest:
     """The words that say which archive, and how."""
 
     name: str  # or a URL
@@ -44,13 +44,13 @@ class Wish:
         return archive
 
 
-def is_there(wish: Wish, root: Path) -> bool:
+def is_there(request: DownloadRequest, root: Path) -> bool:
     """Whether the archive and all its members have come already; says so if they have. Changes nothing.
 
     Raises:
         Mistake: a word is wrong, or another sum was asked for than the one that came.
     """
-    archive, dest = wish.archive(), resolved(wish.dest)
+    archive, dest = request.archive(), resolved(request.dest)
     latest = ledger.archive(root, archive.name, str(dest))
     if latest is None or latest.state != EXTRACTED:
         return False

@@ -1,4 +1,4 @@
-"""Downloading the archives that a corpus comes in: verified, extracted, recorded, and gone on with after a kill.
+"""A resumable download of an archive: verified, extracted, recorded, and gone on with after a kill.
 
 An archive is used when its sum holds; only then are its members made and the archive deleted. As a stream its members
 are made while its bytes arrive, which needs half the disk, and the sum of the whole is known when they are there
@@ -32,7 +32,7 @@ from flows.downloads.request import (
     FAILED,
     VERIFIED,
     WRONG_SUM,
-    Wish,
+    DownloadRequest,
     first_record,
     gib,
     is_there,
@@ -58,15 +58,15 @@ class SumIsWrong(WorkFailed):
     """All bytes came, and they are not the ones that were promised."""
 
 
-def download_archive(wish: Wish, root: Path, patience: Patience | None = None) -> ArchiveRecord:
+def download_archive(request: DownloadRequest, root: Path, patience: Patience | None = None) -> ArchiveRecord:
     """Bring an archive's members to a folder, and tell the ledger.
 
     Raises:
         Mistake: a word is wrong, there is no such file, or somebody else is downloading it.
         WorkFailed: it could not be had, is not what was promised, or the disk is full. What has come is kept.
     """
-    archive, dest = wish.archive(), resolved(wish.dest)
-    if is_there(wish, root):
+    archive, dest = request.archive(), resolved(request.dest)
+    if is_there(request, root):
         return cast(ArchiveRecord, ledger.archive(root, archive.name, str(dest)))
     lock = dest / WORK / f"{archive.file_name}.lock"
     try:
@@ -75,7 +75,7 @@ def download_archive(wish: Wish, root: Path, patience: Patience | None = None) -
     except OSError as error:
         raise Mistake(f"{dest} cannot be written to: {error.strerror}") from error
     with _alone(lock, archive.name):
-        work = _Work(archive, dest, wish, root, patience)
+        work = _Work(archive, dest, request, root, patience)
         try:
             return work.do()
         except OSError as error:
@@ -89,21 +89,23 @@ def download_archive(wish: Wish, root: Path, patience: Patience | None = None) -
 class _Work:
     """One attempt to bring one archive."""
 
-    def __init__(self, archive: Archive, dest: Path, wish: Wish, root: Path, patience: Patience | None) -> None:
-        self.archive, self.dest, self.wish, self.root, self.patience = archive, dest, wish, root, patience
+    def __init__(
+        self, archive: Archive, dest: Path, request: DownloadRequest, root: Path, patience: Patience | None
+    ) -> None:
+        self.archive, self.dest, self.request, self.root, self.patience = archive, dest, request, root, patience
         self.whole = dest / WORK / archive.file_name  # has this name when its sum holds
         self.part = self.whole.with_name(f"{self.whole.name}.part")
         self.unfinished = self.whole.with_name(f"{self.whole.name}.member")
         self.journal = Journal(journal_path(archive, dest), dest)
         self.latest = ledger.archive(root, archive.name, str(dest))
-        self.now = first_record(archive, dest, wish.stream)
+        self.now = first_record(archive, dest, request.stream)
         self.recorded_at = time.monotonic()
 
     def do(self) -> ArchiveRecord:
         """All of it, from wherever it stands."""
         try:
             self._take_up()
-            if self.wish.stream:
+            if self.request.stream:
                 self._stream()
             else:
                 self._bring()
@@ -266,11 +268,11 @@ class _Work:
     def _need(self, number: int) -> None:
         """Raises WorkFailed unless the disk has room for so many bytes more."""
         free = shutil.disk_usage(self.dest).free
-        if free - number < self.wish.leave_free:
-            hint = "" if self.wish.stream or self.archive.compression else ", and --stream needs half of it"
+        if free - number < self.request.leave_free:
+            hint = "" if self.request.stream or self.archive.compression else ", and --stream needs half of it"
             raise WorkFailed(
                 f"the disk of {self.dest} has {gib(free)} free, {self.archive.name} needs {gib(number)} more and "
-                f"{gib(self.wish.leave_free)} is to stay free{hint}; what has come is kept"
+                f"{gib(self.request.leave_free)} is to stay free{hint}; what has come is kept"
             )
 
     def _check_sum(self, md5: str) -> None:
@@ -279,12 +281,12 @@ class _Work:
             self.now, md5=md5, verified=None if expected not in (None, md5) else self.archive.verified_by
         )
         if expected not in (None, md5):
-            used = f"; {len(self.journal.names)} members were made of it" if self.wish.stream else ""
+            used = f"; {len(self.journal.names)} members were made of it" if self.request.stream else ""
             raise SumIsWrong(f"its md5 is {md5}, and {expected} was promised{used}")
 
     def _finish(self) -> None:
         self.journal.close()
-        if self.wish.keep_archive:
+        if self.request.keep_archive:
             self.whole.replace(self.dest / self.archive.file_name)
         self.record(state=EXTRACTED, error=None, finished_at=now())
         for path in (self.whole, self.part, self.unfinished):

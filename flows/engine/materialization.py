@@ -1,4 +1,4 @@
-"""The engine: bring a warehouse up to date with a recipe.
+"""Materialization: bring a warehouse up to date with a recipe.
 
 Stage by stage, it makes what is not current. A Prefect task run is a shard, or
 a range of shards where there are many; inside it each shard is one call of a

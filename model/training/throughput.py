@@ -1,4 +1,4 @@
-"""How much arithmetic a training step is, and how fast this device multiplies: what MFU is a ratio of.
+"""Throughput: how much arithmetic a training step is, and how fast this device multiplies: what MFU is a ratio of.
 
 FLOPs count the matrix products of the real slots, padding left out, three times
 for forward and backward; attention as if every slot saw every other (PaLM,

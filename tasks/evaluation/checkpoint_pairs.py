@@ -1,4 +1,4 @@
-"""Pairs: an AR and a NAR that belong together, found by their weights' hashes.
+"""Checkpoint pairs: an AR and a NAR that belong together, found by their weights' hashes.
 
 Weights are found by what they are, not by what they are called. A pair names the codec whose
 codes it speaks by a digest, so the codec is whichever of those at hand has that digest, under any name.

@@ -1,4 +1,4 @@
-"""Words out of other people's files, whatever editor wrote them.
+"""Text encodings: words out of other people's files, whatever editor wrote them.
 
 Windows' editors begin a file with a byte order mark, which belongs to no word, and some write UTF-16. Source: the
 Unicode Standard, section 23.8.

@@ -1,4 +1,4 @@
-"""English text as it is said: numbers, money, years, Roman numerals and abbreviations in words.
+"""Text normalization: English as it is said: numbers, money, years, Roman numerals and abbreviations in words.
 
 What is written tells less than it seems. "1500" is a year or a number of men and is
 read the same way, "Chapter I" holds a numeral and "this chapter I wrote" does not, and a text wholly in capitals

@@ -1,4 +1,4 @@
-"""What is odd about a text, by itself and against the seconds in which it is said.
+"""Plausibility: what is odd about a text, by itself and against the seconds in which it is said.
 
 A recogniser that loses the speech does not fall silent. It loops, or it writes what stood under
 its training videos ("Thank you for watching"), fluently and with a high probability, so neither shows in

@@ -1,4 +1,4 @@
-"""Pieces: a text of any length, cut into what a model says in one breath.
+"""Text splitting: a text of any length, cut into pieces that a model says in one breath.
 
 A model that learnt from utterances of 10 to 20 s loses its text in longer ones, so a text is halved at the sentence
 end nearest its middle until each piece is short enough; where a sentence is too long, at a comma, and else at a

@@ -1,4 +1,4 @@
-"""Voices: the few seconds of somebody's speech that the model goes on from, and whose they are.
+"""A prompt from an audio file: the few seconds of somebody's speech that the model goes on from, and whose they are.
 
 A prompt begins where speech begins and ends at a pause, near 3 s: a word cut in two comes back as a stammer. Where
 there is no such pause it ends at the quietest 20 ms. How well a voice is met hangs more on these

@@ -1,4 +1,4 @@
-"""Speech: pieces of text, said in the voice of a prompt.
+"""Narration: pieces of text, spoken in the voice of a prompt.
 
 Each piece follows the same prompt, so one voice says them all, and each has random numbers of its own, so what a
 piece becomes depends neither on the others nor on how many are said together. A model that

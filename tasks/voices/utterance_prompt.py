@@ -1,4 +1,4 @@
-"""Prompts: which few seconds give a voice, and what is said in them.
+"""Prompts from utterances: which few seconds give a voice, and what is said in them.
 
 Much hangs on where a prompt ends: phones of words that are not in its codes, or the
 reverse, come back as words too many or too few. The paper crops 3 s anywhere and has the phones from an alignment

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from flows.downloads.fetch import Patience
-from flows.downloads.request import Wish
+from flows.downloads.request import DownloadRequest
 from flows.downloads.resumable import download_archive
 from tests.server import HASTY, Manners, files, md5, member, serve, tar, tar_of
 from warehouse.catalogue import Catalogue
@@ -42,7 +42,7 @@ def root(tmp_path: Path) -> Path:
 
 def bring(server: Manners, root: Path, file: str = "small.tar", patience: Patience = HASTY, **words: Any) -> None:
     words = {"md5": md5(server.files[f"/{file}"]), "leave_free": 0} | words
-    download_archive(Wish(name=f"{server.url}/{file}", dest=root / "audio", **words), root, patience)
+    download_archive(DownloadRequest(name=f"{server.url}/{file}", dest=root / "audio", **words), root, patience)
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -142,8 +142,8 @@ def test_a_mirror_takes_the_place_of_the_publisher(
     known = archives.Archive("librilight-small", "https://nowhere.example/data/small.tar", md5(TAR), "published-md5")
     monkeypatch.setattr(archives, "KNOWN", {"librilight-small": known})
     server.files["/m/data/small.tar"] = TAR
-    wish = Wish(name="librilight-small", dest=root / "audio", mirror=f"{server.url}/m", leave_free=0)
-    assert download_archive(wish, root, HASTY).verified == "published-md5"
+    request = DownloadRequest(name="librilight-small", dest=root / "audio", mirror=f"{server.url}/m", leave_free=0)
+    assert download_archive(request, root, HASTY).verified == "published-md5"
     assert row(root)["url"] == f"{server.url}/m/data/small.tar"
 
 
@@ -311,11 +311,11 @@ def test_a_download_killed_ten_times_ends_as_one_that_was_not(server: Manners, r
     many = files(40, 20_000)
     server.files["/small.tar"] = tar(many)
     server.cut, server.bytes_per_second = (50_000, 400_000), 400_000
-    wish = {"md5": md5(server.files["/small.tar"]), "stream": stream, "leave_free": 0}
+    request = {"md5": md5(server.files["/small.tar"]), "stream": stream, "leave_free": 0}
     code = (
         "from pathlib import Path; from flows.downloads.resumable import *\n"
-        f"wish = Wish(name='{server.url}/small.tar', dest=Path('{root}/audio'), **{wish!r})\n"
-        f"download_archive(wish, Path('{root}'), Patience(pause=0.01, slowest=1.0))"
+        f"request = DownloadRequest(name='{server.url}/small.tar', dest=Path('{root}/audio'), **{request!r})\n"
+        f"download_archive(request, Path('{root}'), Patience(pause=0.01, slowest=1.0))"
     )
     pick, kills = random.Random(3), 0
     while kills < 10:
@@ -330,7 +330,7 @@ def test_a_download_killed_ten_times_ends_as_one_that_was_not(server: Manners, r
     server.bytes_per_second = None
     subprocess.run([sys.executable, "-c", code], cwd=HOUSE, check=True, stderr=subprocess.DEVNULL)
     assert tree(root) == many
-    assert (row(root)["md5"], row(root)["state"], row(root)["num_members"]) == (wish["md5"], "extracted", 40)
+    assert (row(root)["md5"], row(root)["state"], row(root)["num_members"]) == (request["md5"], "extracted", 40)
     [journal] = (root / "audio" / ".downloads").glob("*.jsonl")
     names = Counter(json.loads(line)["name"] for line in journal.read_text().splitlines())
     assert names == Counter(list(many)), "each member once"
