@@ -1,4 +1,6 @@
-"""The command line: the words of every command of `valle`. Each body is one call; what they do is in `flows.commands` and `warehouse`.
+"""The command line: the words of every command of `valle`.
+
+Each body is one call; what they do is in `flows.commands` and `warehouse`.
 
 Heavy imports wait inside the commands, so that help and SQL start at once.
 """

@@ -1,4 +1,4 @@
-"""The training log: what a training says of itself while it runs: lines in `progress.jsonl`, figures for TensorBoard, words in the log.
+"""The training log: lines in `progress.jsonl`, figures for TensorBoard, words for whoever watches.
 
 A line every few steps, so anyone may read how far a training is, how fast, and for
 how long yet. A training that goes on after a kill takes back the lines of steps that

@@ -1,4 +1,4 @@
-"""Voice activity detection by silero-vad, for corpora that do not say.
+"""Voice activity detection by silero-vad, for corpora that do not mark where somebody speaks.
 
 It listens in a stream. Frames of 32 ms go in one after the other and the model carries
 its state along, so a recording of hours takes no more memory than one of a minute.
