@@ -30,9 +30,9 @@ import torch
 from pyarrow.dataset import Dataset, dataset
 from torch.nn import functional as F
 
-from model.codec import encodec, load_codec
+from model.codec.encodec import encodec, load_codec
 from tasks.codes import Codes
-from tasks.espeak import SAMPLE_RATE, Voice, synthesize
+from tasks.text.espeak import SAMPLE_RATE, Voice, synthesize
 from warehouse.tables import CODEBOOKS, FRAME_RATE, HOP, RECORDINGS, UTTERANCES
 
 GFLOP = 2.98  # of the encoder for a second of audio: convolutions 2.35, LSTM 0.63

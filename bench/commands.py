@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from bench.made_up import attempt
-from flows.recipe import source_shards
+from flows.engine.recipe import source_shards
 from flows.recipes import load_recipe
 from warehouse import ledger
 from warehouse.catalogue import Catalogue

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from model.ar import AR
-from model.decoding import Request, say_first, say_rest, speak
-from model.live import Chunking, stream_codes
-from model.nar import NAR
-from model.sampling import DEFAULT, sample
-from model.settings import CODEBOOK_SIZE, FRAME_RATE, SIZES, Settings, Size
-from model.synthesis import Pair
+from model.valle.ar import AR
+from model.valle.decoding import Request, say_first, say_rest, speak
+from model.valle.live import Chunking, stream_codes
+from model.valle.nar import NAR
+from model.valle.sampling import DEFAULT, sample
+from model.valle.settings import CODEBOOK_SIZE, FRAME_RATE, SIZES, Settings, Size
+from model.valle.synthesis import Pair
 
 SYMBOLS = tuple(map(str, range(150)))
 MIDDLE = Size(num_layers=6, num_heads=8, width=512, ffn_width=2048, dropout=0.0)

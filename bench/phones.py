@@ -23,7 +23,7 @@ CHARACTERS = 185  # of one text: about 15 s of reading
 
 def texts(num: int) -> list[str]:
     """Sentences of our own, joined to the length of an utterance."""
-    from tasks.sentences import sentences
+    from tasks.text.sentences import sentences
 
     made = sentences(seed=1)
     joined = []

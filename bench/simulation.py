@@ -29,7 +29,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from bench.made_up import attempt
-from flows.recipe import Listings, Recipe
+from flows.engine.recipe import Listings, Recipe
 from flows.recipes import load_recipe
 from warehouse import ledger
 from warehouse.catalogue import Catalogue

@@ -24,15 +24,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from model import onednn, pace
-from model.batches import Batch, Position, Share, ahead, stream
-from model.checkpoint import build, num_parameters
-from model.optimizer import adamw, scale_and_clip
-from model.parallel import Buckets, Workers, autocast
-from model.settings import SIZES, Half, Settings, Size
-from model.validation import ask, loss
-from tasks.checkpoints import ShardFiles, TrainShards
-from tasks.symbols import SYMBOLS
+from model.cpu import onednn
+from model.training import throughput
+from model.training.batches import Position, Share, ahead, stream
+from model.training.optimizer import adamw, scale_and_clip
+from model.training.parallel import Buckets, Workers, autocast
+from model.training.validation import ask, loss
+from model.valle.batch import Batch
+from model.valle.checkpoint import build, num_parameters
+from model.valle.settings import SIZES, Half, Settings, Size
+from tasks.text.symbols import SYMBOLS
+from tasks.training.worker import ShardFiles, TrainShards
 from warehouse.tables import CODEBOOKS, CODES, EXAMPLES, PHONES
 
 BASE = Size(num_layers=6, num_heads=8, width=512, ffn_width=2048, dropout=0.1)
@@ -87,7 +89,7 @@ class Trainer:
             "seconds": marks[-1] - marks[0],
             "core seconds": time.process_time() - worked,
             "frames": frames,
-            "flops": pace.training_flops(self.size, batch),
+            "flops": throughput.training_flops(self.size, batch),
         }
 
     def _now(self) -> float:
@@ -173,7 +175,7 @@ def main(words: list[str] | None = None) -> None:
     figures: dict[str, Any] = {}
     halves: tuple[Half, ...] = ("ar", "nar")
     precisions: list[str] = said.precision or (["bf16"] if on_gpu else ["fp32", "bf16"])
-    rates = {precision: pace.matmul_rate(device, precision, 8192 if on_gpu else 1024) for precision in precisions}
+    rates = {precision: throughput.matmul_rate(device, precision, 8192 if on_gpu else 1024) for precision in precisions}
     figures["device GFLOP/s"] = {precision: rate / 1e9 for precision, rate in rates.items()}
     with tempfile.TemporaryDirectory() as folder:
         even, uneven = Path(folder) / "even", Path(folder) / "uneven"

@@ -35,7 +35,7 @@ SHARD = 8  # utterances of a shard, where memory is measured
 
 def speech(num: int, seconds: float) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
     """Sentences of the sample corpus, one after another up to about so many seconds."""
-    from tasks.sample_corpus import readers
+    from tasks.corpora.sample_corpus import readers
     from tests.speech import said_by
 
     texts, waveforms = itertools.cycle([said for reader in readers() for said in said_by(reader, SAMPLE_RATE)]), []
@@ -56,7 +56,7 @@ def reciting(folder: Path, num_tokens: int = 60) -> str:
     from whisper.model import ModelDimensions, Whisper
     from whisper.tokenizer import get_tokenizer
 
-    from tasks.sentences import sentences
+    from tasks.text.sentences import sentences
 
     torch.manual_seed(0)
     model, tokenizer = Whisper(ModelDimensions(80, 1500, 384, 6, 4, 51_864, 448, 384, 6, 4)), get_tokenizer(False)
@@ -83,15 +83,15 @@ def speed(name: str, num: int, seconds: float, rounds: int) -> dict[str, object]
     import torch
     import whisper
 
-    from model import asr
+    from model.asr import recognition
 
     torch.set_num_threads(1)
     waveforms = speech(num, seconds)
-    engine = asr.load_asr(name)
-    model = asr.load_whisper(name)
+    engine = recognition.load_asr(name)
+    model = recognition.load_whisper(name)
 
     def together() -> list[str]:
-        return [t.text for t in asr.transcribe(engine, waveforms)]
+        return [t.text for t in recognition.transcribe(engine, waveforms)]
 
     def one_by_one(**options: Any) -> list[str]:
         return [whisper.transcribe(model, w, fp16=False, language="en", **options)["text"].strip() for w in waveforms]

@@ -1,4 +1,6 @@
-"""The commands. Each body is one call; what they do is in `flows.commands` and `warehouse`.
+"""The command line: the words of every command of `valle`.
+
+Each body is one call; what they do is in `flows.commands` and `warehouse`.
 
 Heavy imports wait inside the commands, so that help and SQL start at once.
 """
@@ -50,10 +52,10 @@ def valle(context: click.Context, verbose: bool) -> None:
 @click.pass_obj
 def demo(verbose: bool, /, root: str | None, site: str | None) -> None:
     """The whole pipeline, offline, on a made corpus."""
-    from flows.commands import Request
-    from flows.demo import run_demo
+    from flows.commands.demo import run_demo
+    from flows.commands.options import RunOptions
 
-    run_demo(Request(recipe="demo", root=root, site=site, verbose=verbose))
+    run_demo(RunOptions(recipe="demo", root=root, site=site, verbose=verbose))
 
 
 @valle.command()
@@ -61,10 +63,10 @@ def demo(verbose: bool, /, root: str | None, site: str | None) -> None:
 @click.pass_obj
 def run(verbose: bool, /, **words: Any) -> None:
     """Make what is missing."""
-    from flows.commands import Request
-    from flows.commands import run as make
+    from flows.commands.options import RunOptions
+    from flows.commands.run import run as make
 
-    make(Request(**words, verbose=verbose))
+    make(RunOptions(**words, verbose=verbose))
 
 
 @valle.command()
@@ -73,9 +75,10 @@ def run(verbose: bool, /, **words: Any) -> None:
 @click.pass_obj
 def plan(verbose: bool, /, as_json: bool, **words: Any) -> None:
     """What `run` would make, and why."""
-    from flows.commands import Request, summary, what_would_run
+    from flows.commands.options import RunOptions
+    from flows.commands.plan import summary, what_would_run
 
-    rows = what_would_run(Request(**words, verbose=verbose))
+    rows = what_would_run(RunOptions(**words, verbose=verbose))
     show(rows if as_json else summary(rows), "json" if as_json else "table", "nothing to make")
 
 
@@ -99,13 +102,13 @@ def rerun(
     dropped: str | None,
 ) -> None:
     """Make shards of the last run again, and what hangs on them."""
-    from flows.commands import Request
-    from flows.commands import rerun as make
+    from flows.commands.options import RunOptions
+    from flows.commands.rerun import rerun as make
 
     if sum([failed, bool(table), bool(dropped)]) != 1 or (shard and not table):
         raise click.UsageError("say one of --failed, --table TABLE [--shard SHARD], --dropped REASON")
-    request = Request(root=root, site=site, audio=audio, verbose=verbose)
-    make(request, failed=failed, table=table, shard=shard, dropped=dropped)
+    options = RunOptions(root=root, site=site, audio=audio, verbose=verbose)
+    make(options, failed=failed, table=table, shard=shard, dropped=dropped)
 
 
 @valle.command()
@@ -132,7 +135,7 @@ def sql(query: str, root: str | None, site: str | None, format_: str, output: st
 @click.option("--json", "as_json", is_flag=True, help="One array with one object, the history.")
 def why(id_: str, root: str | None, site: str | None, as_json: bool) -> None:
     """Where an utterance, a recording, TABLE/SHARD or a table comes from, and why it is in the dataset or not."""
-    from flows.why import why as tell
+    from flows.commands.why import why as tell
 
     click.echo(tell(_root(root, site), id_, as_json=as_json), nl=False)
 
@@ -188,9 +191,9 @@ def say(text: str | None, root: str | None, site: str | None, file: str | None, 
     if as_json and is_piped:
         raise click.UsageError("standard output takes the speech or --json, and not both")
     words = _text(text, file)
-    from flows.say import Order
-    from flows.say import say as speak
-    from flows.site import load_site
+    from flows.commands.say import Order
+    from flows.commands.say import say as speak
+    from flows.engine.site import load_site
 
     rows = speak(Order(text=words, **how), load_site(site, root=root))
     if as_json:
@@ -211,8 +214,8 @@ def export() -> None:
 @click.option("--audio", envvar="VALLE_AUDIO", help="Where the corpus lies now. Default: where it lay.")
 def lhotse(folder: Path, root: str | None, site: str | None, audio: str | None) -> None:
     """Manifests that lhotse loads: recordings, supervisions, and cuts with their codes."""
-    from flows.export import export_lhotse
-    from flows.show import say
+    from flows.commands.export import export_lhotse
+    from flows.terminal.output import say
 
     say(export_lhotse(_root(root, site), folder, audio))
 
@@ -232,10 +235,10 @@ def download(verbose: bool, /, name: str, root: str | None, site: str | None, **
 
     librilight-small, -medium, -large, librispeech-test-clean, -dev-clean, -test-other.
     """
-    from flows.commands import Request
-    from flows.commands import download as bring
+    from flows.commands.download import download as bring
+    from flows.commands.options import RunOptions
 
-    bring(Request(root=root, site=site, verbose=verbose), name, **how)
+    bring(RunOptions(root=root, site=site, verbose=verbose), name, **how)
 
 
 @valle.group()
@@ -247,8 +250,8 @@ def catalogue() -> None:
 @where
 def rebuild(root: str | None, site: str | None) -> None:
     """Make the catalogue anew, from shards and ledger."""
-    from flows.show import say
-    from flows.site import load_site
+    from flows.engine.site import load_site
+    from flows.terminal.output import say
     from warehouse import ledger
     from warehouse.catalogue import Catalogue
 
@@ -261,7 +264,7 @@ def rebuild(root: str | None, site: str | None) -> None:
 
 def show(rows: Any, format_: str, nothing: str = "", output: str | None = None) -> None:
     """Rows to standard output or a file."""
-    from flows.show import render, say
+    from flows.terminal.output import render, say
 
     if nothing and not rows and format_ != "json":
         say(nothing)
@@ -294,7 +297,7 @@ def _select(root: str | None, site: str | None, query: str) -> Any:
 def _root(root: str | None, site: str | None) -> Path:
     if not site:
         return Path(root or "warehouse-data").absolute()
-    from flows.site import load_site  # reads TOML with pydantic, which takes longer than the query
+    from flows.engine.site import load_site  # reads TOML with pydantic, which takes longer than the query
 
     return load_site(site, root=root).root
 

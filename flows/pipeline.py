@@ -4,11 +4,11 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.download import download_archive
-from flows.engine import Selection, materialize
+from flows.downloads.request import GIB, DownloadRequest
+from flows.downloads.resumable import download_archive
+from flows.engine.materialization import Selection, materialize
+from flows.engine.site import load_site
 from flows.recipes import load_recipe, words
-from flows.site import load_site
-from flows.wish import GIB, Wish
 
 Names = list[str]
 
@@ -75,7 +75,7 @@ def download(
         How many files of it are there.
     """
     where = load_site(site or None)
-    wish = Wish(
+    request = DownloadRequest(
         name=name,
         dest=Path(dest or where.corpus),
         mirror=mirror,
@@ -84,7 +84,7 @@ def download(
         keep_archive=keep_archive,
         leave_free=int(leave_free_gib * GIB),
     )
-    return download_archive(wish, where.root).num_members
+    return download_archive(request, where.root).num_members
 
 
 @flow(log_prints=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from flows.recipe import Recipe, closest
+from flows.engine.recipe import Recipe, closest
 from tasks.checkpoints import Checkpoints
 from tasks.codes import Codes
 from tasks.examples import Examples
@@ -134,7 +134,7 @@ def load_recipe(name: str) -> tuple[Recipe, ModuleType | None]:
     except Exception as error:
         raise Mistake(f"{name} gives no recipe: {type(error).__name__}: {error}") from error
     if not isinstance(recipe, Recipe):
-        raise Mistake(f"{name} gives a {type(recipe).__name__}, not a flows.recipe.Recipe")
+        raise Mistake(f"{name} gives a {type(recipe).__name__}, not a flows.engine.recipe.Recipe")
     return replace(recipe, name=function), module
 
 

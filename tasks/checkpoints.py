@@ -1,87 +1,37 @@
 """Checkpoints: the two halves of VALL-E, trained on the examples (Wang et al. 2023, arXiv:2301.02111, section 5.1).
 
 A shard is a half, and its fingerprint knows the settings of that half alone, so the NAR may be trained again and the
-AR stay. The stage itself only launches: what trains is `train_half`, which any launcher may run in many processes
-at once, and which reads its own data, a Parquet shard at a time, so that no worker holds more than a few of them.
-The AR reads an eighth of the codes, for Parquet keeps each codebook's column to itself.
+AR stay. The stage itself only launches: what trains is `tasks.training.worker.train_half`, which any launcher may run
+in many processes at once, and which reads its own data.
 """
 
 import json
-import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from hashlib import sha256
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pyarrow.dataset import Dataset
 
-from tasks import symbols
-from tasks.stage import Resources, same_as
-from warehouse.tables import CHECKPOINTS, CODEBOOKS, CODES, EXAMPLES, PHONES
+from tasks.text import symbols
+from tasks.training.worker import HELD_OUT, VALIDATIONS, Config, Job, ShardFiles, Valid, count_splits, train_half
+from warehouse.stage import Resources, same_as
+from warehouse.tables import CHECKPOINTS, CODES, EXAMPLES, PHONES
 
 if TYPE_CHECKING:
-    from model.batches import Example
-    from model.settings import Half, Settings
-    from model.training import Training, Where
+    from model.training.trainer import Training
+    from model.valle.settings import Half
 
-Config = dict[str, Any]
 Launch = Callable[[Callable[[Config], None], Config], None]
-Valid = Literal["dev", "held-out", "train"]  # what a training validates on
-
-VALIDATIONS = "validations.json"
 EMBEDDED = "embedded"
-HELD_OUT = 16  # without dev examples, one utterance in so many is held out of train
 
 _DETAILS: Mapping[Valid, str | None] = {
     "dev": None,
     "held-out": f"no dev examples: validated on one utterance in {HELD_OUT} of train, held out by hash",
     "train": "no dev examples and too few to hold any out: validated on train itself",
 }
-
-
-@dataclass(frozen=True)
-class ShardFiles:
-    """The Parquet files of one shard of the examples."""
-
-    examples: str
-    phones: str
-    codes: str
-
-
-class Kept(NamedTuple):
-    """An example that was not dropped."""
-
-    utterance_id: str
-    split: str
-    speaker_id: str | None
-    language: str | None  # ISO 639-1
-
-    @property
-    def held_out(self) -> bool:
-        """Whether the hash of its id keeps it out of training, where there is nothing else to validate on."""
-        return int.from_bytes(sha256(self.utterance_id.encode()).digest()[:4], "big") % HELD_OUT == 0
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training, as its workers get it: plain words and paths."""
-
-    settings: "Settings"
-    training: "Training"
-    shards: tuple[ShardFiles, ...]  # those with anything to train on
-    valid_shards: tuple[ShardFiles, ...]  # those with anything to validate on, as many as it takes
-    valid: Valid
-    valid_utterances: int
-    folder: Path
-    start: Path | None  # a checkpoint to begin from
-    where: "Where"
 
 
 def here(function: Callable[[Config], None], config: Config) -> None:
@@ -96,7 +46,7 @@ class Checkpoints:
     makes, takes = CHECKPOINTS, (EXAMPLES, PHONES, CODES)
     needs, version, gathers = Resources(cpus=0.0), 2, ("ar", "nar")
 
-    size: str = "small"  # one of `model.settings.SIZES`
+    size: str = "small"  # one of `model.valle.settings.SIZES`
     codec: str = same_as("codes.model", "embedded")  # the EnCodec that made the codes
     start_from: str | None = field(default=None, compare=False)  # a folder with ar/ and nar/, or `embedded`: fine-tunes
     seed: int = 0
@@ -107,8 +57,9 @@ class Checkpoints:
     ema: float = 0.0  # decay of the weights' moving average, which then is what validates and speaks; 0 for none
     curriculum: float = 0.0  # the share of the steps over which ever longer utterances are let in; 0: all at once
     paired: float = 0.0  # the share of utterances that are said in a row with another of their speaker
-    phone_frames: float = 0.0  # that a phone lasts, as in `model.settings.Settings`; about 4.6 in English
+    phone_frames: float = 0.0  # that a phone lasts, as in `model.valle.settings.Settings`; about 4.6 in English
     languages: tuple[str, ...] = ()  # ISO 639-1, each with an embedding (VALL-E X, arXiv:2303.03926); () for one alone
+    codebooks: bool = False  # codes are embedded as the codec's own entries to begin with, not at random
     tied: bool = True  # output projections are the codes' embeddings (the paper's); false: heads of their own
     ar_steps: int = 800_000
     ar_warmup_steps: int = 32_000
@@ -133,7 +84,7 @@ class Checkpoints:
     launch: Launch = field(default=here, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        from model.settings import SIZES
+        from model.valle.settings import SIZES
 
         if self.start_from not in (None, EMBEDDED):  # a worker may stand in another folder
             object.__setattr__(self, "start_from", str(Path(str(self.start_from)).absolute()))
@@ -167,7 +118,7 @@ class Checkpoints:
             NoExamples: no example of split `train`.
             CheckpointError: the weights to start from are for other phones, or of another codec or size.
         """
-        from model.progress import Progress, best, best_folder
+        from model.training.progress import Progress, best, best_folder
 
         job = self._job(list(_shards(examples, phones, codes)), shard, folder)
         self.launch(train_half, {"job": job})
@@ -192,7 +143,7 @@ class Checkpoints:
 
     def how_far(self, folder: Path) -> str | None:
         """How the training of the half whose folder this is stands, in words."""
-        from model.journal import how_far
+        from model.training.training_log import how_far
 
         return how_far(folder)
 
@@ -205,12 +156,12 @@ class Checkpoints:
         return (embedded if self.start_from == EMBEDDED else Path(self.start_from)) / half
 
     def _job(self, shards: list[ShardFiles], half: "Half", folder: Path) -> Job:
-        from model.batches import NoExamples
-        from model.codec import identity
-        from model.settings import SIZES, Settings
-        from model.training import Where
+        from model.codec.encodec import identity
+        from model.training.batches import NoExamples
+        from model.training.trainer import Where
+        from model.valle.settings import SIZES, Settings
 
-        counts = [_count(files) for files in shards]
+        counts = [count_splits(files) for files in shards]
         total = sum(counts, Counter[str]())
         if not total["train"]:
             raise NoExamples("no example is of split train: `valle stats` shows what was dropped, and why")
@@ -235,6 +186,7 @@ class Checkpoints:
             valid_utterances=self.valid_utterances,
             folder=folder,
             start=self._start(half) if self.start_from else None,
+            codec=self.codec if self.codebooks else None,
             where=Where(
                 device=self.device,
                 save_every=self.save_every,
@@ -247,8 +199,8 @@ class Checkpoints:
         )
 
     def _training(self, half: "Half") -> "Training":
-        from model.batches import Curriculum
-        from model.training import Training
+        from model.training.batches import Curriculum
+        from model.training.trainer import Training
 
         steps: int = getattr(self, f"{half}_steps")
         return Training(
@@ -263,105 +215,6 @@ class Checkpoints:
             validate_every=max(1, -(-steps // self.num_validations)),
             curriculum=Curriculum(self.curriculum, self.paired, symbols.SYMBOL_IDS[symbols.BOUNDARY]),
         )
-
-
-def train_half(config: Config) -> None:
-    """Trains what `config["job"]` says; runs alike in every worker. Leaves checkpoints and `validations.json`."""
-    from model.checkpoint import write_whole
-    from model.parallel import Workers
-    from model.training import train
-
-    job: Job = config["job"]
-    codebooks = CODEBOOKS[:1] if job.settings.half == "ar" else CODEBOOKS
-    progress = train(
-        job.settings,
-        job.training,
-        TrainShards(job.shards, codebooks, job.valid, job.settings.languages),
-        list(_valid_examples(job, codebooks)),
-        job.folder,
-        replace(job.where, device=_device(job.where.device)),
-        job.start,
-    )
-    if Workers.here().rank == 0:
-        write_whole(job.folder / VALIDATIONS, json.dumps([asdict(record) for record in progress]).encode())
-
-
-@dataclass(frozen=True)
-class TrainShards:
-    """The examples to train on, a shard at a time, each read when it is asked for."""
-
-    shards: tuple[ShardFiles, ...]
-    codebooks: tuple[str, ...]
-    valid: Valid  # what is held out
-    languages: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.shards)
-
-    def __getitem__(self, index: int) -> list["Example"]:
-        files = self.shards[index]
-        kept = [row for row in _kept(files) if row.split == "train" and not (self.valid == "held-out" and row.held_out)]
-        return read(files, kept, self.codebooks, self.languages)
-
-
-def read(
-    files: ShardFiles, kept: Sequence[Kept], codebooks: tuple[str, ...], languages: tuple[str, ...] = ()
-) -> list["Example"]:
-    """The phones and codes of examples of one shard, in their order.
-
-    Raises:
-        ValueError: the shard has an example without phones or codes, or in a language that is not named.
-    """
-    from model.batches import Example
-
-    ids = [row.utterance_id for row in kept]
-    phones = _lists(files.phones, ids, ("phone_ids",))
-    codes = _lists(files.codes, ids, codebooks)
-    strangers = {row.language or "" for row in kept} - {*languages} if languages else ()
-    if strangers:
-        raise ValueError(f"checkpoints.languages lacks {min(strangers)!r}, in which {files.examples} has examples")
-    return [
-        Example(ids[0], np.stack(frames), row.speaker_id or "", languages.index(row.language or "") if languages else 0)
-        for row, ids, frames in zip(kept, phones, codes, strict=True)
-    ]
-
-
-def _lists(path: str, utterance_ids: list[str], columns: tuple[str, ...]) -> list[list[NDArray[np.uint16]]]:
-    """For each utterance, its lists in some columns of a Parquet file."""
-    table = pq.read_table(path, columns=["utterance_id", *columns])
-    places = pc.index_in(pa.array(utterance_ids, pa.string()), value_set=table["utterance_id"].combine_chunks())
-    taken = table.select(columns).take(places)
-    if any(column.null_count for column in taken.columns):
-        raise ValueError(f"{path} lacks {' or '.join(columns)} of an example: an example must be whole")
-    parts = []
-    for column in taken.columns:
-        ends = np.cumsum(pc.list_value_length(column).to_numpy())
-        parts.append(np.split(pc.list_flatten(column).to_numpy(), ends[:-1]) if len(ends) else [])
-    return [list(row) for row in zip(*parts, strict=True)]
-
-
-def _kept(files: ShardFiles) -> list[Kept]:
-    """The examples of a shard that were not dropped."""
-    kept = pq.read_table(files.examples, columns=list(Kept._fields), filters=pc.field("dropped").is_null())
-    return [Kept(*row) for row in zip(*(kept[name].to_pylist() for name in Kept._fields), strict=True)]
-
-
-def _count(files: ShardFiles) -> Counter[str]:
-    """How many examples of a shard are of each split, and how many of train could be held out."""
-    kept = _kept(files)
-    counts = Counter(row.split for row in kept)
-    counts["held-out"] = sum(row.split == "train" and row.held_out for row in kept)
-    return counts
-
-
-def _valid_examples(job: Job, codebooks: tuple[str, ...]) -> Iterator["Example"]:
-    """What to validate on, the first `valid_utterances` of it."""
-    left = job.valid_utterances
-    wanted = "dev" if job.valid == "dev" else "train"
-    for files in job.valid_shards:
-        rows = [row for row in _kept(files) if row.split == wanted and (job.valid != "held-out" or row.held_out)]
-        yield from read(files, rows[:left], codebooks, job.settings.languages)
-        left -= len(rows[:left])
 
 
 def _enough(shards: list[ShardFiles], counts: list[int], wanted: int) -> Iterator[ShardFiles]:
@@ -389,8 +242,3 @@ def _digest(checkpoint: Path) -> str:
         return str(json.loads((checkpoint / "settings.json").read_text(encoding="utf-8"))["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"checkpoints.start_from: {checkpoint} holds no checkpoint of a half: {error!r}") from None
-
-
-def _device(device: str) -> str:
-    """This worker's own GPU, where the device is `cuda`."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" else device

@@ -3,7 +3,7 @@
 Batching is only a matter of time. Utterances of like length are encoded together, and the
 codes of each are those it would have alone, so neither the batch nor the memory of a device is a setting. A small
 share of them, the same ones always, is decoded again, so that a broken codec shows in the table it has made.
-Source: Defossez et al. 2022 (arXiv:2210.13438); the codec itself is `model/codec.py`.
+Source: Defossez et al. 2022 (arXiv:2210.13438); the codec itself is `model/codec/encodec.py`.
 """
 
 from collections import deque
@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from pyarrow import compute as pc
 from pyarrow.dataset import Dataset
 
-from tasks.fidelity import is_checked, si_sdr_db
-from tasks.stage import Resources, in_range
+from tasks.audio.fidelity import is_checked, si_sdr_db
 from warehouse.errors import Mistake
+from warehouse.stage import Resources, in_range
 from warehouse.tables import CODEBOOK_SIZE, CODEBOOKS, CODES, FRAME_RATE, HOP, RECORDINGS, SAMPLE_RATE, UTTERANCES
 
 if TYPE_CHECKING:
-    from model.codec import Codec
+    from model.codec.encodec import Codec
 
 Waveform = NDArray[np.float32]  # [num_samples], mono, at 24 kHz
 Row = dict[str, Any]
@@ -61,7 +61,7 @@ class Codes:
 
     def identity(self) -> dict[str, object]:
         """The weights' digest in place of their name."""
-        from model.codec_weights import identity
+        from model.codec.weights import identity
 
         return {"model": identity(self.model)}
 
@@ -177,14 +177,14 @@ class Encoder:
 @cache
 def _encoder(identity: str, model: str, device: str, precision: str) -> Encoder:
     """Kept warm for the next shard of this process; weights that have changed have another identity."""
-    from model.codec import load_codec
+    from model.codec.encodec import load_codec
 
     return Encoder(load_codec(model, device=device, precision=precision))
 
 
 def _read(corpus: Path, path: str, utterance: Row) -> Waveform | str:
     """The utterance's samples as the codec hears them, or why there are none."""
-    from tasks.audio import Unreadable, must_be_there, read
+    from tasks.audio.audio_files import Unreadable, must_be_there, read
 
     try:
         waveform = read(corpus / path, SAMPLE_RATE, utterance["start_sample"], utterance["end_sample"])

@@ -11,10 +11,10 @@ import pyarrow as pa
 from pyarrow import compute as pc
 from pyarrow.dataset import Dataset
 
-from tasks.held_out import held_out
-from tasks.stage import Resources, same_as
+from tasks.corpora.held_out import held_out
 from warehouse.errors import BrokenPromise
 from warehouse.filters import Condition, check, refused
+from warehouse.stage import Resources, same_as
 from warehouse.tables import CODES, EXAMPLES, PHONES, TRANSCRIPTS, UTTERANCES
 
 WHOLE = tuple(

@@ -22,13 +22,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks import flac, sample_corpus
-from tasks.audio import Examination, Unreadable, examine, must_be_there, sha256, will_stay
+from tasks.audio import flac
+from tasks.audio.audio_files import Examination, Unreadable, examine, must_be_there, sha256, will_stay
+from tasks.corpora import sample_corpus
 from tasks.corpora.folder import Folder
 from tasks.corpora.librilight import SUBSETS, LibriLight
 from tasks.corpora.librispeech import LibriSpeech
 from tasks.corpora.listing import CorpusError, Entry, Layout, first_hours, portions, printable
-from tasks.stage import Resources, SourceFiles, in_range
+from warehouse.stage import Resources, SourceFiles, in_range
 from warehouse.tables import RECORDINGS
 
 LAYOUTS = ("sample", "folder", "librispeech", "librilight")

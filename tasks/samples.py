@@ -6,7 +6,8 @@ truth). The true speech, as recorded and after the codec, is judged beside them.
 
 What the model fails to say is a result. A sample that never ends is kept as far as it came,
 and one that is empty is a row that judges count; left out, they would flatter the model. Which other utterance is
-the prompt, `tasks/prompts.py` says; it is one for all seeds and for the true speech, so that all meet equal terms.
+the prompt, `tasks/voices/utterance_prompt.py` says; it is one for all seeds and for the true speech, so that all meet
+equal terms.
 """
 
 import time
@@ -23,11 +24,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow.dataset import Dataset
 
-from tasks import audio, pairs, prompts
-from tasks.prompts import Codes, Row, Utterance
-from tasks.stage import Resources, in_range, same_as
-from tasks.symbols import BOUNDARY, SYMBOL_IDS, SYMBOLS
+from tasks.audio import audio_files
+from tasks.audio.resynthesis import decode
+from tasks.evaluation import checkpoint_pairs
+from tasks.text.symbols import BOUNDARY, SYMBOL_IDS, SYMBOLS
+from tasks.voices import utterance_prompt
+from tasks.voices.utterance_prompt import Row, Utterance
 from warehouse.errors import Mistake
+from warehouse.stage import Resources, in_range, same_as
 from warehouse.store import write_atomically
 from warehouse.tables import (
     CHECKPOINTS,
@@ -44,8 +48,8 @@ from warehouse.tables import (
 )
 
 if TYPE_CHECKING:
-    from model.codec import Codec
-    from model.synthesis import Pair, Request
+    from model.codec.encodec import Codec
+    from model.valle.synthesis import Pair, Request
 
 Waveform = NDArray[np.float32]  # [num_samples], mono, in -1..1
 
@@ -62,14 +66,14 @@ class Samples:
     needs, version, gathers = Resources(gpus=1.0), 1, True
 
     checkpoint: str = TRAINED  # `trained` (here), `embedded`, or a folder with the pair `ar/` and `nar/`
-    codec: str = same_as("codes.model", pairs.EMBEDDED)  # the EnCodec that made the codes
+    codec: str = same_as("codes.model", checkpoint_pairs.EMBEDDED)  # the EnCodec that made the codes
     split: str = "test"  # whose examples are said: train, dev, test, or all
     min_seconds: float = 4.0
     max_seconds: float = 10.0
     num_utterances: int | None = None  # the first so many by the hashes of their ids; null takes all
-    prompt_seconds: float = prompts.SECONDS
+    prompt_seconds: float = utterance_prompt.SECONDS
     seeds: tuple[int, ...] = (0, 1, 2)
-    temperature: float = 1.0  # this and the rest as in `model.sampling.Sampling`
+    temperature: float = 1.0  # this and the rest as in `model.valle.sampling.Sampling`
     top_k: int = 0
     top_p: float = 0.8
     repetition_window: int = 10  # frames
@@ -105,7 +109,11 @@ class Samples:
         """
         if self.max_seconds < self.min_seconds:
             raise Mistake(f"samples.max_seconds is {self.max_seconds:g}, under samples.min_seconds")
-        return {"checkpoint": TRAINED if self.checkpoint == TRAINED else pairs.identify(pairs.folder(self.checkpoint))}
+        return {
+            "checkpoint": TRAINED
+            if self.checkpoint == TRAINED
+            else checkpoint_pairs.identify(checkpoint_pairs.folder(self.checkpoint))
+        }
 
     def __call__(
         self,
@@ -127,11 +135,11 @@ class Samples:
         Raises:
             ValueError: no utterance is chosen, or the weights do not belong to these phones and codes.
         """
-        from model.codec import load_codec
+        from model.codec.encodec import load_codec
 
         prompt_of = self._choose(examples, utterances)
         ids = {*prompt_of, *filter(None, prompt_of.values())}
-        spoken = prompts.gather(ids, utterances, recordings, transcripts, phones, codes)
+        spoken = utterance_prompt.gather(ids, utterances, recordings, transcripts, phones, codes)
         cast = [(spoken[target], spoken[prompt] if prompt else None) for target, prompt in prompt_of.items()]
         pair, checkpoint_id = self._load_pair(checkpoints)
         codec = load_codec(self.codec, device=self.device)
@@ -150,10 +158,10 @@ class Samples:
         ids = examples.to_table(columns=["utterance_id"], filter=chosen)["utterance_id"].to_pylist()
         if not ids:
             raise ValueError(f"samples.split: no example is kept in the split {self.split!r}; try {EVERY!r}")
-        known = prompts.pick(utterances, ids, ["utterance_id", "speaker_id", "seconds"])
+        known = utterance_prompt.pick(utterances, ids, ["utterance_id", "speaker_id", "seconds"])
         targets = sorted(
             (row for row in known if self.min_seconds <= row["seconds"] <= self.max_seconds),
-            key=lambda row: prompts.chance(row["utterance_id"]),
+            key=lambda row: utterance_prompt.chance(row["utterance_id"]),
         )
         if not targets:
             raise ValueError(
@@ -164,25 +172,27 @@ class Samples:
         for row in known:
             lengths[row["speaker_id"]].append((row["utterance_id"], row["seconds"]))
         return {
-            row["utterance_id"]: prompts.choose(row["utterance_id"], lengths[row["speaker_id"]], self.prompt_seconds)
+            row["utterance_id"]: utterance_prompt.choose(
+                row["utterance_id"], lengths[row["speaker_id"]], self.prompt_seconds
+            )
             for row in targets[: self.num_utterances]
         }
 
     def _load_pair(self, checkpoints: Dataset | None) -> tuple["Pair", str]:
         """The two halves, and the names of their weights."""
-        from model.codec import identity
-        from model.synthesis import load_pair
+        from model.codec.encodec import identity
+        from model.valle.synthesis import load_pair
 
         if checkpoints is None:
-            folder = pairs.folder(self.checkpoint)
-            ar, nar, checkpoint_id = folder / "ar", folder / "nar", pairs.identify(folder)
+            folder = checkpoint_pairs.folder(self.checkpoint)
+            ar, nar, checkpoint_id = folder / "ar", folder / "nar", checkpoint_pairs.identify(folder)
         else:
-            first, second = (_newest(checkpoints, half) for half in pairs.HALVES)
+            first, second = (_newest(checkpoints, half) for half in checkpoint_pairs.HALVES)
             ar, nar = self.root / first["path"], self.root / second["path"]
             checkpoint_id = f"{first['checkpoint_id']}+{second['checkpoint_id']}"
         pair = load_pair(ar, nar, self.device, SYMBOLS)
         mine = identity(self.codec)
-        if not pairs.same_codec(pair.codec, mine):
+        if not checkpoint_pairs.same_codec(pair.codec, mine):
             raise ValueError(f"samples.codec: the model speaks codes of {pair.codec}, and {self.codec} is {mine}")
         return pair, checkpoint_id
 
@@ -191,10 +201,12 @@ class Samples:
         started = time.perf_counter()
         row = _row(TRUTH, target, prompt, self.seeds[0])
         try:
-            speech = audio.read(self.audio / target.audio_path, SAMPLE_RATE, target.start_sample, target.end_sample)
+            speech = audio_files.read(
+                self.audio / target.audio_path, SAMPLE_RATE, target.start_sample, target.end_sample
+            )
             yield row | _save(folder, row, speech, started)
-        except audio.Unreadable as error:
-            audio.must_be_there(self.audio)
+        except audio_files.Unreadable as error:
+            audio_files.must_be_there(self.audio)
             yield row | {"dropped": "unreadable", "detail": str(error)}
         started = time.perf_counter()
         row = _row(RESYNTHESIS, target, prompt, self.seeds[0])
@@ -207,7 +219,7 @@ class Samples:
 
         `named`: whether the model is to be told the language.
         """
-        from model.synthesis import Request
+        from model.valle.synthesis import Request
 
         num_frames = round(self.prompt_seconds * FRAME_RATE)
         between = np.array([SYMBOL_IDS[BOUNDARY]], np.uint16)
@@ -232,8 +244,8 @@ class Samples:
         self, said: list[tuple[Row, "Request | None"]], pair: "Pair", codec: "Codec", folder: Path
     ) -> Iterator[Row]:
         """The rows with what the model says. One that never ends is kept as far as it came."""
-        from model.sampling import Sampling
-        from model.synthesis import generate
+        from model.valle.sampling import Sampling
+        from model.valle.synthesis import generate
 
         sampling = Sampling(self.temperature, self.top_k, self.top_p, self.repetition_window, self.repetition_threshold)
         yield from (row for row, request in said if request is None)
@@ -251,15 +263,6 @@ class Samples:
             waveform = decode(codec, np.concatenate([*repeated, speech.codes], axis=1))
             detail = None if speech.finished else f"endless: stopped after {num_frames / FRAME_RATE:.1f} s"
             yield row | _save(folder, row, waveform, started) | {"detail": detail}
-
-
-def decode(codec: "Codec", codes: Codes) -> Waveform:
-    """Codes `[8, T]` as speech at 24 kHz; alone, so that no neighbour changes it."""
-    import torch
-
-    with torch.inference_mode():
-        waveform = codec.decode(torch.from_numpy(codes.astype(np.int64)).unsqueeze(0))
-    return np.asarray(waveform.reshape(-1).float().cpu().numpy(), np.float32)
 
 
 def _row(system: str, target: Utterance, prompt: Utterance | None, seed: int) -> Row:

@@ -8,33 +8,26 @@ stands before the same judges: its rows are the scale on which the model's are r
 An empty sample is not left out, which would flatter the model: all of its words are wrong.
 """
 
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pyarrow.dataset import Dataset
 
-from tasks import audio, prompts
-from tasks.prompts import Codes, Row
-from tasks.samples import CONTINUAL, EMPTY, Waveform, decode
-from tasks.stage import Resources, in_range, same_as
+from tasks.audio import audio_files
+from tasks.audio.resynthesis import decode
+from tasks.evaluation.judges import RATE, Voice, embed, load_normalizer, load_voice_encoder, voice_judge, word_errors
+from tasks.samples import CONTINUAL, EMPTY, Waveform
+from tasks.voices import utterance_prompt
+from tasks.voices.utterance_prompt import Codes, Row
+from warehouse.stage import Resources, in_range, same_as
 from warehouse.tables import CODEBOOKS, CODES, FRAME_RATE, RECORDINGS, SAMPLE_RATE, SAMPLES, SCORES, UTTERANCES
-
-Voice = NDArray[np.float32]  # [256], of length 1
 
 WER, SIMILARITY, SIMILARITY_DECODED = "wer", "speaker_similarity", "speaker_similarity_decoded"
 
-_RATE = 16_000  # Hz, what both judges hear
-_LONGEST = 30 * _RATE  # samples: Whisper hears no more, of an endless one either
-_SHORTEST = _RATE // 10  # samples: no voice can be told from less
+_LONGEST = 30 * RATE  # samples: Whisper hears no more, of an endless one either
 _BLOCK = 256  # waveforms held in memory at once
 
 
@@ -52,7 +45,7 @@ class Scores:
 
     judge: str = "embedded"  # the Whisper that listens: a known name, `embedded` or a file
     codec: str = same_as("codes.model", "embedded")  # the EnCodec that decodes prompts
-    prompt_seconds: float = same_as("samples.prompt_seconds", prompts.SECONDS)
+    prompt_seconds: float = same_as("samples.prompt_seconds", utterance_prompt.SECONDS)
     audio: Path = field(default=Path("audio"), compare=False)  # the corpus
     root: Path = field(default=Path("."), compare=False)  # the warehouse
     device: str = field(default="cpu", compare=False)
@@ -63,9 +56,9 @@ class Scores:
 
     def identity(self) -> dict[str, object]:
         """The weights of the judges, in place of their names."""
-        from model import asr
+        from model.asr import recognition
 
-        return {"judge": asr.identity(self.judge), "voices": voice_judge()}
+        return {"judge": recognition.identity(self.judge), "voices": voice_judge()}
 
     def __call__(self, samples: Dataset, utterances: Dataset, recordings: Dataset, codes: Dataset) -> pa.Table:
         """Three rows for each sample that was made, and one for each that is empty."""
@@ -83,80 +76,27 @@ class Scores:
     def _speech(self, sample: Row) -> Waveform:
         if sample["dropped"]:
             return np.zeros(0, np.float32)
-        return audio.read(self.root / sample["audio_path"], _RATE)[:_LONGEST]
-
-
-def load_normalizer() -> Callable[[str], str]:
-    """What makes two texts the same that are said the same: Whisper's own (arXiv:2212.04356, appendix C)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # it leaves the file with its spellings open
-        from whisper.normalizers import EnglishTextNormalizer
-
-        normalizer: Callable[[str], str] = EnglishTextNormalizer()
-    return normalizer
-
-
-def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
-    """Words too many, too few or other than they should be, and how many there should be."""
-    import jiwer
-
-    found = jiwer.process_words(reference, hypothesis)
-    errors = found.substitutions + found.deletions + found.insertions
-    return errors, found.hits + found.substitutions + found.deletions
-
-
-def voice_judge() -> str:
-    """The speaker verifier by engine, release and weights: `resemblyzer/0.1.4@1a2b3c4d`."""
-    package = find_spec("resemblyzer")  # found, not imported: a plan has no need of torch and librosa
-    assert package is not None
-    assert package.origin is not None
-    weights = Path(package.origin).parent / "pretrained.pt"
-    return f"resemblyzer/{version('resemblyzer')}@{audio.sha256(weights)[:8]}"
-
-
-def load_voice_encoder(device: str) -> Any:
-    """Resemblyzer's encoder (Wan et al. 2018, arXiv:1710.10467), from the weights in its wheel."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # it imports a part of SciPy by its old name
-        from resemblyzer import VoiceEncoder
-    return VoiceEncoder(device, verbose=False)
-
-
-def embed(encoder: Any, speech: Waveform) -> Voice | None:
-    """The voice in speech at 16 kHz, without its pauses; null in silence.
-
-    Where the detector of pauses takes all for one, as it does with noise, all is judged: a sample without a voice
-    should be unlike its prompt rather than missing.
-    """
-    from resemblyzer import normalize_volume, preprocess_wav
-    from resemblyzer.hparams import audio_norm_target_dBFS
-
-    if len(speech) < _SHORTEST or not speech.any():
-        return None
-    voiced = preprocess_wav(speech)
-    if len(voiced) < _SHORTEST:
-        voiced = normalize_volume(speech, audio_norm_target_dBFS, increase_only=True)
-    return np.asarray(encoder.embed_utterance(voiced), np.float32)
+        return audio_files.read(self.root / sample["audio_path"], RATE)[:_LONGEST]
 
 
 class _Words:
     """Whisper, and the errors in what it hears."""
 
     def __init__(self, stage: Scores) -> None:
-        from model import asr
+        from model.asr import recognition
 
-        self.model = asr.load_asr(stage.judge, stage.device)
-        self.judged_by = f"{asr.OPENAI}/{asr.identity(stage.judge)}"
+        self.model = recognition.load_asr(stage.judge, stage.device)
+        self.judged_by = f"{recognition.OPENAI}/{recognition.identity(stage.judge)}"
         self.batch_size = stage.batch_size
         self.normalize = load_normalizer()
 
     def judge(self, block: list[tuple[Row, Waveform]]) -> list[Row]:
         """One row for each sample."""
-        from model import asr
+        from model.asr import recognition
 
         audible = {sample["sample_id"]: speech for sample, speech in block if len(speech)}
         ids, waveforms = list(audible), list(audible.values())
-        found = asr.transcribe(self.model, waveforms, ids=ids, language="en", batch_size=self.batch_size)
+        found = recognition.transcribe(self.model, waveforms, ids=ids, language="en", batch_size=self.batch_size)
         texts = {name: transcript.text for name, transcript in zip(ids, found, strict=True)}
         return [self._score(sample, texts.get(sample["sample_id"], "")) for sample, _ in block]
 
@@ -178,16 +118,16 @@ class _Prompt:
 def _prompts(ids: set[str], utterances: Dataset, recordings: Dataset, codes: Dataset) -> dict[str, _Prompt]:
     """The utterances that prompts are cut from."""
     columns = ["utterance_id", "recording_id", "start_sample", "end_sample", "sample_rate"]
-    stretches = prompts.pick(utterances, ids, columns)
-    paths = prompts.paths(recordings, stretches)
-    coded = {row["utterance_id"]: row for row in prompts.pick(codes, ids, ["utterance_id", *CODEBOOKS])}
+    stretches = utterance_prompt.pick(utterances, ids, columns)
+    paths = utterance_prompt.paths(recordings, stretches)
+    coded = {row["utterance_id"]: row for row in utterance_prompt.pick(codes, ids, ["utterance_id", *CODEBOOKS])}
     return {
         row["utterance_id"]: _Prompt(
             paths[row["recording_id"]],
             row["start_sample"],
             row["end_sample"],
             row["sample_rate"],
-            prompts.stack(coded[row["utterance_id"]]),
+            utterance_prompt.stack(coded[row["utterance_id"]]),
         )
         for row in stretches
     }
@@ -197,7 +137,7 @@ class _Voices:
     """Resemblyzer, and how alike a sample and its prompt are to it."""
 
     def __init__(self, stage: Scores, prompts_by_id: dict[str, _Prompt]) -> None:
-        from model.codec import load_codec
+        from model.codec.encodec import load_codec
 
         self.stage, self.prompts = stage, prompts_by_id
         self.codec = load_codec(stage.codec, device=stage.device)
@@ -211,7 +151,7 @@ class _Voices:
             why = {"dropped": "no_prompt", "detail": "the sample has no prompt"}
             return [_row(sample, metric, self.judged_by) | why for metric in (SIMILARITY, SIMILARITY_DECODED)]
         if sample["system"] == CONTINUAL:
-            speech = speech[round(self.stage.prompt_seconds * _RATE) :]
+            speech = speech[round(self.stage.prompt_seconds * RATE) :]
         mine, theirs = embed(self.encoder, speech), self._voices_of(sample["prompt_id"])
         return [self._score(_row(sample, metric, self.judged_by), mine, voice) for metric, voice in theirs.items()]
 
@@ -228,11 +168,11 @@ class _Voices:
         if prompt_id not in self.known:
             prompt, seconds = self.prompts[prompt_id], self.stage.prompt_seconds
             stop = min(prompt.end_sample, prompt.start_sample + round(seconds * prompt.sample_rate))
-            recorded = audio.read(self.stage.audio / prompt.audio_path, _RATE, prompt.start_sample, stop)
+            recorded = audio_files.read(self.stage.audio / prompt.audio_path, RATE, prompt.start_sample, stop)
             decoded = decode(self.codec, prompt.codes[:, : round(seconds * FRAME_RATE)])
             self.known[prompt_id] = {
                 SIMILARITY: embed(self.encoder, recorded),
-                SIMILARITY_DECODED: embed(self.encoder, soxr.resample(decoded, SAMPLE_RATE, _RATE)),
+                SIMILARITY_DECODED: embed(self.encoder, soxr.resample(decoded, SAMPLE_RATE, RATE)),
             }
         return self.known[prompt_id]
 

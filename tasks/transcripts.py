@@ -4,8 +4,8 @@ There is no threshold among the settings. Every row carries Whisper's own eviden
 (log-probability, no-speech probability, compression ratio, temperature), what is odd about its text (`flags`) and,
 where the corpus has a text, how far the two differ. `examples.where` judges by these, so a stricter filter needs no
 second hearing. What was heard is kept even where the row is refused.
-Source: Radford et al. 2022 (arXiv:2212.04356); when Whisper tries again is fixed in `model/asr.py`, and what is odd in
-`tasks/doubts.py`.
+Source: Radford et al. 2022 (arXiv:2212.04356); when Whisper tries again is fixed in
+`model/asr/recognition.py`, and what is odd in `tasks/text/plausibility.py`.
 """
 
 import re
@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
-from model import asr
-from tasks.audio import Unreadable, must_be_there, read
-from tasks.doubts import chars_per_second, doubts
-from tasks.stage import Resources, in_range
+from model.asr import recognition
+from tasks.audio.audio_files import Unreadable, must_be_there, read
+from tasks.text.plausibility import chars_per_second, doubts
 from warehouse.errors import Mistake
+from warehouse.stage import Resources, in_range
 from warehouse.tables import RECORDINGS, TRANSCRIPTS, UTTERANCES
 
 REFERENCE = "reference"  # the corpus's own text in place of a model's
@@ -41,7 +41,7 @@ class Transcripts:
     needs, version, gathers = Resources(gpus=0.5), 2, False
 
     model: str = "embedded"  # a known Whisper, `embedded`, a checkpoint's path, or `reference`
-    engine: str = asr.OPENAI  # or `faster-whisper`, which the extra `faster` installs
+    engine: str = recognition.OPENAI  # or `faster-whisper`, which the extra `faster` installs
     language: str | None = "en"  # the only one that is kept, ISO 639-1; None keeps all
     words: bool = False  # whether each word gets its place in time, which takes as long again
     batch_size: int = field(default=16, compare=False)  # windows decoded together
@@ -50,8 +50,8 @@ class Transcripts:
 
     def __post_init__(self) -> None:
         in_range("transcripts.batch_size", self.batch_size, 1)
-        if self.engine not in asr.ENGINES:
-            raise Mistake(f"transcripts.engine is {self.engine!r}; it may be {' or '.join(asr.ENGINES)}")
+        if self.engine not in recognition.ENGINES:
+            raise Mistake(f"transcripts.engine is {self.engine!r}; it may be {' or '.join(recognition.ENGINES)}")
         if self.language is not None and not re.fullmatch("[a-z]{2,3}", self.language):
             raise Mistake(
                 f"transcripts.language is {self.language!r}; it may be two or three letters, such as en, or none"
@@ -65,12 +65,12 @@ class Transcripts:
             FileNotFoundError: the model is no known name and no file.
         """
         if self.model == REFERENCE:
-            return {"model": REFERENCE, "engine": asr.OPENAI, "words": False}
+            return {"model": REFERENCE, "engine": recognition.OPENAI, "words": False}
         try:
-            asr.check_engine(self.engine, self.model)
+            recognition.check_engine(self.engine, self.model)
         except ValueError as error:
             raise Mistake(f"transcripts.engine={self.engine}: {error}") from error
-        return {"model": asr.identity(self.model)}
+        return {"model": recognition.identity(self.model)}
 
     def __call__(self, utterances: ds.Dataset, recordings: ds.Dataset) -> pa.Table:
         """One row for each kept utterance; one whose audio cannot be read costs itself alone.
@@ -114,14 +114,16 @@ class Transcripts:
         if not waveforms:
             return rows
         ids = [rows[i]["utterance_id"] for i in waveforms]
-        model = asr.warm_asr(self.model, self.device, self.engine)
-        heard = asr.transcribe(model, list(waveforms.values()), ids=ids, batch_size=self.batch_size, words=self.words)
-        judge = f"{model.name}/{asr.identity(self.model)}"
+        model = recognition.warm_asr(self.model, self.device, self.engine)
+        heard = recognition.transcribe(
+            model, list(waveforms.values()), ids=ids, batch_size=self.batch_size, words=self.words
+        )
+        judge = f"{model.name}/{recognition.identity(self.model)}"
         for i, transcript in zip(waveforms, heard, strict=True):
             rows[i] |= {"judge": judge} | self._row(transcript, *pairs[i])
         return rows
 
-    def _row(self, transcript: asr.Transcript, utterance: Row, recording: Row) -> Row:
+    def _row(self, transcript: recognition.Transcript, utterance: Row, recording: Row) -> Row:
         """Whisper's evidence, ours, and whether the row is kept."""
         row = asdict(transcript)
         discarded = row.pop("discarded")
@@ -133,19 +135,19 @@ class Transcripts:
 
     def _read(self, utterance: Row, recording: Row) -> tuple[NDArray[np.float32] | None, Row]:
         """The utterance's samples as Whisper hears them, or why there are none."""
-        if utterance["end_sample"] - utterance["start_sample"] > asr.MAX_SECONDS * utterance["sample_rate"]:
+        if utterance["end_sample"] - utterance["start_sample"] > recognition.MAX_SECONDS * utterance["sample_rate"]:
             return None, {
                 "dropped": "too_long",
-                "detail": f"{utterance['seconds']:.1f} s, and Whisper hears {asr.MAX_SECONDS} s",
+                "detail": f"{utterance['seconds']:.1f} s, and Whisper hears {recognition.MAX_SECONDS} s",
             }
         path = self.audio / recording["audio_path"]
         try:
-            return read(path, asr.SAMPLE_RATE, utterance["start_sample"], utterance["end_sample"]), {}
+            return read(path, recognition.SAMPLE_RATE, utterance["start_sample"], utterance["end_sample"]), {}
         except Unreadable as error:
             must_be_there(self.audio)
             return None, {"dropped": "unreadable", "detail": str(error)}
 
-    def _refusal(self, transcript: asr.Transcript) -> Row:
+    def _refusal(self, transcript: recognition.Transcript) -> Row:
         if self.language is None or transcript.language == self.language:
             return {}
         from whisper.tokenizer import LANGUAGES
@@ -165,7 +167,7 @@ def _against(reference: str | None, heard: str, utterance: Row, recording: Row) 
     """Wrong words against the corpus's own text, where it has one of just this stretch."""
     if not reference or not _whole(utterance, recording):
         return {}
-    from tasks.scores import word_errors
+    from tasks.evaluation.judges import word_errors
 
     errors, words = word_errors(*(_normalizer()(text) for text in (reference, heard)))
     return {"reference_errors": errors, "reference_words": words}
@@ -177,6 +179,6 @@ def _whole(utterance: Row, recording: Row) -> bool:
 
 @cache
 def _normalizer() -> Callable[[str], str]:
-    from tasks.scores import load_normalizer
+    from tasks.evaluation.judges import load_normalizer
 
     return load_normalizer()

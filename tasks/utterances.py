@@ -24,12 +24,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from tasks import voice
-from tasks.audio import Unreadable, must_be_there, read
-from tasks.cutting import Cut, Limits, Stretch, cut
-from tasks.held_out import held_out
-from tasks.stage import Resources, in_range
+from tasks.audio import voice_activity
+from tasks.audio.audio_files import Unreadable, must_be_there, read
+from tasks.audio.cutting import Cut, Limits, Stretch, cut
+from tasks.corpora.held_out import held_out
 from warehouse.errors import Mistake
+from warehouse.stage import Resources, in_range
 from warehouse.tables import RECORDINGS, UTTERANCES
 
 _READ = ["recording_id", "corpus", "speaker_id", "audio_path", "sample_rate", "num_samples", "speech", "text"]
@@ -86,7 +86,7 @@ class Utterances:
             raise Mistake(f"utterances.max_seconds is {self.max_seconds:g}, under utterances.min_seconds")
         if self.dev_share + self.test_share > 1:
             raise Mistake("utterances.dev_share and utterances.test_share are more than 1 together")
-        return {"voice": voice.digest()}
+        return {"voice": voice_activity.digest()}
 
     def __call__(self, recordings: ds.Dataset) -> pa.Table:
         """The rows of one shard of recordings; dropped recordings have none.
@@ -136,7 +136,9 @@ class Utterances:
         """Voiced stretches, as the corpus says or as silero-vad hears."""
         if recording["speech"] is not None:
             return [(stretch["start_sample"], stretch["end_sample"]) for stretch in recording["speech"]]
-        return voice.stretches(self.audio / recording["audio_path"], recording["sample_rate"], recording["num_samples"])
+        return voice_activity.stretches(
+            self.audio / recording["audio_path"], recording["sample_rate"], recording["num_samples"]
+        )
 
     def _cuts(self, recording: dict[str, Any], speech: list[Stretch]) -> list[Cut]:
         path, rate = self.audio / recording["audio_path"], recording["sample_rate"]

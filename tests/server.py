@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tasks.fetch import Patience
+from flows.downloads.fetch import Patience
 
 HASTY = Patience(attempts=4, first_attempts=3, pause=0.0, silence=2.0, slowest=1.0, window=0.2)
 

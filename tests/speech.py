@@ -7,8 +7,8 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from tasks import sample_corpus
-from tasks.sample_corpus import SHIPPED
+from tasks.corpora import sample_corpus
+from tasks.corpora.sample_corpus import SHIPPED
 
 HELD_OUT = ("2120", "2379", "2223", "2509")  # readers that no embedded model has heard
 

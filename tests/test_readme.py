@@ -8,6 +8,7 @@ import pytest
 
 from flows.cli import valle
 from flows.recipes import RECIPES
+from tests.readme_tree import with_tree
 from warehouse.statistics import VIEWS
 from warehouse.tables import TABLES
 
@@ -54,3 +55,7 @@ def test_every_recipe_view_and_folder_is_in_the_readme() -> None:
 def test_the_two_commands_are_in_the_makefile() -> None:
     targets = set(re.findall(r"^([a-z]+):", (HOUSE / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"^make ([a-z]+)", README, re.MULTILINE)) == {"demo", "test"} <= targets
+
+
+def test_the_tree_is_made_of_the_first_sentences_of_the_modules() -> None:
+    assert with_tree(README) == README, "a file was moved, or tells another first sentence: python -m tests.readme_tree"

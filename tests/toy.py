@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from flows.recipe import Recipe
-from tasks.stage import Resources
+from flows.engine.recipe import Recipe
+from warehouse.stage import Resources
 from warehouse.tables import CODES, EXAMPLES, UTTERANCES, Table
 
 TOTALS = Table("totals", grain="the corpus", schema=pa.schema({"frames": pa.int64()}))

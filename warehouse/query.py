@@ -78,3 +78,9 @@ def check(sql: str) -> None:
 
 def _first_sentence(error: Exception) -> str:
     return " ".join(str(error).split("\n\n")[0].split())
+
+
+def failures(root: Path) -> dict[tuple[str, str, str], str]:
+    """The error of every shard that has failed and not been made since, by table, shard and fingerprint."""
+    rows = select(root, "select table_name, shard, fingerprint, error from failures").to_pylist()
+    return {(row["table_name"], row["shard"], row["fingerprint"]): row["error"] for row in rows}

@@ -38,7 +38,7 @@ class _Spectrogram(nn.Module):
 
 def discriminator() -> Any:
     """An untrained one, the same each time."""
-    from model.codec import encodec
+    from model.codec.encodec import encodec
 
     encodec()
     stand_in = types.ModuleType("torchaudio")

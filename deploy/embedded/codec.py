@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from deploy.embedded import codebooks
 from deploy.embedded.losses import losses
 from deploy.embedded.speech import disturbed, speech_of
-from model.codec import CODEBOOK_SIZE, EMBEDDED, HOP, SAMPLE_RATE, Shape, build
+from model.codec.encodec import CODEBOOK_SIZE, EMBEDDED, HOP, SAMPLE_RATE, Shape, build
 
 SHAPE = Shape(n_filters=16, dimension=80, lstm=2, norm="none", num_codebooks=8)
 

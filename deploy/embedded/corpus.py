@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 
 from deploy.embedded.kokoro import HELD_OUT, SAMPLE_RATE, Kokoro, Voice, alone
-from tasks.sentences import VOCABULARY, sentences
+from tasks.text.sentences import VOCABULARY, sentences
 
 _UTTERANCES = 12  # of a voice
 _COMMON = 20_000  # words

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from model.codec import CODEBOOK_SIZE, SAMPLE_RATE, Codec, load_codec
-from tasks.audio import read
+from model.codec.encodec import CODEBOOK_SIZE, SAMPLE_RATE, Codec, load_codec
+from tasks.audio.audio_files import read
 
 _RATE = 16_000  # Hz, what the judges hear
 
@@ -85,11 +85,11 @@ def measure(codec: Codec, speech: list[tuple[Path, str]]) -> dict[str, Any]:
 
 def wer(texts: list[str], waveforms: list[NDArray[np.float32]]) -> float:
     """What the embedded Whisper mishears, as a share of the words."""
-    from model import asr
-    from tasks.scores import load_normalizer, word_errors
+    from model.asr import recognition
+    from tasks.evaluation.judges import load_normalizer, word_errors
 
     normalize = load_normalizer()
-    found = asr.transcribe(asr.warm_asr("embedded"), waveforms, language="en")
+    found = recognition.transcribe(recognition.warm_asr("embedded"), waveforms, language="en")
     pairs = zip(texts, found, strict=True)
     counts = [word_errors(normalize(text), normalize(transcript.text)) for text, transcript in pairs]
     return sum(errors for errors, _ in counts) / sum(words for _, words in counts)

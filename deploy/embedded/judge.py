@@ -17,16 +17,16 @@ import torch
 from numpy.typing import NDArray
 
 from deploy.embedded.figures import spoken
-from model import asr
-from model.codec import FRAME_RATE, SAMPLE_RATE, Codec, load_codec
-from model.synthesis import Generated, Request, generate, load_pair
-from tasks import pairs
-from tasks.audio import read
-from tasks.phones import phonemize
-from tasks.samples import decode
-from tasks.scores import load_normalizer, word_errors
-from tasks.sentences import sentences
-from tasks.symbols import BOUNDARY, SYMBOL_IDS
+from model.asr import recognition
+from model.codec.encodec import FRAME_RATE, SAMPLE_RATE, Codec, load_codec
+from model.valle.synthesis import Generated, Request, generate, load_pair
+from tasks.audio.audio_files import read
+from tasks.audio.resynthesis import decode
+from tasks.evaluation import checkpoint_pairs
+from tasks.evaluation.judges import load_normalizer, word_errors
+from tasks.text.phonemization import phonemize
+from tasks.text.sentences import sentences
+from tasks.text.symbols import BOUNDARY, SYMBOL_IDS
 
 _RATE = 16_000  # Hz, what the judges hear
 _PROMPT = (2.0, 3.6)  # seconds of an utterance that serves whole as a prompt
@@ -39,12 +39,12 @@ def main() -> None:
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description="Measures a pair on held-out voices.")
     parser.add_argument("held_out", type=Path)
-    parser.add_argument("--pair", default=pairs.EMBEDDED, help="a folder with ar/ and nar/")
+    parser.add_argument("--pair", default=checkpoint_pairs.EMBEDDED, help="a folder with ar/ and nar/")
     parser.add_argument("--codec", default="embedded")
     parser.add_argument("--sentences", type=int, default=5, help="that each voice says")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    folder, codec = pairs.folder(options.pair), load_codec(options.codec)
+    folder, codec = checkpoint_pairs.folder(options.pair), load_codec(options.codec)
     pair = load_pair(folder / "ar", folder / "nar")
     language = pair.ar.settings.languages[0] if pair.ar.settings.languages else None
     voices = _voices(options.held_out)
@@ -113,7 +113,7 @@ def _continued(
 def _judged(codec: Codec, said: list[Generated], texts: list[str]) -> dict[str, Any]:
     """WER over all words, an empty piece's words all wrong; and every text beside what was heard."""
     normalize = load_normalizer()
-    heard = asr.transcribe(asr.warm_asr("embedded"), [_low(codec, one) for one in said], language="en")
+    heard = recognition.transcribe(recognition.warm_asr("embedded"), [_low(codec, one) for one in said], language="en")
     counts = [word_errors(normalize(text), normalize(one.text)) for text, one in zip(texts, heard, strict=True)]
     return {
         "wer": round(sum(errors for errors, _ in counts) / sum(words for _, words in counts), 4),

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import espeak
+from tasks.text import espeak
 
 SAMPLE_RATE = 24_000  # Hz
 _SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"  # of the model, joined

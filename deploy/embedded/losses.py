@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.codec import HOP, SAMPLE_RATE
+from model.codec.encodec import HOP, SAMPLE_RATE
 
 _WINDOWS = {256: 24, 512: 40, 1024: 64, 2048: 80}  # samples of an STFT to its number of mel bands
 

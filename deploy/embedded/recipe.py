@@ -6,7 +6,7 @@ FOLDER is what `deploy.embedded.corpus` made. Speech made later is taken up by t
 one are what it starts from with `--set checkpoints.start_from=DIR`.
 """
 
-from flows.recipe import Recipe
+from flows.engine.recipe import Recipe
 from tasks.checkpoints import Checkpoints
 from tasks.codes import Codes
 from tasks.examples import Examples

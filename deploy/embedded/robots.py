@@ -13,8 +13,8 @@ import numpy as np
 
 from deploy.embedded.corpus import tell, texts, words
 from deploy.embedded.kokoro import SAMPLE_RATE
-from tasks.espeak import SAMPLE_RATE as ESPEAK_RATE
-from tasks.espeak import Voice, synthesize
+from tasks.text.espeak import SAMPLE_RATE as ESPEAK_RATE
+from tasks.text.espeak import Voice, synthesize
 
 _ACCENTS = ("en-us", "en-us", "en-gb-x-rp", "en-us-nyc")
 _VARIANTS = """

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.codec import SAMPLE_RATE
+from model.codec.encodec import SAMPLE_RATE
 
 
 def speech_of(folder: Path) -> NDArray[np.int16]:

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from model import checkpoint
-from model.codec import EMBEDDED, identity
-from model.codec_weights import read
-from tasks import pairs
+from model.codec.encodec import EMBEDDED, identity
+from model.codec.weights import read
+from model.valle import checkpoint
+from tasks.evaluation import checkpoint_pairs
 
 
 def main() -> None:
@@ -23,13 +23,13 @@ def main() -> None:
     parser.add_argument("halves", type=Path, nargs=2, help="such as ROOT/checkpoints/FINGERPRINT/ar and .../nar")
     parser.add_argument("--trained-on", type=Path, default=EMBEDDED, help="the codec whose codes it was trained on")
     parser.add_argument("--ships-with", type=Path, default=EMBEDDED)
-    parser.add_argument("--folder", type=Path, default=pairs.folder(pairs.EMBEDDED))
+    parser.add_argument("--folder", type=Path, default=checkpoint_pairs.folder(checkpoint_pairs.EMBEDDED))
     options = parser.parse_args()
     if codes_digest(options.trained_on) != codes_digest(options.ships_with):
         raise SystemExit(f"{options.ships_with} makes other codes than {options.trained_on}")
-    for half, folder in zip(pairs.HALVES, options.halves, strict=True):
+    for half, folder in zip(checkpoint_pairs.HALVES, options.halves, strict=True):
         model = checkpoint.load(folder)
-        if not pairs.same_codec(model.settings.codec, identity(options.trained_on)):
+        if not checkpoint_pairs.same_codec(model.settings.codec, identity(options.trained_on)):
             raise SystemExit(f"{folder} speaks codes of {model.settings.codec}, not those of {options.trained_on}")
         model.settings = replace(model.settings, codec=identity(_name(options.ships_with)))
         if not model.settings.languages:  # one that changes nothing, so that it can say which language it speaks

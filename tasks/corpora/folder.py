@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.audio import will_stay
+from tasks.audio.audio_files import will_stay
 from tasks.corpora.listing import Entry, Group, Portion, Stat, is_audio, join, may_hold, parent, walk
-from tasks.words import lines_of, text_of
+from tasks.text.encodings import lines_of, text_of
 
 MANIFEST = "manifest.jsonl"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks.audio import will_stay
+from tasks.audio.audio_files import will_stay
 from tasks.corpora.listing import CorpusError, Entry, Group, Portion, is_audio, join, may_hold, subfolders, walk
 
 SUBSETS = ("small", "medium", "large")

@@ -22,7 +22,7 @@ from tasks.corpora.listing import (
     subfolders,
     walk,
 )
-from tasks.words import lines_of
+from tasks.text.encodings import lines_of
 
 SPEAKERS = "SPEAKERS.TXT"
 

@@ -13,9 +13,9 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from tasks.audio import will_stay
-from tasks.stage import SourceFiles
+from tasks.audio.audio_files import will_stay
 from warehouse.errors import Mistake
+from warehouse.stage import SourceFiles
 
 Stat = tuple[int, int]  # bytes, mtime in ns
 

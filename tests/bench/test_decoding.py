@@ -7,7 +7,7 @@ import torch
 
 from bench import decoding
 from bench.decoding import Load
-from model.settings import Size
+from model.valle.settings import Size
 
 TINY = Size(num_layers=1, num_heads=2, width=16, ffn_width=16, dropout=0.0)
 LOAD = Load(

@@ -7,13 +7,13 @@ import torch
 
 from bench.phones import measure
 from bench.transcripts import reciting
-from model import asr
+from model.asr import recognition
 
 
 def test_the_reciting_whisper_says_its_text_with_confidence_and_ends(tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    engine = asr.load_asr(reciting(tmp_path, num_tokens=12))
-    (heard,) = asr.transcribe(engine, [np.full(asr.SAMPLE_RATE, 0.01, np.float32)])
+    engine = recognition.load_asr(reciting(tmp_path, num_tokens=12))
+    (heard,) = recognition.transcribe(engine, [np.full(recognition.SAMPLE_RATE, 0.01, np.float32)])
     assert heard.num_tokens == 12
     assert heard.temperature == 0
     assert heard.avg_logprob > -0.1

@@ -10,7 +10,7 @@ import torch
 from deploy.embedded import adversary, codebooks, codec
 from deploy.embedded.losses import losses
 from deploy.embedded.speech import disturbed
-from model.codec import SAMPLE_RATE, Shape, load_codec
+from model.codec.encodec import SAMPLE_RATE, Shape, load_codec
 from tests.speech import sentences
 
 SMALL = Shape(n_filters=4, dimension=80, lstm=1, norm="none", num_codebooks=2)

@@ -12,9 +12,9 @@ import pytest
 from tests.conftest import Said
 
 if TYPE_CHECKING:  # else every test of a flow would wait for torch
-    from model.synthesis import Generated, Request
+    from model.valle.synthesis import Generated, Request
     from tests.flows.spoken_warehouse import Say
-    from tests.tasks.evaluation import World
+    from tests.tasks.small_evaluation import World
 
 
 @pytest.fixture(scope="session")
@@ -47,8 +47,8 @@ def say(valle: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: P
 @pytest.fixture
 def says(monkeypatch: pytest.MonkeyPatch) -> "list[Request]":
     """What the model is asked for; it answers 15 frames and ends."""
-    from model import synthesis
-    from model.synthesis import Generated
+    from model.valle import synthesis
+    from model.valle.synthesis import Generated
 
     asked: list[Request] = []
 
@@ -63,8 +63,8 @@ def says(monkeypatch: pytest.MonkeyPatch) -> "list[Request]":
 @pytest.fixture
 def hears(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many samples Whisper is given each time; it hears the short sentence."""
-    from model import asr
-    from tests.tasks.evaluation import SHORT
+    from model.asr import recognition
+    from tests.tasks.small_evaluation import SHORT
 
     heard: list[int] = []
 
@@ -72,5 +72,5 @@ def hears(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         heard.extend(len(waveform) for waveform in waveforms)
         return [SimpleNamespace(text=SHORT)]
 
-    monkeypatch.setattr(asr, "transcribe", transcribe)
+    monkeypatch.setattr(recognition, "transcribe", transcribe)
     return heard

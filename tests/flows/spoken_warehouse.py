@@ -8,12 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import soundfile
 
-from model import codec
-from tasks import audio
-from tasks.sample_corpus import readers
+from model.codec import encodec
+from tasks.audio import audio_files
+from tasks.corpora.sample_corpus import readers
 from tests.conftest import Said
-from tests.tasks import evaluation
-from tests.tasks.evaluation import LONG, SHORT, Row, World
+from tests.tasks import small_evaluation
+from tests.tasks.small_evaluation import LONG, SHORT, Row, World
 from warehouse.catalogue import Catalogue
 from warehouse.fingerprint import ANY, short_hash
 from warehouse.plan import Wanted
@@ -28,14 +28,16 @@ MACHINE_ID = next(iter(readers()))  # her name there
 
 def make(root: Path) -> World:
     """The warehouse, published; its recipe names the codec and a Whisper by their files."""
-    world = evaluation.build(root, ((MACHINE, LONG), (MACHINE, SHORT), (PERSON, LONG), (PERSON, f"{LONG} {SHORT}")))
+    world = small_evaluation.build(
+        root, ((MACHINE, LONG), (MACHINE, SHORT), (PERSON, LONG), (PERSON, f"{LONG} {SHORT}"))
+    )
     for row in world.tables["recordings"]:
         name = str(row["recording_id"]).partition("/")[0]
         row["corpus"], row["speaker_id"] = ("sample", MACHINE_ID) if name == MACHINE else ("librispeech", name)
-        row["audio_digest"] = audio.examine(root / "audio" / row["audio_path"]).digest
+        row["audio_digest"] = audio_files.examine(root / "audio" / row["audio_path"]).digest
     wanted = [_write(world, table.name) for table in TABLES if table.name in world.tables]
     index = Catalogue(root)
-    whisper = evaluation.save_whisper(root / "weights")
+    whisper = small_evaluation.save_whisper(root / "weights")
     settings = [f"transcripts.model={whisper}", f"codes.model={world.codec}"]
     options = {"recipe": "folder", "settings": settings, "audio": str(root / "audio"), "site": None, "until": None}
     index.remember("folder", wanted, options)
@@ -45,8 +47,10 @@ def make(root: Path) -> World:
 
 def add_pair(world: World, step: int) -> None:
     """Weights of a later step, in a version of their own."""
-    made_by = codec.identity(world.codec)
-    world.tables["checkpoints"] = [evaluation.kept_weights(world.root, half, step, made_by) for half in ("ar", "nar")]
+    made_by = encodec.identity(world.codec)
+    world.tables["checkpoints"] = [
+        small_evaluation.kept_weights(world.root, half, step, made_by) for half in ("ar", "nar")
+    ]
     _write(world, "checkpoints", settings={"step": step})
     Catalogue(world.root).take_up(look_at_disk=True)
 
@@ -64,7 +68,9 @@ def utterance(world: World, speaker: str, place: int = 0) -> str:
 
 def stranger(folder: Path, name: str = "stranger.wav") -> Path:
     """A file that the warehouse does not know."""
-    soundfile.write(folder / name, evaluation.synthesize(LONG, evaluation.VOICES["ben"]), evaluation.SAMPLE_RATE)
+    soundfile.write(
+        folder / name, small_evaluation.synthesize(LONG, small_evaluation.VOICES["ben"]), small_evaluation.SAMPLE_RATE
+    )
     return folder / name
 
 
@@ -78,7 +84,7 @@ def pair_folder(world: World, folder: Path) -> Path:
 def _write(world: World, name: str, settings: Row | None = None) -> Wanted:
     """Every row of a table as one shard; one for each half where they are weights."""
     [table] = (table for table in TABLES if table.name == name)
-    identity = {"model": codec.identity(world.codec)} if name == "codes" else settings or {}
+    identity = {"model": encodec.identity(world.codec)} if name == "codes" else settings or {}
     stage = json.dumps({"stage": name, "version": 1, "settings": identity})
     print_ = short_hash(stage)
     shards = {"ar": 0, "nar": 1} if name == "checkpoints" else {"all": None}

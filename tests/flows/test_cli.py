@@ -94,7 +94,7 @@ def test_plan_names_the_setting_that_made_a_shard_stale(made: Path, corpus: Path
 def test_a_second_run_says_that_there_is_nothing_to_make(
     made: Path, corpus: Path, valle: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.workers.Workers._start", lambda _: pytest.fail("Ray was started"))
+    monkeypatch.setattr("flows.engine.workers.Workers._start", lambda _: pytest.fail("Ray was started"))
     code, _, err = valle("run", "--recipe", TOY, "--audio", corpus, "--root", made)
     assert code == 0
     assert "nothing to make: all 7 shards of toy are current" in err

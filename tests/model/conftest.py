@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from model.batches import Example
-from model.settings import Settings, Size
-from model.synthesis import load_pair
-from model.training import Training, train
+from model.training.trainer import Training, train
+from model.valle.batch import Example
+from model.valle.settings import Settings, Size
+from model.valle.synthesis import load_pair
 from tests.model.small import SYMBOLS, random_speech
 
 

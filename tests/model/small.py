@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from model.ar import AR
-from model.batches import Example
-from model.decoding import Request
-from model.nar import NAR, Task
-from model.settings import Settings, Size
-from model.synthesis import Pair
+from model.valle.ar import AR
+from model.valle.batch import Example
+from model.valle.decoding import Request
+from model.valle.nar import NAR, Task
+from model.valle.settings import Settings, Size
+from model.valle.synthesis import Pair
 
 SYMBOLS = tuple("abcdefgh")
 SIZE = Size(num_layers=2, num_heads=2, width=32, ffn_width=64, dropout=0.0)

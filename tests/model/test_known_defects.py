@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import torch
 
-from model import ar, nar
-from model.ar import AR, IGNORED
-from model.batches import Batch
-from model.checkpoint import load, save
-from model.decoding import FRAMES_PER_PHONE, Request, limit, speak
-from model.nar import Task
-from model.parallel import Workers
-from model.sampling import Sampling, nucleus
-from model.settings import SIZES, Settings
-from model.synthesis import generate
-from model.transformer import Transformer
-from model.validation import ask, validate
+from model.training.parallel import Workers
+from model.training.validation import ask, validate
+from model.valle import ar, nar
+from model.valle.ar import AR, IGNORED
+from model.valle.batch import Batch
+from model.valle.checkpoint import load, save
+from model.valle.decoding import FRAMES_PER_PHONE, Request, limit, speak
+from model.valle.nar import Task
+from model.valle.sampling import Sampling, nucleus
+from model.valle.settings import SIZES, Settings
+from model.valle.synthesis import generate
+from model.valle.transformer import Transformer
 from tests.model.small import SIZE, SYMBOLS, changes, half, random_pair, random_speech, requests, speech, task
 
 GREEDY = Sampling(temperature=0)

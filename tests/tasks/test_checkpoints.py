@@ -12,13 +12,14 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
-from model.batches import NoExamples
-from model.checkpoint import CheckpointError, load
-from model.synthesis import Request, generate, load_pair
-from tasks.checkpoints import Checkpoints, Kept, ShardFiles, TrainShards, _valid_examples, read
-from tasks.stage import Stage
-from tasks.symbols import SYMBOLS
+from model.training.batches import NoExamples
+from model.valle.checkpoint import CheckpointError, load
+from model.valle.synthesis import Request, generate, load_pair
+from tasks.checkpoints import Checkpoints
+from tasks.text.symbols import SYMBOLS
+from tasks.training.worker import Kept, ShardFiles, TrainShards, read, valid_examples
 from warehouse.fingerprint import fingerprints
+from warehouse.stage import Stage
 from warehouse.tables import CHECKPOINTS, CODEBOOKS, CODES, EXAMPLES, PHONES
 
 STAGE = Checkpoints(
@@ -255,7 +256,7 @@ def test_validation_reads_no_more_than_it_was_told_to(tmp_path):
         corpus.make("ar", Checkpoints(**{**vars(STAGE), "valid_utterances": valid_utterances, "launch": launch}))
     assert [job.shards for job in asked] == [(corpus.files("a"),)] * 2
     assert [job.valid_shards for job in asked] == [(corpus.files("b"),), (corpus.files("b"), corpus.files("c"))]
-    assert [len(list(_valid_examples(job, CODEBOOKS))) for job in asked] == [2, 4]
+    assert [len(list(valid_examples(job, CODEBOOKS))) for job in asked] == [2, 4]
 
 
 @pytest.mark.parametrize(

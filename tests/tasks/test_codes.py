@@ -12,8 +12,8 @@ import soundfile
 from numpy.typing import NDArray
 from pyarrow.dataset import Dataset, dataset
 
+from tasks.audio.fidelity import si_sdr_db
 from tasks.codes import Codes, Encoder, _ahead, in_batches
-from tasks.fidelity import si_sdr_db
 from warehouse.errors import Mistake
 from warehouse.tables import CODEBOOKS, CODES, RECORDINGS, UTTERANCES
 
@@ -25,7 +25,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small untrained codec as a file."""
     from safetensors.torch import save_file
 
-    from model.codec import Shape, build
+    from model.codec.encodec import Shape, build
 
     torch.manual_seed(0)
     torch.set_num_threads(1)
@@ -173,8 +173,8 @@ def test_weights_count_by_their_digest_and_not_by_where_they_lie(weights: Path, 
 
 
 def test_a_share_of_utterances_is_decoded_again(weights: Path, tmp_path: Path) -> None:
-    from model.codec import load_codec
-    from tasks.audio import read
+    from model.codec.encodec import load_codec
+    from tasks.audio.audio_files import read
 
     rows = codes_of(weights, tmp_path, STRETCHES, check_share=1.0)
     assert all(row["si_sdr_db"] < 0 for row in rows), "this codec never learned anything"

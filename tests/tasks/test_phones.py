@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow.dataset import dataset
 
-from tasks import symbols
-from tasks.phones import Phones, Unspeakable, _row, phonemize
-from tasks.symbols import BOUNDARY, PAD, PUNCTUATION, SYMBOL_IDS, SYMBOLS
+from tasks.phones import Phones, _row
+from tasks.text import symbols
+from tasks.text.phonemization import Unspeakable, phonemize
+from tasks.text.symbols import BOUNDARY, PAD, PUNCTUATION, SYMBOL_IDS, SYMBOLS
 from warehouse.errors import Mistake
 from warehouse.tables import PHONES, TRANSCRIPTS, UTTERANCES
 
@@ -76,7 +77,7 @@ def test_a_run_in_a_language_that_espeak_does_not_know_is_a_mistake_before_it_st
     with pytest.raises(Mistake, match=r"phones\.language: .*klingon"):
         Phones(language="klingon").identity()
     assert Phones(language="de").identity() == Phones().identity()
-    monkeypatch.setattr("tasks.phones._backend", None)
+    monkeypatch.setattr("tasks.phones.backend", None)
     assert Phones().identity(), "English is planned without loading espeak-ng"
 
 
@@ -115,7 +116,7 @@ def test_a_text_that_a_library_cannot_stand_costs_itself_alone(monkeypatch: pyte
             raise OverflowError("that number is too large")
         return text
 
-    monkeypatch.setattr("tasks.phones.spoken", overwhelmed)
+    monkeypatch.setattr("tasks.text.phonemization.spoken", overwhelmed)
     rows = [_row(text, "en-us") for text in ("One.", "The 12th time.", "Two.")]
     assert [row.get("dropped") for row in rows] == [None, "not_speakable", None]
     assert rows[1]["detail"] == "OverflowError: that number is too large"

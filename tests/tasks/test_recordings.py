@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from tasks import flac, sample_corpus
-from tasks.audio import examine, sha256
+from tasks.audio import flac
+from tasks.audio.audio_files import examine, sha256
+from tasks.corpora import sample_corpus
 from tasks.corpora.listing import CorpusError
 from tasks.recordings import Recordings
 from tests.small_corpus import BOOK, RATE, audio, chapter, folder, librilight, rows

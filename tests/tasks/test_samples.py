@@ -11,14 +11,15 @@ import soundfile
 import torch
 from numpy.typing import NDArray
 
-from model import codec, synthesis
-from model.synthesis import Generated, Request
+from model.codec import encodec
+from model.valle import synthesis
+from model.valle.synthesis import Generated, Request
 from tasks.samples import CONTINUAL, RESYNTHESIS, TRUTH, VALLE, Samples
-from tasks.stage import Stage
-from tasks.symbols import BOUNDARY, SYMBOL_IDS
-from tests.tasks import evaluation
-from tests.tasks.evaluation import LONG, PROMPT_SECONDS, SHORT, Row, World
+from tasks.text.symbols import BOUNDARY, SYMBOL_IDS
+from tests.tasks import small_evaluation
+from tests.tasks.small_evaluation import LONG, PROMPT_SECONDS, SHORT, Row, World
 from warehouse.errors import Mistake
+from warehouse.stage import Stage
 from warehouse.tables import CHECKPOINTS, SAMPLES
 
 FRAMES = 75  # of a prompt of one second
@@ -26,7 +27,7 @@ FRAMES = 75  # of a prompt of one second
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return evaluation.build(tmp_path_factory.mktemp("root"))
+    return small_evaluation.build(tmp_path_factory.mktemp("root"))
 
 
 def stage(world: World, **settings: Any) -> Samples:
@@ -156,7 +157,7 @@ def test_a_continuation_begins_with_its_prompt_and_goes_on_with_what_the_model_s
     place = next(i for i, known in enumerate(world.tables["codes"]) if known["utterance_id"] == row["utterance_id"])
     truth = np.array([world.tables["codes"][place][f"codebook_{q}"] for q in range(1, 9)])[:, :FRAMES]
     codes = np.concatenate([truth, np.full((8, 20), 7)], axis=1)
-    expected = codec.load_codec(world.codec).decode(torch.from_numpy(codes)[None]).reshape(-1).numpy()
+    expected = encodec.load_codec(world.codec).decode(torch.from_numpy(codes)[None]).reshape(-1).numpy()
     assert np.allclose(speech(world, row), expected.clip(-1, 1), atol=2**-15)
 
 
@@ -253,8 +254,8 @@ def test_without_a_seed_there_is_nothing_to_say() -> None:
 
 
 def test_the_newest_weights_that_were_kept_speak(world: World) -> None:
-    mine = codec.identity(world.codec)
-    newer = evaluation.kept_weights(world.root, "ar", 20, mine)
+    mine = encodec.identity(world.codec)
+    newer = small_evaluation.kept_weights(world.root, "ar", 20, mine)
     gone = {"checkpoint_id": "ar-30-gone", "half": "ar", "step": 30, "path": None, "sha256": None}
     tables = world.tables | {"checkpoints": [newer, *world.tables["checkpoints"], gone]}
     rows = by_system(make(replace(world, tables=tables), stage(world, num_utterances=1)), VALLE)
@@ -269,16 +270,16 @@ def test_a_half_without_weights_is_named(world: World) -> None:
 
 
 def test_a_model_of_another_codec_is_refused(world: World, tmp_path: Path) -> None:
-    other = evaluation.save_codec(tmp_path, seed=1)
+    other = small_evaluation.save_codec(tmp_path, seed=1)
     with pytest.raises(ValueError, match=r"samples\.codec"):
         make(world, stage(world, codec=other))
 
 
 def test_a_folder_with_a_pair_is_named_by_its_weights_and_not_by_its_place(world: World, tmp_path: Path) -> None:
-    mine = codec.identity(world.codec)
+    mine = encodec.identity(world.codec)
     for folder, seed in (("one", 1), ("same", 1), ("other", 2)):
-        evaluation.save_half(tmp_path / folder / "ar", "ar", mine, seed)
-        evaluation.save_half(tmp_path / folder / "nar", "nar", mine, seed)
+        small_evaluation.save_half(tmp_path / folder / "ar", "ar", mine, seed)
+        small_evaluation.save_half(tmp_path / folder / "nar", "nar", mine, seed)
     one, same, other = (stage(world, checkpoint=str(tmp_path / name)) for name in ("one", "same", "other"))
     assert one.identity() == same.identity() != other.identity()
     rows = by_system(make(world, one), VALLE)

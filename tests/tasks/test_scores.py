@@ -11,35 +11,27 @@ import pyarrow.dataset as ds
 import pytest
 import soundfile
 
-from model import asr
-from tasks import audio
-from tasks.espeak import SAMPLE_RATE, synthesize
+from model.asr import recognition
+from tasks.audio import audio_files
+from tasks.evaluation.judges import embed, load_voice_encoder, voice_judge, word_errors
 from tasks.samples import CONTINUAL, RESYNTHESIS, TRUTH, VALLE
-from tasks.scores import (
-    SIMILARITY,
-    SIMILARITY_DECODED,
-    WER,
-    Scores,
-    embed,
-    load_voice_encoder,
-    voice_judge,
-    word_errors,
-)
-from tasks.stage import Stage
-from tests.tasks import evaluation
-from tests.tasks.evaluation import LONG, PROMPT_SECONDS, SHORT, VOICES, Row, World
+from tasks.scores import SIMILARITY, SIMILARITY_DECODED, WER, Scores
+from tasks.text.espeak import SAMPLE_RATE, synthesize
+from tests.tasks import small_evaluation
+from tests.tasks.small_evaluation import LONG, PROMPT_SECONDS, SHORT, VOICES, Row, World
+from warehouse.stage import Stage
 from warehouse.tables import SAMPLES, SCORES
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Two long texts of one speaker, one of another, and no sample yet."""
-    return evaluation.build(tmp_path_factory.mktemp("root"), (("anna", LONG), ("anna", LONG), ("ben", LONG)))
+    return small_evaluation.build(tmp_path_factory.mktemp("root"), (("anna", LONG), ("anna", LONG), ("ben", LONG)))
 
 
 @pytest.fixture(scope="module")
 def whisper(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return evaluation.save_whisper(tmp_path_factory.mktemp("judge"))
+    return small_evaluation.save_whisper(tmp_path_factory.mktemp("judge"))
 
 
 def sample(world: World, system: str, utterance: int, prompt: int | None, heard: int | None = None, **more: Any) -> Row:
@@ -74,7 +66,7 @@ def hearing(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     def transcribe(_model: object, waveforms: list[object], **_: object) -> list[Any]:
         return [SimpleNamespace(text=text) for _ in waveforms]
 
-    monkeypatch.setattr(asr, "transcribe", transcribe)
+    monkeypatch.setattr(recognition, "transcribe", transcribe)
 
 
 def values(rows: list[Row]) -> dict[tuple[str, str], float]:
@@ -98,7 +90,7 @@ def test_word_errors_are_those_of_levenshtein(heard: str, errors: int) -> None:
 def test_every_sample_has_three_scores_and_each_names_its_judge(
     world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asr, "TEMPERATURES", ())  # no second tries: it has learnt nothing
+    monkeypatch.setattr(recognition, "TEMPERATURES", ())  # no second tries: it has learnt nothing
     rows = judge(world, whisper, sample(world, VALLE, 0, 1, heard=0), sample(world, TRUTH, 2, 0, heard=2))
     assert [(row["system"], row["metric"]) for row in rows] == [
         *((system, WER) for system in (VALLE, TRUTH)),
@@ -107,7 +99,9 @@ def test_every_sample_has_three_scores_and_each_names_its_judge(
     for row in rows:
         assert row["dropped"] is None
         assert row["value"] >= 0
-        assert row["judge"] == (f"openai-whisper/{asr.identity(whisper)}" if row["metric"] == WER else voice_judge())
+        assert row["judge"] == (
+            f"openai-whisper/{recognition.identity(whisper)}" if row["metric"] == WER else voice_judge()
+        )
         assert (row["errors"] is None) == (row["words"] is None) == (row["metric"] != WER)
 
 
@@ -164,7 +158,7 @@ def test_a_continuation_is_compared_from_where_its_prompt_ends(
     world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hearing(monkeypatch, LONG)
-    own, other = (audio.read(world.root / "audio" / name, 16_000) for name in ("anna/0.wav", "ben/2.wav"))
+    own, other = (audio_files.read(world.root / "audio" / name, 16_000) for name in ("anna/0.wav", "ben/2.wav"))
     cut = round(PROMPT_SECONDS * 16_000)
     soundfile.write(world.root / "spliced.wav", np.concatenate([own[:cut], other[cut:]]), 16_000)
     scored = values(
@@ -231,8 +225,8 @@ def test_people_are_more_like_themselves_than_like_others(speech: Path) -> None:
     encoder = load_voice_encoder("cpu")
     readers = sorted(path for path in (speech / "librispeech-mini").glob("LibriSpeech/*/*") if path.is_dir())[:3]
     files = [sorted(reader.rglob("*.flac"))[:2] for reader in readers]
-    enrolled = np.stack([np.asarray(embed(encoder, audio.read(one, 16_000, 0, 48_000))) for one, _ in files])
-    heard = np.stack([np.asarray(embed(encoder, audio.read(other, 16_000))) for _, other in files])
+    enrolled = np.stack([np.asarray(embed(encoder, audio_files.read(one, 16_000, 0, 48_000))) for one, _ in files])
+    heard = np.stack([np.asarray(embed(encoder, audio_files.read(other, 16_000))) for _, other in files])
     alike = enrolled @ heard.T
     others = ~np.eye(3, dtype=bool)
     assert alike.diagonal().min() > alike[others].max() + 0.05

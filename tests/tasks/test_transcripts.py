@@ -14,12 +14,12 @@ import soundfile
 import torch
 from whisper.normalizers import EnglishTextNormalizer
 
-from model import asr, asr_weights
-from tasks.stage import Stage
+from model.asr import recognition, weights
 from tasks.transcripts import Transcripts
 from tests.speech import sentences
 from warehouse.errors import Mistake
 from warehouse.fingerprint import fingerprints
+from warehouse.stage import Stage
 from warehouse.tables import RECORDINGS, TRANSCRIPTS, UTTERANCES
 
 RATE = 22_050  # Hz, of the files, so that reading has to resample
@@ -75,7 +75,7 @@ def test_the_embedded_whisper_writes_down_what_is_said_and_how_sure_it_is(tmp_pa
     rows = made(Transcripts(audio=tmp_path), *corpus(tmp_path, [FIRST, SECOND]))
     normal = EnglishTextNormalizer()
     assert jiwer.wer([normal(FIRST), normal(SECOND)], [normal(row["text"]) for row in rows]) <= 0.5
-    assert {row["judge"] for row in rows} == {f"openai-whisper/{asr.identity('embedded')}"}
+    assert {row["judge"] for row in rows} == {f"openai-whisper/{recognition.identity('embedded')}"}
     for row in rows:
         assert row["dropped"] is None
         assert row["language"] == "en"
@@ -103,8 +103,8 @@ def test_the_batch_size_changes_nothing_in_the_table(tmp_path: Path) -> None:
 
 
 def test_what_is_odd_is_flagged_and_nothing_is_dropped_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = asr.Transcript("and so and so and so on", "", "en", None, -0.1, 0.0, 1.2, 0.0, 224)
-    monkeypatch.setattr(asr, "transcribe", lambda *_, **__: [loop])
+    loop = recognition.Transcript("and so and so and so on", "", "en", None, -0.1, 0.0, 1.2, 0.0, 224)
+    monkeypatch.setattr(recognition, "transcribe", lambda *_, **__: [loop])
     (row,) = made(Transcripts(audio=tmp_path), *corpus(tmp_path, [FIRST]))
     assert row["flags"] == ["repeats", "unfinished"]
     assert row["dropped"] is None
@@ -122,8 +122,8 @@ def test_a_text_without_doubts_has_an_empty_list_of_flags_and_no_text_has_none(t
 def test_what_is_heard_is_measured_against_the_corpuss_own_text(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard = asr.Transcript("The keeper climbed a stair every evening at six!", "", "en", None, 0, 0, 1, 0, 9)
-    monkeypatch.setattr(asr, "transcribe", lambda *_, **__: [heard])
+    heard = recognition.Transcript("The keeper climbed a stair every evening at six!", "", "en", None, 0, 0, 1, 0, 9)
+    monkeypatch.setattr(recognition, "transcribe", lambda *_, **__: [heard])
     utterances, recordings = corpus(tmp_path, [FIRST])
     (row,) = made(Transcripts(audio=tmp_path), utterances, recordings)
     assert (row["reference_errors"], row["reference_words"]) == (2, 9)
@@ -221,8 +221,8 @@ def test_no_utterances_are_no_rows(tmp_path: Path) -> None:
 
 def test_a_model_stands_in_the_fingerprint_by_its_content(tmp_path: Path) -> None:
     copy = tmp_path / "elsewhere"
-    shutil.copytree(asr_weights.weights_path("embedded").parent, copy)
-    digest = asr.identity("embedded").split("@")[1]
+    shutil.copytree(weights.weights_path("embedded").parent, copy)
+    digest = recognition.identity("embedded").split("@")[1]
     assert Transcripts(model=str(copy)).identity() == {"model": f"file@{digest}"}
     assert Transcripts().identity() == {"model": f"embedded@{digest}"}
     assert Transcripts(model="turbo").identity() == {"model": "large-v3-turbo@aff26ae4"}
@@ -230,7 +230,7 @@ def test_a_model_stands_in_the_fingerprint_by_its_content(tmp_path: Path) -> Non
 
 def test_what_hears_does_not_count_where_the_corpuss_own_text_is_taken() -> None:
     reference = Transcripts(model="reference")
-    for settings in ({"engine": asr.FASTER}, {"words": True}):
+    for settings in ({"engine": recognition.FASTER}, {"words": True}):
         assert fingerprints(Transcripts(model="reference", **settings), {}) == fingerprints(reference, {})
     assert fingerprints(Transcripts(model="reference", language="de"), {}) != fingerprints(reference, {})
 

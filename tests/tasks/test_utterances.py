@@ -13,8 +13,8 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import voice
-from tasks.held_out import held_out
+from tasks.audio import voice_activity
+from tasks.corpora.held_out import held_out
 from tasks.recordings import Recordings
 from tasks.utterances import Utterances, split
 from warehouse.errors import Mistake
@@ -208,8 +208,8 @@ def test_limits_that_do_not_go_together_are_a_mistake_once_all_are_said(wrong):
 
 
 def test_the_weights_that_find_speech_are_part_of_the_identity():
-    assert Utterances().identity() == {"voice": voice.digest()}
-    assert len(voice.digest()) == 64
+    assert Utterances().identity() == {"voice": voice_activity.digest()}
+    assert len(voice_activity.digest()) == 64
 
 
 def test_real_chapters_are_cut_without_losing_a_word(speech):
@@ -247,7 +247,7 @@ def test_every_bad_file_that_is_a_recording_is_cut_or_dropped_and_no_sample_is_l
 def test_speech_is_found_where_the_corpus_does_not_say(speech):
     path = speech / "librispeech-mini/LibriSpeech/test-other/533/1066/533-1066-0000.flac"
     rate, length = soundfile.info(path).samplerate, soundfile.info(path).frames
-    found = voice.stretches(path, rate, length)
+    found = voice_activity.stretches(path, rate, length)
     assert found == sorted(found)
     assert found[0][0] >= 0
     assert found[-1][1] <= length
@@ -256,4 +256,4 @@ def test_speech_is_found_where_the_corpus_does_not_say(speech):
 
 def test_silence_holds_no_voice(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(44_100), 44_100)
-    assert voice.stretches(tmp_path / "a.wav", 44_100, 44_100) == []
+    assert voice_activity.stretches(tmp_path / "a.wav", 44_100, 44_100) == []

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from flows.recipe import Recipe
-from tasks.stage import Resources
+from flows.engine.recipe import Recipe
 from tests.toy import ToyCodes, ToyExamples, ToyTotals, ToyUtterances
 from warehouse.fingerprint import ANY, describe, fingerprints
+from warehouse.stage import Resources
 from warehouse.tables import CHECKPOINTS, CODES
 
 

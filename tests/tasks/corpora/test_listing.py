@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.recipe import Recipe
+from flows.engine.recipe import Recipe
 from tasks.corpora.listing import CorpusError, may_hold
 from tasks.recordings import Recordings
 from tests.small_corpus import BOOK, audio, chapter, folder, librilight, rows

@@ -1,0 +1,1 @@
+"""What the commands of `valle` do, a file for each, and what only they need."""

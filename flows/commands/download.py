@@ -1,0 +1,21 @@
+"""`valle download`: an archive of a corpus, by Prefect's flow."""
+
+from pathlib import Path
+from typing import Any
+
+from flows.commands.options import RunOptions, quiet, said_by_the_environment
+
+
+def download(options: RunOptions, name: str, *, dest: str | None, leave_free_gib: float, **how: Any) -> None:
+    """Bring an archive of a corpus. Where it is there already, Prefect is not even started."""
+    from flows.downloads.request import GIB, DownloadRequest, is_there
+
+    site = options.where()
+    folder = Path(dest or site.corpus).absolute()
+    if is_there(DownloadRequest(name=name, dest=folder, leave_free=int(leave_free_gib * GIB), **how), site.root):
+        return
+    quiet(site.root, options.verbose)
+    from flows.pipeline import download as flow
+
+    with said_by_the_environment(site):
+        flow(name, options.site or "", str(folder), leave_free_gib=leave_free_gib, **how)

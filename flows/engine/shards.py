@@ -1,0 +1,198 @@
+"""One attempt at one shard: read what it needs, call the stage, check the promise, write, leave a record."""
+
+import fcntl
+import resource
+import socket
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from flows.engine.recipe import is_one_to_one
+from warehouse.errors import BrokenPromise, Mistake
+from warehouse.ledger import CRASHED, FAILED, MADE, Attempt, Record, emit
+from warehouse.stage import Stage
+from warehouse.store import Artifact, shard_path, write_atomically, write_shard
+
+# What the next attempt would only meet again. Everything else (files, network, memory, a dead worker) may pass.
+LASTING_ERRORS = (Mistake, BrokenPromise, ValueError, TypeError, LookupError, ArithmeticError, AssertionError)
+
+
+LONGEST_ERROR = 400  # characters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One shard to make."""
+
+    root: Path
+    stage: Stage
+    shard: str
+    fingerprint: str
+    description: str  # the stage as JSON
+    inputs: str  # what it is made from, as JSON
+    reads: tuple[tuple[Path, ...], ...]  # for each table taken, the shards of it
+    again: bool  # asked for by name: what lies there is no reason to stop
+    device: str
+
+    @property
+    def name(self) -> str:
+        """Such as `codes/small-00017`."""
+        return f"{self.stage.makes.name}/{self.shard}"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How an attempt failed."""
+
+    name: str  # of the shard
+    error: str  # one line
+    may_pass: bool  # whether another attempt could go better
+
+    @property
+    def shard(self) -> str:
+        """The shard without its table."""
+        return self.name.partition("/")[2]
+
+
+def make_shard(job: Job, flow_run_id: str | None, attempt: int) -> Artifact | Failure:
+    """Make one shard, and leave a record of the attempt whether it succeeds or not."""
+    begun = time.time()
+    run_id = uuid4().hex
+    try:
+        artifact = _make(job)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        failure = Failure(job.name, one_line(error), not isinstance(error, LASTING_ERRORS))
+        write_atomically(job.root / "logs" / f"{run_id}.txt", traceback.format_exc().encode())
+        record_attempt(job, run_id, flow_run_id, attempt, begun, FAILED, error=failure.error)
+        return failure
+    record_attempt(job, run_id, flow_run_id, attempt, begun, MADE, artifact=artifact)
+    return artifact
+
+
+def record_attempt(
+    job: Job,
+    run_id: str,
+    flow_run_id: str | None,
+    attempt: int,
+    begun: float,
+    state: str,
+    *,
+    error: str | None = None,
+    artifact: Artifact | None = None,
+) -> None:
+    """Leave the ledger's record of one attempt."""
+    ended = time.time()
+    said = Attempt(
+        run_id=run_id,
+        flow_run_id=flow_run_id,
+        table_name=job.stage.makes.name,
+        shard=job.shard,
+        fingerprint=job.fingerprint,
+        attempt=attempt,
+        started_at=datetime.fromtimestamp(begun, UTC).isoformat(),
+        ended_at=datetime.fromtimestamp(ended, UTC).isoformat(),
+        state=state,
+        error=error,
+        host=socket.gethostname(),
+        device=job.device,
+        seconds=ended - begun,
+        audio_seconds=artifact.seconds if artifact else None,
+        peak_memory_bytes=0 if state == CRASHED else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+    emit(job.root, Record(said, artifact))
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line, with its kind; a long one is cut, and whole in its traceback under `logs`."""
+    words = " ".join(str(error).split())
+    words = words if len(words) <= LONGEST_ERROR else f"{words[:LONGEST_ERROR]} …"
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def _make(job: Job) -> Artifact:
+    if not job.stage.makes.files:
+        return _write(job)
+    with _alone(job):
+        return _write(job, shard=job.shard, folder=_folder(job))
+
+
+def _write(job: Job, **where: Any) -> Artifact:
+    table = job.stage.makes
+    datasets = [_dataset(taken.schema, paths) for taken, paths in zip(job.stage.takes, job.reads, strict=True)]
+    rows = job.stage(*datasets, **where) if job.stage.takes else job.stage(job.shard, **where)
+    if is_one_to_one(job.stage):
+        _check_one_to_one(job, rows, datasets[0])
+    return write_shard(
+        job.root,
+        table,
+        job.shard,
+        job.fingerprint,
+        rows,
+        stage=job.description,
+        inputs=job.inputs,
+        seconds=_seconds(job.stage, rows, datasets),
+    )
+
+
+def _dataset(schema: pa.Schema, paths: Sequence[Path]) -> ds.Dataset:
+    return ds.dataset([str(path) for path in paths], schema=schema, format="parquet")
+
+
+@contextmanager
+def _alone(job: Job) -> Iterator[None]:
+    """Nobody else works in this shard's folder meanwhile; a worker that is left of a killed run is waited for."""
+    path = shard_path(job.root, job.stage.makes.name, job.fingerprint, job.shard)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{job.shard}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however that ends
+        yield
+
+
+def _folder(job: Job) -> Path:
+    """The shard's folder for files. What was begun there from other inputs, or is to be made again, is cleared."""
+    path = shard_path(job.root, job.stage.makes.name, job.fingerprint, job.shard)
+    folder, begun_from = path.with_suffix(""), path.with_name(f".{job.shard}.inputs.json")
+    if (path.exists() and job.again) or not begun_from.exists() or begun_from.read_text() != job.inputs:
+        begun_from.unlink(missing_ok=True)  # first of all: a folder half cleared is never taken for one begun
+        path.unlink(missing_ok=True)  # then the rows, which say that the files are whole
+        rmtree(folder, ignore_errors=True)
+        write_atomically(begun_from, job.inputs.encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _check_one_to_one(job: Job, rows: pa.Table, first: ds.Dataset) -> None:
+    """Every kept row of the first table taken has one row, in whatever order."""
+    [key] = job.stage.makes.key
+    kept = first.to_table(columns=[key], filter=ds.field("dropped").is_null())[key]
+    if kept.sort().combine_chunks() != rows[key].sort().combine_chunks():
+        lost = pc.sum(pc.invert(pc.is_in(kept, value_set=rows[key].combine_chunks()))).as_py() or 0
+        raise BrokenPromise(
+            f"{job.name} gave {rows.num_rows} rows for {len(kept)} kept rows of {job.stage.takes[0].name} ({lost} lost)"
+        )
+
+
+def _seconds(stage: Stage, rows: pa.Table, datasets: Sequence[ds.Dataset]) -> pa.ChunkedArray | None:
+    """Seconds of audio of each row: its own, or those of the row of its key in a table that the stage takes."""
+    if "seconds" in rows.column_names:
+        return rows["seconds"]
+    for table, dataset in zip(stage.takes, datasets, strict=True):
+        if table.key == stage.makes.key and len(table.key) == 1 and "seconds" in table.schema.names:
+            known: Any = dataset.to_table(columns=[table.key[0], "seconds"])
+            return known["seconds"].take(
+                pc.index_in(rows[table.key[0]], value_set=known[table.key[0]].combine_chunks())
+            )
+    return None

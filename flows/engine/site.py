@@ -1,0 +1,126 @@
+"""A site says where: folders, cluster, devices. Strict TOML; nothing of it is hashed.
+
+Each key can also be said by the environment, `VALLE_ROOT` for `root`, which
+wins over the file; the command line wins over both.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from flows.engine.recipe import closest
+from warehouse.errors import Mistake
+from warehouse.stage import in_range
+
+_LEAST_OBJECT_STORE = 75 << 20  # bytes, below which Ray does not start
+
+PREFIX = "VALLE_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where a recipe is made."""
+
+    root: Path = Path("warehouse-data")  # the warehouse
+    audio: Path | None = None  # the corpus; <root>/audio unless said
+    device: str = "auto"  # cpu, cuda, or auto: cuda where this machine has one
+    ray_address: str = "local"  # local, auto, or host:port of a cluster
+    workers: int | None = (
+        None  # at most so many shards at a time; as many as there are CPUs (or GPU shares) unless said
+    )
+    object_store_bytes: int = 300_000_000  # of a local Ray
+    train_workers: int = 2  # of each half's training
+    retries: int = 2  # of a shard that failed for a reason that may pass
+    retry_delay_seconds: float = 2.0
+    max_failed_share: float = 0.0  # of each table's shards; with no more, what gathers goes on and the run ends well
+    gpus: Mapping[str, float] = field(default_factory=dict)  # by table: share of a GPU that one worker holds
+
+    @property
+    def corpus(self) -> Path:
+        """Where the corpus lies."""
+        return self.audio or self.root / "audio"
+
+
+def load_site(path: str | None = None, **overrides: Any) -> Site:
+    """A site from its file, the environment and the command line, each winning over the one before.
+
+    Folders that the file names are relative to the file; those that are said otherwise, to the current folder.
+
+    Raises:
+        Mistake: the file is missing or no TOML, or holds a key or value that a site does not have or a number that
+            makes no sense.
+    """
+    said = _read(Path(path)) if path else {}
+    for folder in ("root", "audio"):
+        if path and isinstance(said.get(folder), str):
+            said[folder] = str(Path(path).parent / Path(said[folder]).expanduser())
+    environment = {
+        f.name: os.environ[PREFIX + f.name.upper()] for f in fields(Site) if os.environ.get(PREFIX + f.name.upper())
+    }
+    said |= environment | {key: value for key, value in overrides.items() if value is not None}
+    site = _checked(said, path or "the environment")
+    root, audio = site.root.expanduser().absolute(), site.corpus.expanduser().absolute()
+    _check_numbers(site)
+    if not 0 <= site.max_failed_share < 1:
+        raise Mistake(f"site key max_failed_share is {site.max_failed_share:g}; it is a share, from 0 to below 1")
+    if root.exists() and not root.is_dir():
+        raise Mistake(f"{root} is a file; the root of a warehouse is a folder")
+    return replace(site, root=root, audio=audio)
+
+
+def device_of(site: Site) -> str:
+    """The device that a site means, as torch names it."""
+    if site.device != "auto":
+        return site.device
+    if not Path("/proc/driver/nvidia").exists():
+        return "cpu"  # said without torch, which takes 250 MB and a second
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def environment(site: Site) -> dict[str, str]:
+    """The folders of a site as the environment says them, for a flow that is given plain names."""
+    return {PREFIX + "ROOT": str(site.root), PREFIX + "AUDIO": str(site.corpus)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise Mistake(f"there is no site file {path}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise Mistake(f"site file {path} cannot be read: {error}") from error
+
+
+def _checked(said: dict[str, Any], source: str) -> Site:
+    from pydantic import TypeAdapter, ValidationError
+
+    hints = get_type_hints(Site)
+    values = {}
+    for key, value in said.items():
+        if key not in hints:
+            raise Mistake(f"a site has no key {key!r} ({source}){closest(key, hints)}")
+        try:
+            values[key] = TypeAdapter(hints[key]).validate_python(value)
+        except ValidationError as error:
+            raise Mistake(f"site key {key} cannot be {value!r} ({source}): {error.errors()[0]['msg']}") from error
+    return Site(**{**_defaults(), **values})
+
+
+def _check_numbers(site: Site) -> None:
+    in_range("site key object_store_bytes", site.object_store_bytes, _LEAST_OBJECT_STORE)
+    in_range("site key train_workers", site.train_workers, 1)
+    in_range("site key retries", site.retries, 0)
+    in_range("site key retry_delay_seconds", site.retry_delay_seconds, 0)
+    if site.workers is not None:
+        in_range("site key workers", site.workers, 1)
+    for table, share in site.gpus.items():
+        in_range(f"site key gpus.{table}", share, 0, above=True)
+
+
+def _defaults() -> dict[str, Any]:
+    return asdict(Site())

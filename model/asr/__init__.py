@@ -1,0 +1,1 @@
+"""Automatic speech recognition: Whisper, by two engines that give the same evidence."""

@@ -1,0 +1,1 @@
+"""EnCodec: waveforms to codes and back."""

@@ -1,0 +1,1 @@
+"""What only a CPU needs, with what each trick is worth."""

@@ -1,0 +1,123 @@
+"""The non-autoregressive half: all frames of one codebook at once, from the codebooks below it.
+
+The speech is one line of time, and the prompt a stretch of it: frames of the
+prompt carry the sum of all eight codebooks, every other frame the sum of the
+first i - 1. At synthesis the stretch is the prefix. A prompt that lay beside
+a copy of itself would teach copying; so loss and time know it once.
+Source: VALL-E (arXiv:2301.02111), section 4.2.2.
+
+Shapes: B batch, P phones, Q = 8 codebooks, T frames, D width, V = 1024 codes. Stages i are 2..8.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.valle.ar import IGNORED
+from model.valle.settings import CODEBOOK_SIZE, NUM_CODEBOOKS, PROMPT_FRAMES, PromptMode, Settings
+from model.valle.transformer import Transformer, placed, spoken_in, within
+
+STAGES = range(2, NUM_CODEBOOKS + 1)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What each row of a batch is asked: the codebook to say, and the stretch that is its prompt."""
+
+    stages: Tensor  # int [B], 2..8
+    prompt_starts: Tensor  # int [B], frames
+    prompt_lengths: Tensor  # int [B], frames
+
+    def in_prompt(self, num_frames: int) -> Tensor:
+        """Which frames belong to the prompt: bool `[B, T]`."""
+        frames = torch.arange(num_frames, device=self.stages.device)
+        starts = self.prompt_starts[:, None]
+        return (frames >= starts) & (frames < starts + self.prompt_lengths[:, None])
+
+
+class NAR(nn.Module):
+    """Says codebook i of every frame."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        width = settings.size.width
+        self.settings = settings
+        self.phone_embedding = nn.Embedding(len(settings.symbols), width)
+        self.stage_embedding = nn.Embedding(len(STAGES), width)
+        self.code_embeddings = nn.Parameter(torch.empty(NUM_CODEBOOKS, CODEBOOK_SIZE, width))
+        self.transformer = Transformer(settings.size, conditioned=True)
+        self.heads = None if settings.tied else nn.Parameter(torch.empty(len(STAGES), CODEBOOK_SIZE, width))
+        self.language_embedding = nn.Embedding(len(settings.languages), width) if settings.languages else None
+        nn.init.normal_(self.phone_embedding.weight, std=width**-0.5)
+        nn.init.normal_(self.code_embeddings, std=width**-0.5)
+        if self.heads is not None:
+            nn.init.normal_(self.heads, std=width**-0.5)
+        if self.language_embedding is not None:
+            nn.init.normal_(self.language_embedding.weight, std=width**-0.5)
+
+    def forward(
+        self,
+        phones: Tensor,
+        phone_lengths: Tensor,
+        codes: Tensor,
+        code_lengths: Tensor,
+        task: Task,
+        languages: Tensor | None = None,
+    ) -> Tensor:
+        """Phones `[B, P]` and codes `[B, Q, T]`, padded, to logits `[B, T, V]` of codebook `task.stages[b]` in row b.
+
+        Of frames outside the prompt, codebook i and those above it are not read. A row alone has no padding, and
+        needs no mask. `languages` `[B]` are places in the settings' table.
+        """
+        num_phones, num_frames = phones.shape[1], codes.shape[2]
+        positions = torch.arange(max(num_phones, num_frames), device=codes.device)
+        phone_positions = positions[:num_phones] * self.settings.phone_stride
+        read_phones = self._embed(self.phone_embedding(phones), phone_positions, languages)
+        read_codes = self._embed(self._sum_codes(codes, task), positions[:num_frames], languages)
+        visible = torch.cat([within(phone_lengths, num_phones), within(code_lengths, num_frames)], dim=1)
+        is_whole = len(phones) == 1 and not phones.is_cuda and bool(visible.all())  # a GPU would have to be waited for
+        hidden = self.transformer(
+            torch.cat([read_phones, read_codes], dim=1),
+            None if is_whole else visible[:, None, None, :],
+            condition=self.stage_embedding(task.stages - STAGES[0]),
+        )
+        # [B, V, D]: the head of stage i is the embedding of codebook i
+        heads = self.code_embeddings[task.stages - 1] if self.heads is None else self.heads[task.stages - STAGES[0]]
+        return torch.bmm(hidden[:, num_phones:], heads.transpose(1, 2))
+
+    def _embed(self, content: Tensor, positions: Tensor, languages: Tensor | None) -> Tensor:
+        """Embeddings `[B, S, D]`, with their positions and the row's language."""
+        if self.language_embedding is not None:
+            content = content + spoken_in(self.language_embedding, languages, self.settings)
+        return placed(content, positions)
+
+    def _sum_codes(self, codes: Tensor, task: Task) -> Tensor:
+        in_prompt = task.in_prompt(codes.shape[2])
+        total = torch.zeros((), device=codes.device, dtype=self.code_embeddings.dtype)
+        for q in range(NUM_CODEBOOKS):
+            is_read = in_prompt | (q + 1 < task.stages)[:, None]
+            total = total + functional.embedding(codes[:, q], self.code_embeddings[q]) * is_read.unsqueeze(-1)
+        return total
+
+
+def draw(code_lengths: Tensor, generator: torch.Generator, prompt: PromptMode = "random") -> Task:
+    """A stage and a prompt for each row of frame counts `[B]`.
+
+    The prompt is a stretch of 3 s, or of half the row where that is less: a random one, the prefix, or none at all
+    (`Settings.prompt`). A row's draw depends on its own length and its place alone, never on its batch mates.
+    """
+    num_rows = len(code_lengths)
+    stages = torch.randint(STAGES.start, STAGES.stop, (num_rows,), generator=generator)
+    share = torch.rand(num_rows, generator=generator, dtype=torch.float64).to(code_lengths.device)
+    prompt_lengths = (code_lengths // 2).clamp(max=0 if prompt == "none" else PROMPT_FRAMES)
+    prompt_starts = (share * (code_lengths - prompt_lengths + 1)).long() * (prompt == "random")
+    return Task(stages.to(code_lengths.device), prompt_starts, prompt_lengths)
+
+
+def targets(codes: Tensor, code_lengths: Tensor, task: Task) -> Tensor:
+    """What the logits of codes `[B, Q, T]` should say: `[B, T]`, `IGNORED` in the prompt and the padding."""
+    rows = torch.arange(len(codes), device=codes.device)
+    asked = within(code_lengths, codes.shape[2]) & ~task.in_prompt(codes.shape[2])
+    return codes[rows, task.stages - 1].masked_fill(~asked, IGNORED)

@@ -1,0 +1,257 @@
+"""Audio files: a stretch of one as samples, and what a whole one holds.
+
+A header is a claim. Real files say 2^63 - 1 samples or 1,092,676 Hz, so nothing here
+is allocated from a header and a file's length is what decodes. libsndfile is the only decoder, on
+purpose: the same file gives the same samples on every machine, whatever else is installed there.
+Source: libsndfile 1.2 (WAV, FLAC, MP3, Ogg, AIFF, SPHERE and more) and soxr.
+"""
+
+import hashlib
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from tasks.audio import flac
+
+_BLOCK = 1 << 18  # values decoded at once, all channels together: 1 MiB of float32
+_RATES = range(4_000, 400_000)  # Hz, of anything that was ever recorded as speech
+_UNKNOWN = 2**63 - 1  # SF_COUNT_MAX, libsndfile's word for a length that the header leaves open
+_MP3_LEAD = 32 * 1152  # samples decoded before a stretch: a frame borrows bits from up to 21 silent ones before it
+_FULL_SCALE = 1 - 2.0**-15  # the largest positive sample of 16 bits
+_OF_THE_FILE = frozenset((ENOENT, ENOTDIR, EISDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG))
+_EXACT = ("FLAC", "WAV", "WAVEX", "AIFF")  # formats whose header counts every sample, where it counts at all
+
+
+class Unreadable(ValueError):
+    """A file that is no audio, or not whole; the message is one sentence about it."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What decoding a whole file has shown."""
+
+    sample_rate: int  # Hz
+    num_channels: int
+    num_samples: int  # per channel, counted by decoding
+    num_not_finite: int  # samples that are NaN or infinite
+    num_clipped: int  # finite samples at full scale or above
+    peak: float  # largest magnitude of a finite sample, in any channel; 1 is full scale
+    loudness: float  # root mean square of all finite samples
+    digest: str  # of rate, channels and samples, 32 hex digits: equal for a WAV and the FLAC made of it
+    md5: str | None  # of the samples as FLAC counts it, in hexadecimal; None unless asked for, or where it is no FLAC
+
+    @property
+    def seconds(self) -> float:
+        """How long the file lasts."""
+        return self.num_samples / self.sample_rate
+
+
+def read(path: Path, rate: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
+    """A stretch of a file, mono, float32 `[num_samples]` at `rate` Hz.
+
+    Channels are averaged. Only this stretch is decoded and resampled (soxr, its high quality), so the
+    same stretch always gives the same samples, and a chapter of an hour costs its stretch alone.
+
+    Args:
+        path: the audio file.
+        rate: in Hz, what comes back.
+        start: first sample, counted in the file's own rate.
+        stop: one past the last sample, in the file's own rate; None reads to the end.
+
+    Raises:
+        Unreadable: the file is missing, no audio, cut off within the stretch, or not finite there.
+        OSError: it could not be read this time.
+    """
+    with _opened(path) as file:
+        lead = min(start, _MP3_LEAD if file.subtype.startswith("MPEG_LAYER") else 0)
+        if start:
+            _seek(file, path, start - lead)
+        mono = [block.mean(axis=1, dtype=np.float32) for block in _blocks(file, path, start - lead, stop)]
+        own_rate = int(file.samplerate)
+    speech = np.concatenate([np.zeros(0, np.float32), *mono])[lead:]
+    if stop is not None and len(speech) < stop - start:
+        raise Unreadable(f"{path.name} ends at sample {start + len(speech):,}, before sample {stop:,}")
+    if not np.isfinite(speech).all():
+        raise Unreadable(f"{path.name} holds samples that are not finite numbers")
+    if own_rate == rate or len(speech) == 0:
+        return speech
+    return np.asarray(soxr.resample(speech, own_rate, rate), np.float32)
+
+
+def examine(path: Path, md5: bool = False) -> Examination:
+    """What a file holds, found by decoding all of it once, in bounded memory.
+
+    Args:
+        path: the audio file.
+        md5: whether to count a FLAC file's samples into the md5 that its header should state.
+
+    Raises:
+        Unreadable: the file is missing, no audio, or ends before its header says it does.
+        OSError: it could not be read this time.
+    """
+    num_samples = num_not_finite = num_clipped = 0
+    peak = power = 0.0
+    with _opened(path) as file:
+        bits = flac.BITS.get(file.subtype) if md5 and file.format == "FLAC" else None
+        heard = hashlib.sha256(f"{file.samplerate} {file.channels}".encode())
+        coded = hashlib.md5(usedforsecurity=False)
+        for block in _blocks(file, path):
+            heard.update(block.astype("<f4", copy=False).data)
+            if bits is not None:
+                coded.update(flac.coded(block, bits))
+            num_samples += len(block)
+            num_not_finite += _silence_not_finite(block)
+            np.abs(block, out=block)
+            num_clipped += int(np.count_nonzero(block >= _FULL_SCALE))
+            peak = max(peak, float(block.max(initial=0.0)))
+            power += float(np.square(block, out=block).sum(dtype=np.float64))
+        if num_samples < file.frames < _UNKNOWN and file.format in _EXACT:
+            raise Unreadable(f"{path.name} is cut off: {num_samples:,} of the {file.frames:,} samples it says it has")
+        num_finite = num_samples * file.channels - num_not_finite
+        return Examination(
+            sample_rate=int(file.samplerate),
+            num_channels=int(file.channels),
+            num_samples=num_samples,
+            num_not_finite=num_not_finite,
+            num_clipped=num_clipped,
+            peak=peak,
+            loudness=math.sqrt(power / max(1, num_finite)),
+            digest=heard.hexdigest()[:32],
+            md5=None if bits is None else coded.hexdigest(),
+        )
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def will_stay(error: OSError) -> bool:
+    """Whether a file that cannot be opened says something of itself: it is missing, a folder, or not ours to read.
+
+    Any other error is the disk's, the network's or this process's (a stale handle, too many open files): another
+    attempt may go well, so nothing is known of the file, and no row may be dropped for it.
+    """
+    return error.errno in _OF_THE_FILE
+
+
+def must_be_there(corpus: Path) -> None:
+    """Nothing, where a corpus is there: asked before a row is dropped for a file that cannot be read.
+
+    A corpus that is gone as a whole, such as a disk, says nothing of a file. What a disk that is not mounted leaves
+    behind is an empty folder, so that is gone too.
+
+    Raises:
+        FileNotFoundError: it is gone.
+        OSError: its folder cannot be listed this time.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(corpus) as found:
+        if next(found, None) is not None:
+            return
+    raise FileNotFoundError(f"there is no folder {corpus} any more, or nothing in it")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """A file as libsndfile sees it, judged by its content: handed over without its name and suffix."""
+    try:
+        raw = path.open("rb")
+    except OSError as error:
+        if not will_stay(error):
+            raise
+        raise Unreadable(f"{path.name} cannot be opened: {error.strerror}") from error
+    with raw:
+        try:
+            file = soundfile.SoundFile(raw.fileno(), closefd=False)
+        except soundfile.SoundFileError as error:
+            raise Unreadable(f"{path.name} is {_looks_like(path)}: {_reason(error)}") from error
+        with file:
+            # soundfile seeks to where it already is after each block of a seekable file, and libsndfile's MP3
+            # decoder then forgets the bits it had saved up: blocks come out wrong by up to 0.09.
+            file.seekable = lambda: False
+            if file.samplerate not in _RATES:
+                raise Unreadable(f"{path.name} says it has {file.samplerate:,} Hz, which no recording of speech has")
+            yield file
+
+
+def _blocks(
+    file: soundfile.SoundFile, path: Path, start: int = 0, stop: int | None = None
+) -> Iterator[NDArray[np.float32]]:
+    """Blocks `[num_samples, num_channels]` of the stretch from `start`, where the file stands, to `stop` or its end."""
+    size = max(1, _BLOCK // file.channels)
+    while stop is None or start < stop:
+        end = start + size if stop is None else min(start + size, stop)
+        try:
+            block = file.read(end - start, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            last = file.frames if start < file.frames < end else end
+            raise Unreadable(
+                f"{path.name} breaks off between samples {start:,} and {last:,}: {_reason(error)}"
+            ) from error
+        if len(block) == 0:
+            return
+        start += len(block)
+        yield block
+
+
+def _silence_not_finite(block: NDArray[np.float32]) -> int:
+    """Puts zero where a sample is NaN or infinite, and says how many were."""
+    finite = np.isfinite(block)
+    if finite.all():
+        return 0
+    block[~finite] = 0
+    return int(finite.size - np.count_nonzero(finite))
+
+
+def _seek(file: soundfile.SoundFile, path: Path, start: int) -> None:
+    try:
+        file.seek(start)
+    except soundfile.SoundFileError as error:
+        raise Unreadable(f"{path.name} has no sample {start:,}: {_reason(error)}") from error
+
+
+def _reason(error: soundfile.SoundFileError) -> str:
+    """libsndfile's own words, without the file that soundfile puts before them."""
+    words = str(getattr(error, "error_string", error)).strip()
+    return words.removeprefix("Error : ").rstrip(".")
+
+
+_LOOKS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the audio itself"),
+    (b"RIFF", "a damaged WAV file"),
+    (b"fLaC", "a damaged FLAC file"),
+    (b"OggS", "an Ogg file that libsndfile cannot decode"),
+    (b"ID3", "a damaged file that starts with an ID3 tag"),
+    (b"\x89PNG", "a picture"),
+    (b"\xff\xd8\xff", "a picture"),
+    (b"%PDF", "a PDF document"),
+    (b"PK", "a ZIP archive"),
+)
+
+
+def _looks_like(path: Path) -> str:
+    """What a file that libsndfile refuses seems to be, by its first bytes."""
+    with path.open("rb") as file:
+        head = file.read(256)
+    if not head:
+        return "empty"
+    if head[4:8] == b"ftyp":
+        return "an MPEG-4 file, which libsndfile does not decode"
+    for magic, what in _LOOKS:
+        if head.startswith(magic):
+            return what
+    try:
+        text = head.decode().isprintable() or b"\n" in head
+    except UnicodeDecodeError:
+        text = False
+    return "text, not audio" if text else "no audio that libsndfile knows"

@@ -1,0 +1,1 @@
+"""Evaluation: which weights are evaluated, and who judges them."""

@@ -1,0 +1,1 @@
+"""Text: decoded, normalized, split, doubted and turned into phones."""
