@@ -117,8 +117,8 @@ def speeds(num_files: int, rounds: int) -> dict[str, float]:
         loops: dict[str, Callable[[], Any]] = {"plain": lambda: plain(model, files)}
         loops |= {p: partial(made, *tables) for p, made in stage.items()}
         times: dict[str, list[tuple[float, float]]] = {loop: [] for loop in loops}
-        for loop in loops.values():
-            loop()
+        for work in loops.values():
+            work()
         for _ in range(rounds):
             for loop, work in loops.items():
                 times[loop].append(taken(work))
@@ -189,7 +189,7 @@ def spoken(minutes: float) -> dict[str, float]:
     codes = torch.randint(0, 1024, (1, 8, round(minutes * 60 * FRAME_RATE)))
     stream = codec.decoder_stream()
     first, _ = taken(lambda: stream.push(codes[..., :7]))
-    steps = codes[..., 7:].split(25, dim=-1)
+    steps = torch.split(codes[..., 7:], 25, dim=-1)
     streamed, _ = taken(lambda: [stream.push(step) for step in steps])
     whole, _ = taken(lambda: codec.decode(codes))
     return {

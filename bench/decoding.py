@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,9 @@ def endless_pair(size: Size, device: str) -> Pair:
     ar.transformer.norm.norm.weight.data[0], ar.transformer.norm.norm.bias.data[0] = 0.0, 1.0
     ar.code_embedding.weight.data[CODEBOOK_SIZE] = 0.0
     ar.code_embedding.weight.data[CODEBOOK_SIZE, 0] = -100.0
-    return Pair(*(half.to(device).eval().requires_grad_(False) for half in (ar, nar)))
+    for half in (ar, nar):
+        half.to(device).eval().requires_grad_(False)
+    return Pair(ar, nar)
 
 
 def requests(count: int, new_frames: int, load: Load) -> list[Request]:
@@ -87,6 +90,11 @@ def in_turns(works: Sequence[Callable[[], Any]], device: str, times: int) -> lis
     return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 
+def one_by_one(ar: AR, asked: list[Request]) -> list[object]:
+    """Each request by itself."""
+    return [say_first(ar, [request], DEFAULT) for request in asked]
+
+
 def compute_anew(ar: AR, request: Request, every: int) -> int:
     """Decodes without a cache, as others do: the whole sequence for each frame; gives how many frames were computed."""
     device = ar.code_embedding.weight.device
@@ -111,8 +119,8 @@ def cache(load: Load, device: str) -> dict[str, Any]:
         pair, [request] = endless_pair(size, device), requests(1, frames, load)
         cached, anew = in_turns(
             (
-                lambda pair=pair, request=request: say_first(pair.ar, [request], DEFAULT),
-                lambda pair=pair, request=request: compute_anew(pair.ar, request, load.every),
+                partial(say_first, pair.ar, [request], DEFAULT),
+                partial(compute_anew, pair.ar, request, load.every),
             ),
             device,
             1 if size.width > MIDDLE.width else load.times,
@@ -150,8 +158,8 @@ def middle(load: Load) -> dict[str, Any]:
     for name in ("float32", "bfloat16"):
         together, alone = in_turns(
             (
-                lambda name=name: say_first(pairs[name].ar, many, DEFAULT),
-                lambda name=name: [say_first(pairs[name].ar, [request], DEFAULT) for request in many],
+                partial(say_first, pairs[name].ar, many, DEFAULT),
+                partial(one_by_one, pairs[name].ar, many),
             ),
             "cpu",
             1,
@@ -186,8 +194,8 @@ def accelerator(load: Load, device: str) -> dict[str, Any]:
         first = [request.prompt_codes[0].repeat(2)[: load.new_frames] for request in asked]
         ar, nar = in_turns(
             (
-                lambda asked=asked: say_first(pair.ar, asked, DEFAULT),
-                lambda asked=asked, first=first: say_rest(pair.nar, asked, first),
+                partial(say_first, pair.ar, asked, DEFAULT),
+                partial(say_rest, pair.nar, asked, first),
             ),
             device,
             load.times,

@@ -63,7 +63,7 @@ class Trainer:
         batch = next(batches)[0]
         marks.append(self._now())
         with autocast(self.device, self.precision):
-            logits, targets = ask(self.model, batch.to(self.device), torch.Generator().manual_seed(0))
+            logits, targets, _ = ask(self.model, batch.to(self.device), torch.Generator().manual_seed(0))
         loss_sum = loss(logits, targets)
         marks.append(self._now())
         if self.plain:

@@ -73,6 +73,7 @@ class Checkpoints:
     nar_warmup_steps: int = 32_000
     nar_learning_rate: float = 5e-4
     nar_batch_frames: int = 6_000
+    nar_choice: Literal["likeliest", "expected"] = "likeliest"  # in speaking, as in `model.valle.settings.Settings`
     nar_prompt: Literal["random", "prefix", "none"] = "random"  # the 3 s of an utterance that it hears whole
     device: str = field(default="cpu", compare=False)
     save_every: int = field(default=1_000, compare=False)  # steps that a kill may cost
@@ -174,6 +175,7 @@ class Checkpoints:
                 codec=identity(self.codec),
                 tied=self.tied,
                 prompt=self.nar_prompt if half == "nar" else "random",
+                choice=self.nar_choice if half == "nar" else "likeliest",
                 group=self.ar_group if half == "ar" else 1,
                 monotonic=half == "ar" and self.ar_monotonic,
                 phone_frames=self.phone_frames,

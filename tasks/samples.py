@@ -143,6 +143,7 @@ class Samples:
         cast = [(spoken[target], spoken[prompt] if prompt else None) for target, prompt in prompt_of.items()]
         pair, checkpoint_id = self._load_pair(checkpoints)
         codec = load_codec(self.codec, device=self.device)
+        pair = pair.beside(codec.codebooks)
 
         rows = [row for target, prompt in cast for row in self._true(target, prompt, codec, folder)]
         named = bool(pair.ar.settings.languages)

@@ -29,7 +29,7 @@ class _Spectrogram(nn.Module):
 
     def forward(self, wav: Tensor) -> Tensor:
         """Complex `[B, 1, F, T]` of `[B, 1, N]`."""
-        window = self.window
+        window = self.get_buffer("window")
         spectrum = torch.stft(
             wav[:, 0], self.n_fft, self.hop_length, self.win_length, window, center=False, return_complex=True
         )
@@ -54,7 +54,8 @@ def discriminator() -> Any:
             sys.modules["torchaudio"] = before
     torch.manual_seed(0)
     hops = [window // 4 for window in _WINDOWS]
-    return MultiScaleSTFTDiscriminator(_FILTERS, n_ffts=_WINDOWS, hop_lengths=hops, win_lengths=_WINDOWS)
+    windows = list(_WINDOWS)
+    return MultiScaleSTFTDiscriminator(_FILTERS, n_ffts=windows, hop_lengths=hops, win_lengths=windows)
 
 
 def telling(judge: Any, wav: Tensor, decoded: Tensor) -> Tensor:

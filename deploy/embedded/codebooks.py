@@ -14,7 +14,7 @@ _ROUNDS = 10  # of k-means
 def nearest(vectors: Tensor, codes: Tensor) -> Tensor:
     """Indices `[M]` of the codes `[K, D]` nearest to vectors `[M, D]`."""
     norms = codes.pow(2).sum(1)
-    return torch.cat([(norms - 2 * part @ codes.T).argmin(1) for part in vectors.split(8192)])
+    return torch.cat([(norms - 2 * part @ codes.T).argmin(1) for part in torch.split(vectors, 8192)])
 
 
 def fit(latents: Tensor, num_codebooks: int, num_codes: int, rounds: int = _ROUNDS) -> Tensor:
@@ -35,7 +35,8 @@ def quantized(latents: Tensor, books: Tensor, numbers: Tensor | None = None) -> 
         chosen = codes[nearest(residual, codes)]
         residual = residual - chosen
         total = total + (chosen if kept is None else chosen * (kept > place)[:, None])
-    return total.unflatten(0, (len(latents), -1)).transpose(1, 2)
+    quantized: Tensor = total.reshape(len(latents), -1, total.shape[1]).transpose(1, 2)
+    return quantized
 
 
 def _kmeans(latents: Tensor, num_codes: int, rounds: int) -> Tensor:

@@ -135,7 +135,8 @@ class Training:
         self.model = start().train()
         self.average = copy.deepcopy(self.model)
         self.filters = mel_filters()
-        self.step, self.rows, self.began = 0, [], time.time()
+        self.step, self.began = 0, time.time()
+        self.rows: list[dict[str, float]] = []  # losses since the last line of the log
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.ends = dict(
             encoder=options.encoder_steps,
@@ -181,7 +182,11 @@ class Training:
         pick = np.random.default_rng(self.step)
         length = (self.options.frames + _PREFIX) * HOP
         begins = pick.integers(0, len(self.speech) - length, self.options.batch)
-        return disturbed(np.stack([self.speech[b : b + length] for b in begins]).astype(np.float32) / 32768, pick)
+        return disturbed(self._crops(begins, length), pick)
+
+    def _crops(self, begins: NDArray[np.int64], length: int) -> NDArray[np.float32]:
+        """Waveforms `[B, N]` that begin at these samples."""
+        return np.asarray(np.stack([self.speech[begin : begin + length] for begin in begins]) / 32768, np.float32)
 
     def _encoder(self) -> None:
         wav = self.crops()
@@ -241,7 +246,7 @@ class Training:
         for group in optimizer.param_groups:
             group["lr"] = self.options.rate * share * self._height()
         optimizer.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(module.parameters(), clip)
         optimizer.step()
 
@@ -264,7 +269,7 @@ class Training:
         found = []
         for _ in range(_KMEANS_FRAMES // (8 * self.options.frames)):
             begins = pick.integers(0, len(self.speech) - length, 8)
-            wav = disturbed(np.stack([self.speech[b : b + length] for b in begins]).astype(np.float32) / 32768, pick)
+            wav = disturbed(self._crops(begins, length), pick)
             found.append(self.average.encoder(wav[:, None])[..., _PREFIX:].transpose(1, 2).flatten(0, 1))
         torch.manual_seed(0)
         self.codes = codebooks.fit(torch.cat(found), SHAPE.num_codebooks, CODEBOOK_SIZE)

@@ -78,7 +78,8 @@ def _make(kokoro: Kokoro, folder: Path, voice: Voice, seed: int, held_out: bool)
 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    pick, lines = random.Random(seed), []
+    pick = random.Random(seed)
+    lines: list[dict[str, object]] = []
     said = sentences(seed, held_out=True) if held_out else texts(seed)
     while len(lines) < _UTTERANCES:
         text, speed = next(said), round(pick.uniform(0.88, 1.12), 2)

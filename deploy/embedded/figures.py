@@ -57,7 +57,9 @@ def measure(codec: Codec, speech: list[tuple[Path, str]]) -> dict[str, Any]:
     from resemblyzer import VoiceEncoder
 
     listener = VoiceEncoder("cpu", verbose=False)
-    rows, heard, counts = [], {"wer": [], "wer_original": []}, torch.zeros(codec.num_codebooks, CODEBOOK_SIZE)
+    rows: list[dict[str, float]] = []
+    heard: dict[str, list[Any]] = {"wer": [], "wer_original": []}
+    counts = torch.zeros(codec.num_codebooks, CODEBOOK_SIZE)
     for path, _ in speech:
         original = read(path, SAMPLE_RATE)
         codes = codec.encode([torch.from_numpy(original)])

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     folder, codec = checkpoint_pairs.folder(options.pair), load_codec(options.codec)
-    pair = load_pair(folder / "ar", folder / "nar")
+    pair = load_pair(folder / "ar", folder / "nar").beside(codec.codebooks)
     language = pair.ar.settings.languages[0] if pair.ar.settings.languages else None
     voices = _voices(options.held_out)
     unseen = sentences(4_711 + options.seed, held_out=True)

@@ -76,4 +76,5 @@ def envelope_correlation(decoded: Tensor, wav: Tensor) -> Tensor:
     truth, guess = envelopes
     norms = truth.norm(dim=3) * guess.norm(dim=3)
     voiced = truth.norm(dim=3) > 1e-2
-    return ((truth * guess).sum(3) / (norms + 1e-4))[voiced].sum() / voiced.sum().clamp(min=1)
+    alike: Tensor = ((truth * guess).sum(3) / (norms + 1e-4))[voiced].sum() / voiced.sum().clamp(min=1)
+    return alike

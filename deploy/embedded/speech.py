@@ -34,7 +34,7 @@ def disturbed(wav: NDArray[np.float32], pick: np.random.Generator) -> Tensor:
     """Waveforms `[B, N]` at other levels; half of them filtered, a third in a room, two fifths with noise."""
     size = wav.shape[1]
     spectrum = np.fft.rfft(wav, 2 * size)
-    hertz = np.fft.rfftfreq(2 * size, 1 / SAMPLE_RATE)
+    hertz = np.asarray(np.fft.rfftfreq(2 * size, 1 / SAMPLE_RATE), np.float64)
     for row in spectrum:
         if pick.random() < 0.5:
             row *= _tilt(hertz, pick)

@@ -81,7 +81,7 @@ def say(order: Order, site: Site) -> list[dict[str, Any]]:
             tell(f"valle: {warning}")
         judge = Judge(order.best_of, whisper, device, codec, prompt) if order.best_of > 1 else None
         renditions = [Rendition(path, order.seed + number) for number, path in enumerate(paths)]
-        speaker = Speaker(_lightened(pair, order.precision), codec, prompt, language)
+        speaker = Speaker(_lightened(pair, order.precision).beside(codec.codebooks), codec, prompt, language)
         if order.stream:
             _stream(speaker, parts, renditions[0])
         else:

@@ -173,6 +173,11 @@ class Codec:
                 done += audio.shape[-1]
         return waveforms
 
+    @property
+    def codebooks(self) -> Tensor:
+        """The entries of its codebooks `[Q, 1024, D]`."""
+        return self._quantizer.entries
+
     def decoder_stream(self) -> streaming.DecoderStream:
         """A decoder to which codes are given as they come."""
         return streaming.DecoderStream(self._decoder, self._quantizer.decode)

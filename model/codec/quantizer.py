@@ -25,6 +25,11 @@ class Quantizer:
         self._books = [layer.codebook for layer in quantizer.vq.layers]  # [1024, D] each
         self._norms = [book.pow(2).sum(1) for book in self._books]  # [1024] each
 
+    @property
+    def entries(self) -> Tensor:
+        """Of all codebooks, `[Q, 1024, D]`."""
+        return torch.stack(self._books[: self.num_codebooks])
+
     def encode(self, latents: Tensor) -> Tensor:
         """Codes int64 `[B, Q, T]` of latents `[B, D, T]`; those of a row do not depend on the rows beside it.
 

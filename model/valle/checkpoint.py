@@ -132,7 +132,7 @@ def _read_settings(folder: Path) -> tuple[Settings, str]:
         )
     try:
         half: Half = record["half"]
-        names = ("tied", "prompt", "group", "phone_frames", "monotonic")
+        names = ("tied", "prompt", "group", "phone_frames", "choice", "monotonic")
         options = {name: record[name] for name in names if name in record}
         size, languages = Size(**record["size"]), tuple(record.get("languages", ()))
         settings = Settings(half, size, tuple(record["symbols"]), record["codec"], languages=languages, **options)

@@ -181,29 +181,38 @@ def _whole(groups: list[Codes], most: int) -> tuple[Codes, bool]:
     return said, 0 < len(said) < min(len(codes), most)
 
 
-def say_rest(nar: NAR, requests: Sequence[Request], first: Sequence[Codes]) -> list[Codes]:
-    """All eight codebooks `[8, T]` for first codebooks `[T]`, in seven greedy passes.
+def say_rest(
+    nar: NAR, requests: Sequence[Request], first: Sequence[Codes], codebooks: Tensor | None = None
+) -> list[Codes]:
+    """All eight codebooks `[8, T]` for first codebooks `[T]`, in seven greedy passes; `codebooks` are for `choose`.
 
     Seven passes read everything anew, since every slot sees every other and the stage bends every norm: there is
     nothing to cache. On a CPU, where these passes are bound by arithmetic, each row runs by itself.
     """
     device = nar.code_embeddings.device
     if device.type == "cpu" and len(requests) > 1:
-        return [say_rest(nar, [request], [new])[0] for request, new in zip(requests, first, strict=True)]
+        return [say_rest(nar, [request], [new], codebooks)[0] for request, new in zip(requests, first, strict=True)]
     whole = [
         Example(request.phones, np.concatenate([request.prompt_codes, np.repeat(new[None], NUM_CODEBOOKS, 0)], axis=1))
         for request, new in zip(requests, first, strict=True)
     ]
     batch, languages = _batch(nar, requests, whole, device)
     prompts = torch.tensor([request.prompt_codes.shape[1] for request in requests], device=device)
-    codes = fill(nar, batch, prompts, prompts, languages).cpu().numpy().astype(np.uint16)
+    codes = fill(nar, batch, prompts, prompts, languages, codebooks).cpu().numpy().astype(np.uint16)
     return [
         codes[row, :, request.prompt_codes.shape[1] :][:, : len(new)]
         for row, (request, new) in enumerate(zip(requests, first, strict=True))
     ]
 
 
-def fill(nar: NAR, batch: Batch, prompt_lengths: Tensor, known_lengths: Tensor, languages: Tensor | None) -> Tensor:
+def fill(
+    nar: NAR,
+    batch: Batch,
+    prompt_lengths: Tensor,
+    known_lengths: Tensor,
+    languages: Tensor | None,
+    codebooks: Tensor | None = None,
+) -> Tensor:
     """Codes `[B, 8, T]` of a batch, with codebooks 2 to 8 said anew behind the first `known_lengths` `[B]` frames."""
     codes = batch.codes.clone()
     frames = torch.arange(codes.shape[2], device=codes.device)
@@ -211,8 +220,27 @@ def fill(nar: NAR, batch: Batch, prompt_lengths: Tensor, known_lengths: Tensor, 
     for stage in STAGES if codes.shape[2] else ():
         task = Task(torch.full_like(prompt_lengths, stage), torch.zeros_like(prompt_lengths), prompt_lengths)
         logits = nar(batch.phones, batch.phone_lengths, codes, batch.code_lengths, task, languages)
-        codes[:, stage - 1] = torch.where(is_known, codes[:, stage - 1], logits.argmax(dim=-1))
+        codes[:, stage - 1] = torch.where(is_known, codes[:, stage - 1], choose(nar, logits, stage, codebooks))
     return codes
+
+
+def choose(nar: NAR, logits: Tensor, stage: int, codebooks: Tensor | None) -> Tensor:
+    """The codes `[B, T]` that logits `[B, T, V]` of codebook `stage` come to, in the way that the half's settings say.
+
+    `expected` takes the entry of the codec's `codebooks` `[8, V, D]` that is nearest to the mean of all entries, each
+    by its probability. So it errs least in latents (minimum Bayes risk: Kumar and Byrne 2004), where the likeliest of a
+    thousand codes that are about as likely is as far off as any.
+
+    Raises:
+        ValueError: they are needed and not given.
+    """
+    if nar.settings.choice == "likeliest":
+        return logits.argmax(dim=-1)
+    if codebooks is None:
+        raise ValueError("this NAR chooses by the codec's codebooks: give the pair its codec, `Pair.beside(codec)`")
+    entries = codebooks[stage - 1].to(logits.device)
+    expected = logits.float().softmax(dim=-1) @ entries
+    return torch.cdist(expected, entries.expand(len(logits), -1, -1)).argmin(dim=-1)
 
 
 def _batch(

@@ -91,20 +91,23 @@ def stream_codes(
             step = next(spoken)
         first, ended = to_end(np.concatenate([first, step.codes[0]]), limit(request))
         while size := cut.ready(len(first) - filled.shape[1], ended):
-            chunk = fill_chunk(pair.nar, request, filled, first, size)
+            chunk = fill_chunk(pair.nar, request, filled, first, size, pair.codebooks)
             filled = np.concatenate([filled, chunk], axis=1)
             yield chunk
 
 
 @torch.inference_mode()
-def fill_chunk(nar: NAR, request: Request, filled: Codes, first: Codes, size: int) -> Codes:
+def fill_chunk(
+    nar: NAR, request: Request, filled: Codes, first: Codes, size: int, codebooks: Tensor | None = None
+) -> Codes:
     """The next `size` frames `[8, size]`, behind those filled `[8, T]`, from all first codes `[T]` known by now."""
     device, num_prompt = nar.code_embeddings.device, request.prompt_codes.shape[1]
     new = np.repeat(first[None, filled.shape[1] :], NUM_CODEBOOKS, axis=0)
     whole = Example(request.phones, np.concatenate([request.prompt_codes, filled, new], axis=1))
     prompt, known = (torch.tensor([n], device=device) for n in (num_prompt, num_prompt + filled.shape[1]))
     languages = torch.tensor([nar.settings.language_id(request.language)], device=device)
-    codes = fill(nar, collate([whole]).to(device), prompt, known, languages if nar.settings.languages else None)
+    known_languages = languages if nar.settings.languages else None
+    codes = fill(nar, collate([whole]).to(device), prompt, known, known_languages, codebooks)
     begin = num_prompt + filled.shape[1]
     return codes[0, :, begin : begin + size].cpu().numpy().astype(np.uint16)
 

@@ -11,6 +11,7 @@ from typing import Literal
 
 Half = Literal["ar", "nar"]
 PromptMode = Literal["random", "prefix", "none"]
+Choice = Literal["likeliest", "expected"]
 
 NUM_CODEBOOKS = 8  # Q
 CODEBOOK_SIZE = 1024  # entries per codebook
@@ -42,6 +43,7 @@ SIZES = {
 
 
 GROUPS = (1, 2, 4)  # codes that the AR may say in one step
+CHOICES: tuple[Choice, ...] = ("likeliest", "expected")
 PROMPT_MODES: tuple[PromptMode, ...] = ("random", "prefix", "none")
 
 
@@ -64,6 +66,7 @@ class Settings:
         0.0  # that a phone lasts, to put phones on the speech's clock; 0 counts them by ones, as the paper
     )
     languages: tuple[str, ...] = ()  # each with an embedding, added to phones and codes (VALL-E X, arXiv:2303.03926)
+    choice: Choice = "likeliest"  # of the NAR in speaking; expected: the code nearest to the mean of what it thinks of
     monotonic: bool = False  # the AR goes through its phones one by one (VALL-E R, arXiv:2406.07855)
 
     def __post_init__(self) -> None:
@@ -71,6 +74,8 @@ class Settings:
             raise ValueError(f"group is {self.group}, and must be one of {', '.join(map(str, GROUPS))}")
         if self.prompt not in PROMPT_MODES:
             raise ValueError(f"prompt is {self.prompt!r}, and must be one of {', '.join(PROMPT_MODES)}")
+        if self.choice not in CHOICES:
+            raise ValueError(f"choice is {self.choice!r}, and must be one of {', '.join(CHOICES)}")
         if not 0 <= self.phone_frames <= FRAME_RATE:
             raise ValueError(f"phone_frames is {self.phone_frames:g}, and must lie between 0 and {FRAME_RATE}")
         if len(set(self.languages)) < len(self.languages):

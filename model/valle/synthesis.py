@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from model.cpu import onednn
 from model.valle.ar import AR
@@ -35,6 +36,7 @@ class Pair:
 
     ar: AR
     nar: NAR
+    codebooks: Tensor | None = None  # of the codec [8, 1024, D], for a NAR that chooses by them
 
     def __post_init__(self) -> None:
         onednn.hasten(self.nar)  # not the AR: one slot at a time is too little to lay weights out anew for
@@ -51,7 +53,11 @@ class Pair:
 
     def lighten(self, precision: Precision) -> "Pair":
         """The same with lighter weights (`model.valle.precision`)."""
-        return Pair(lighten(self.ar, precision), lighten(self.nar, precision))
+        return replace(self, ar=lighten(self.ar, precision), nar=lighten(self.nar, precision))
+
+    def beside(self, codebooks: Tensor) -> "Pair":
+        """The same with the codebooks of the codec that it speaks for."""
+        return replace(self, codebooks=codebooks)
 
 
 def load_pair(ar: Path, nar: Path, device: str = "cpu", symbols: tuple[str, ...] | None = None) -> Pair:
@@ -94,7 +100,7 @@ def generate(
         places = by_limit[first : first + num_rows]
         rows = [requests[place] for place in places]
         said = say_first(pair.ar, rows, sampling, compile=compile)
-        filled = say_rest(pair.nar, rows, [codes for codes, _ in said])
+        filled = say_rest(pair.nar, rows, [codes for codes, _ in said], pair.codebooks)
         for place, codes, (_, finished) in zip(places, filled, said, strict=True):
             results[place] = Generated(codes, finished)
     return [result for result in results if result is not None]

@@ -170,7 +170,7 @@ def test_no_phone_is_ever_asked_for():
     phones, phone_lengths, codes, code_lengths = speech()
     for name in ("ar", "nar"):
         batch = Batch(phones, phone_lengths, codes, code_lengths, torch.zeros(len(codes), dtype=torch.long))
-        logits, wanted = ask(half(name), batch, torch.Generator())
+        logits, wanted, _ = ask(half(name), batch, torch.Generator())
         assert logits.shape[:2] == wanted.shape
         assert wanted.shape[1] == codes.shape[2] + (name == "ar")  # frames, and what ends them
 

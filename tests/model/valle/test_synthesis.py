@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from model.valle.decoding import choose
+from model.valle.live import Chunking, stream_codes
 from model.valle.precision import lighten
 from model.valle.sampling import Sampling
 from model.valle.settings import Size
-from model.valle.synthesis import Request, best_of, generate
+from model.valle.synthesis import Pair, Request, best_of, generate
 from tests.model.small import random_pair, requests
 
 GREEDY = Sampling(temperature=0)
@@ -154,3 +156,23 @@ def test_the_best_of_several_is_what_the_scorer_likes_best():
         assert result.codes.shape[1] >= generate(pair, [request])[0].codes.shape[1]
     for one, plain in zip(best_of(pair, asked, 1, length), generate(pair, asked), strict=True):
         assert one.codes.tolist() == plain.codes.tolist()
+
+
+def test_a_nar_may_choose_what_lies_nearest_to_all_that_it_thinks_likely():
+    """Between two codes far apart it takes the one in the middle, however unlikely, and never fails for want of it."""
+    codebooks = torch.linspace(-1, 1, 1024)[None, :, None].expand(8, -1, 3)
+    logits = torch.full((1, 2, 1024), -20.0)
+    logits[0, 0, [0, 1023]], logits[0, 1, 700] = 5.0, 5.0
+    nar = random_pair(choice="expected").nar
+    assert choose(nar, logits, 2, codebooks)[0, 0].item() in (511, 512)
+    assert choose(nar, logits, 2, codebooks)[0, 1].item() == 700
+    assert choose(random_pair().nar, logits, 2, None)[0, 0].item() in (0, 1023)
+    with pytest.raises(ValueError, match="give the pair its codec"):
+        generate(Pair(random_pair().ar, nar), requests()[2:])
+
+
+def test_a_pair_beside_its_codec_chooses_alike_at_once_and_in_chunks():
+    pair = random_pair(choice="expected").beside(torch.randn(8, 1024, 5, generator=torch.Generator().manual_seed(0)))
+    request = requests()[4]
+    chunks = list(stream_codes(pair, request, chunking=Chunking(chunk_frames=100, look_ahead=0)))
+    assert np.concatenate(chunks, axis=1).tolist() == generate(pair, [request])[0].codes.tolist()
