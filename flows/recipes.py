@@ -41,6 +41,8 @@ def demo() -> Recipe:
                 phone_frames=4.6,
                 num_validations=4,
                 ar_group=2,
+                ar_monotonic=True,
+                nar_choice="expected",
                 ar_steps=40,
                 ar_warmup_steps=5,
                 ar_learning_rate=3e-4,
@@ -50,7 +52,7 @@ def demo() -> Recipe:
                 nar_learning_rate=3e-4,
                 nar_batch_frames=1_500,
             ),
-            Samples(num_utterances=12, seeds=(0,), min_seconds=2.0, max_seconds=20.0),
+            Samples(num_utterances=12, seeds=(0,), min_seconds=2.0, max_seconds=20.0, temperature=0.7, top_p=0.6),
             Scores(judge="embedded"),
         )
     )

@@ -13,7 +13,7 @@ Shapes: B batch, P phones, Q = 8 codebooks, T frames, T' frames of the prompt, G
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -101,6 +101,8 @@ def speak(
     chances = torch.stack([_chances(requests[row].seed, num_groups * group) for row in slots]).to(device)
     here = [requests[row] for row in slots]
     logits, recent, reading = _begin(ar, here, num_groups, sampling, True if compile else together)
+    if reading.pointing is not None:  # nothing loops that goes through its phones, and a vowel is a code repeated
+        sampling = replace(sampling, window=0)
     read = torch.compile(ar.read, dynamic=False) if compile else None
     for number in range(num_groups):
         codes = torch.empty(len(slots), group, dtype=torch.long, device=device)

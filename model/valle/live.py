@@ -29,7 +29,7 @@ from torch import Tensor
 from model.valle.batch import Example, collate
 from model.valle.decoding import Codes, Request, fill, limit, speak, to_end
 from model.valle.nar import NAR
-from model.valle.sampling import DEFAULT, Sampling
+from model.valle.sampling import Sampling
 from model.valle.settings import NUM_CODEBOOKS
 from model.valle.synthesis import Pair
 
@@ -65,7 +65,7 @@ class Decoder(Protocol):
 
 
 def stream(
-    pair: Pair, request: Request, decoder: Decoder, sampling: Sampling = DEFAULT, chunking: Chunking | None = None
+    pair: Pair, request: Request, decoder: Decoder, sampling: Sampling | None = None, chunking: Chunking | None = None
 ) -> Iterator[NDArray[np.float32]]:
     """The new speech of a request, in pieces `[N]` as they are made; nothing where nothing is said.
 
@@ -80,12 +80,12 @@ def stream(
 
 
 def stream_codes(
-    pair: Pair, request: Request, sampling: Sampling = DEFAULT, chunking: Chunking | None = None
+    pair: Pair, request: Request, sampling: Sampling | None = None, chunking: Chunking | None = None
 ) -> Iterator[Codes]:
     """The new frames of a request, in chunks `[8, T]` as they are made."""
     cut = chunking or Chunking()
     first, filled = np.zeros(0, np.uint16), np.zeros((NUM_CODEBOOKS, 0), np.uint16)
-    spoken, ended = speak(pair.ar, [request], sampling), limit(request) == 0
+    spoken, ended = speak(pair.ar, [request], sampling or pair.sampling), limit(request) == 0
     while not ended:
         with torch.inference_mode():  # around the work, and not around what the caller does between the chunks
             step = next(spoken)

@@ -31,6 +31,7 @@ class Sampling:
 
 
 DEFAULT = Sampling()
+PHONE_BY_PHONE = Sampling(temperature=0.7, top_p=0.6, window=0)  # nothing loops that goes through its phones one by one
 
 
 def nucleus(probabilities: Tensor, top_k: int, top_p: float) -> Tensor:

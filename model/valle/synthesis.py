@@ -23,7 +23,7 @@ from model.valle.checkpoint import CheckpointError, load
 from model.valle.decoding import FRAMES_PER_PHONE, Generated, Request, limit, say_first, say_rest
 from model.valle.nar import NAR
 from model.valle.precision import Precision, lighten
-from model.valle.sampling import DEFAULT, Sampling
+from model.valle.sampling import DEFAULT, PHONE_BY_PHONE, Sampling
 
 __all__ = ["FRAMES_PER_PHONE", "Generated", "Pair", "Request", "Scorer", "best_of", "generate", "limit", "load_pair"]
 
@@ -50,6 +50,11 @@ class Pair:
     def codec(self) -> str:
         """The identity of the codec whose codes it speaks."""
         return self.ar.settings.codec
+
+    @property
+    def sampling(self) -> Sampling:
+        """How it speaks where nobody says how."""
+        return PHONE_BY_PHONE if self.ar.settings.monotonic else DEFAULT
 
     def lighten(self, precision: Precision) -> "Pair":
         """The same with lighter weights (`model.valle.precision`)."""
@@ -81,7 +86,7 @@ def load_pair(ar: Path, nar: Path, device: str = "cpu", symbols: tuple[str, ...]
 def generate(
     pair: Pair,
     requests: Sequence[Request],
-    sampling: Sampling = DEFAULT,
+    sampling: Sampling | None = None,
     num_rows: int = 32,
     compile: bool = False,
 ) -> list[Generated]:
@@ -90,7 +95,7 @@ def generate(
     Args:
         pair: both halves, on one device.
         requests: texts and prompts; they may differ in length.
-        sampling: of the AR. The NAR takes the likeliest code.
+        sampling: of the AR; null for the pair's own. The NAR does as its settings say.
         num_rows: rows of a batch; it bounds memory and changes nothing else but speed.
         compile: lets torch.compile make the AR's step, which pays after hundreds of frames.
     """
@@ -99,7 +104,7 @@ def generate(
     for first in range(0, len(requests), num_rows):
         places = by_limit[first : first + num_rows]
         rows = [requests[place] for place in places]
-        said = say_first(pair.ar, rows, sampling, compile=compile)
+        said = say_first(pair.ar, rows, sampling or pair.sampling, compile=compile)
         filled = say_rest(pair.nar, rows, [codes for codes, _ in said], pair.codebooks)
         for place, codes, (_, finished) in zip(places, filled, said, strict=True):
             results[place] = Generated(codes, finished)
@@ -111,7 +116,7 @@ def best_of(
     requests: Sequence[Request],
     num: int,
     scorer: Scorer,
-    sampling: Sampling = DEFAULT,
+    sampling: Sampling | None = None,
     num_rows: int = 32,
 ) -> list[Generated]:
     """For every request the best of `num` tries, the earliest of equals (VALL-E 2, arXiv:2406.05370, has five).
