@@ -19,7 +19,7 @@ from tasks.utterances import Utterances
 
 
 def embedded() -> Recipe:
-    """From the speech of mixed voices to a pair of 16 MB."""
+    """From the speech of mixed voices to a pair of 17 MB."""
     return Recipe(
         (
             Recordings(layout="folder", min_seconds=0.3),
@@ -31,15 +31,15 @@ def embedded() -> Recipe:
             Checkpoints(
                 size="embedded",
                 num_validations=20,
-                ema=0.998,
-                curriculum=0.35,
+                ema=0.995,
+                curriculum=0.3,
                 paired=0.3,
                 phone_frames=4.6,
                 codebooks=True,
                 ar_group=2,
                 ar_monotonic=True,
                 nar_choice="expected",
-                ar_steps=5_000,
+                ar_steps=2_600,
                 ar_warmup_steps=150,
                 ar_learning_rate=2e-3,
                 ar_batch_frames=2_500,
