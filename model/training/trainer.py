@@ -300,7 +300,7 @@ class _Run:
             split(model, list(model.transformer.layers), where.device, workers)
             gradients: Gradients = Parts(model, workers)
         else:
-            gradients = Buckets(list(model.parameters()), workers)
+            gradients = Buckets([weight for weight in model.parameters() if weight.requires_grad], workers)
         if where.compile:
             model.compile(dynamic=True, options={"fallback_random": True})  # or dropout would draw other numbers
         else:

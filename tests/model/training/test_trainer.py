@@ -343,7 +343,7 @@ def train_three(folder, batch_frames):
     """The progress of an AR on two examples of 20 frames, of a NAR on many, of one like it that was killed, of FSDP."""
     pair = [[Example(np.full(2, n, np.uint16), np.arange(n, n + 20, dtype=np.uint16)[None]) for n in (3, 4)]]
     few, where = replace(TRAINING, steps=4, batch_frames=batch_frames), Where(tensorboard=False, save_every=1)
-    ar = train(Settings("ar", CALM, SYMBOLS, ""), few, pair, VALID, folder / "ar", where)
+    ar = train(Settings("ar", CALM, SYMBOLS, "", monotonic=True), few, pair, VALID, folder / "ar", where)
     nar = Settings("nar", SIZE, SYMBOLS, "")
     unbroken = train(nar, few, CHUNKS, VALID, folder / "unbroken", where)
     with pytest.MonkeyPatch.context() as patched:
