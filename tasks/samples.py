@@ -76,7 +76,7 @@ class Samples:
     temperature: float = 1.0  # this and the rest as in `model.valle.sampling.Sampling`
     top_k: int = 0
     top_p: float = 0.8
-    repetition_window: int = 10  # frames
+    repetition_window: int = 10  # frames; a monotonic AR has none
     repetition_threshold: float = 0.1
     audio: Path = field(default=Path("audio"), compare=False)  # the corpus
     root: Path = field(default=Path("."), compare=False)  # the warehouse
