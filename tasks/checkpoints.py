@@ -66,6 +66,7 @@ class Checkpoints:
     ar_learning_rate: float = 5e-4  # at its peak
     ar_batch_frames: int = 6_000  # of each worker
     ar_group: Literal[1, 2, 4] = 1  # codes that it says in one step (VALL-E 2, arXiv:2406.05370)
+    ar_chained: bool = False  # each code of a group sees the one before it (RQ-Transformer, arXiv:2203.01941)
     ar_monotonic: bool = (
         False  # it goes through its phones one by one, and leaves none out (VALL-E R, arXiv:2406.07855)
     )
@@ -178,6 +179,7 @@ class Checkpoints:
                 choice=self.nar_choice if half == "nar" else "likeliest",
                 group=self.ar_group if half == "ar" else 1,
                 monotonic=half == "ar" and self.ar_monotonic,
+                chained=half == "ar" and self.ar_chained,
                 phone_frames=self.phone_frames,
                 languages=self.languages,
             ),

@@ -37,6 +37,7 @@ def embedded() -> Recipe:
                 phone_frames=4.6,
                 codebooks=True,
                 ar_group=2,
+                ar_chained=True,
                 ar_monotonic=True,
                 nar_choice="expected",
                 ar_steps=2_600,

@@ -8,6 +8,9 @@ embedding. Source: VALL-E (arXiv:2301.02111), section 4.2.1.
 With groups of G codes (VALL-E 2, arXiv:2406.05370, grouped code modeling) a slot is G frames:
 one linear layer makes their embeddings one, another makes a slot's output G of them,
 and the codes of a group do not see each other. A sequence is T / G slots long.
+A chained half lets each code of a group see the one before it, by a layer behind the transformer, as
+the depth transformer of RQ-Transformer does (Lee et al. 2022, arXiv:2203.01941, section 3.2): a group then costs
+little more and is of one piece.
 
 A monotonic half is also told, slot by slot, which phone is said (`model.valle.monotonic`); its logits have M more
 columns, in which it says when the next phone comes.
@@ -41,6 +44,7 @@ class Reading:
     positions: Tensor  # int [B]: groups so far, the position of the next
     languages: Tensor | None  # int [B]
     pointing: Pointing | None = None  # of a monotonic half
+    hidden: Tensor | None = None  # [B, D] or more rows: what the last slot has come to
 
     def keep(self, places: list[int]) -> None:
         """Forgets all rows but these."""
@@ -64,6 +68,10 @@ class AR(nn.Module):
         self.transformer = Transformer(settings.size, conditioned=False)
         self.group_in = nn.Linear(group * width, width) if group > 1 else None
         self.group_out = nn.Linear(width, group * width) if group > 1 else None
+        if settings.chained:
+            self.chain_in, self.chain_out = nn.Linear(2 * width, width), nn.Linear(width, width)
+            nn.init.zeros_(self.chain_out.weight)
+            nn.init.zeros_(self.chain_out.bias)
         self.head = None if settings.tied else nn.Parameter(torch.empty(CODEBOOK_SIZE + 1, width))
         self.language_embedding = nn.Embedding(len(settings.languages), width) if settings.languages else None
         if settings.monotonic:
@@ -90,12 +98,13 @@ class AR(nn.Module):
     ) -> Tensor:
         """Phones `[B, P]` and codes `[B, T]`, padded, to logits `[B, T + 1, V + M]`.
 
-        Logits at t are for frame t, given the phones and the frames before the group that t belongs to; at T_b they
-        are for what ends row b. What follows the end in its group is asked of nobody. `languages` `[B]` are places in
-        the settings' table; `pointed` is what `follow` gives, for a monotonic half.
+        Logits at t are for frame t, given the phones and the frames before the group that t belongs to, and of a
+        chained half the frame before it; at T_b they are for what ends row b. What follows the end in its group is
+        asked of nobody. `languages` `[B]` are places in the settings' table; `pointed` is what `follow` gives, for a
+        monotonic half.
         """
         x, mask, _ = self._prefix(phones, phone_lengths, codes, code_lengths, languages, pointed)
-        logits = self._logits(self.transformer(x, mask)[:, phones.shape[1] :])
+        logits = self._logits(self.transformer(x, mask)[:, phones.shape[1] :], codes)
         return logits.flatten(1, 2)[:, : codes.shape[1] + 1]
 
     def follow(
@@ -167,7 +176,8 @@ class AR(nn.Module):
             cache: Cache = Together.of(prefix, visible, room)
         else:
             last, cache = self._start_apart(phones, phone_lengths, prompt, prompt_lengths, room, languages, pointed)
-        return self._logits(last), Reading(cache, prompt_lengths // self.settings.group, languages, pointing)
+        places = prompt_lengths // self.settings.group
+        return self._logits(last), Reading(cache, places, languages, pointing, last)
 
     def _start_apart(
         self,
@@ -197,7 +207,7 @@ class AR(nn.Module):
             cache.join(Apart.of(prefix, room))
         return torch.cat(last), cache
 
-    def step(self, codes: Tensor, reading: Reading, read: Callable[..., Tensor] | None = None) -> Tensor:
+    def step(self, codes: Tensor, reading: Reading, read: Callable[..., tuple[Tensor, Tensor]] | None = None) -> Tensor:
         """Reads one more group of each row `[B, G]`; gives the logits `[B, G, V + M]` of the frames after it.
 
         Rows apart are filled up to a multiple of `even_rows`, so that each is summed alike in whatever company.
@@ -211,10 +221,21 @@ class AR(nn.Module):
             languages = None if languages is None else functional.pad(languages, (0, extra))
             pointed = None if pointed is None else functional.pad(pointed, (0, 0, 0, 0, 0, extra))
         mask = reading.cache.mask()
-        logits: Tensor = (read or self.read)(codes, positions, languages, mask, reading.cache, pointed)[:num_rows]
+        logits, reading.hidden = (read or self.read)(codes, positions, languages, mask, reading.cache, pointed)
         reading.positions = reading.positions + 1
         reading.cache.advance()
-        return logits
+        return logits[:num_rows]
+
+    def chained(self, place: int, before: Tensor, reading: Reading) -> Tensor:
+        """Logits `[B, V]` of the code at a place in its group, 1 or more, behind codes `[B]`; of a chained half."""
+        hidden, num_rows = reading.hidden, len(before)
+        assert hidden is not None
+        assert self.group_out is not None
+        if isinstance(reading.cache, Apart):  # as in `step`
+            hidden = functional.pad(hidden[:num_rows], (0, 0, 0, -num_rows % self.even_rows))
+            before = functional.pad(before, (0, -num_rows % self.even_rows))
+        grouped = self.group_out(hidden).unflatten(-1, (self.settings.group, -1))[:, place]
+        return functional.linear(self._chain(grouped, before), self._head())[:num_rows]
 
     def read(
         self,
@@ -224,12 +245,16 @@ class AR(nn.Module):
         mask: Tensor | None,
         cache: Cache,
         pointed: Tensor | None = None,
-    ) -> Tensor:
-        """What `step` computes, and nothing that it keeps account of: this is what torch.compile may take."""
+    ) -> tuple[Tensor, Tensor]:
+        """What `step` computes, and nothing that it keeps account of: this is what torch.compile may take.
+
+        Logits `[B, G, V + M]`, and what the slots have come to `[B, D]`.
+        """
         x = self._embed(self._gather(codes), positions.unsqueeze(1), languages)
         if pointed is not None:
             x = x + self._pointer(pointed)
-        return self._logits(self.transformer(x, mask, memory=cache)[:, -1])
+        hidden = self.transformer(x, mask, memory=cache)[:, -1]
+        return self._logits(hidden), hidden
 
     def _prefix(
         self,
@@ -294,16 +319,33 @@ class AR(nn.Module):
         told: Tensor = self.pointer_in(torch.cat([phones, places], dim=-1))
         return told
 
-    def _logits(self, hidden: Tensor) -> Tensor:
-        """What slots `[..., D]` have come to, as logits of the frames after them `[..., G, V + M]`."""
+    def _logits(self, hidden: Tensor, codes: Tensor | None = None) -> Tensor:
+        """What slots `[..., D]` have come to, as logits of the frames after them `[..., G, V + M]`.
+
+        For a chained half, codes `[B, T]` are those of all slots `[B, T / G + 1, D]`, where they are known.
+        """
         group = self.settings.group
-        grouped: Tensor = hidden if self.group_out is None else self.group_out(hidden)
-        weight = self.code_embedding.weight if self.head is None else self.head
-        logits = functional.linear(grouped.reshape(*hidden.shape[:-1], group, weight.shape[1]), weight)
+        grouped: Tensor = hidden.unsqueeze(-2)
+        if self.group_out is not None:
+            grouped = self.group_out(hidden).unflatten(-1, (group, -1))
+        if self.settings.chained and codes is not None:
+            filled = functional.pad(codes, (0, grouped.shape[1] * group - codes.shape[1]))
+            before = filled.reshape(len(filled), -1, group)[..., :-1]
+            grouped = torch.cat([grouped[..., :1, :], self._chain(grouped[..., 1:, :], before)], dim=-2)
+        logits = functional.linear(grouped, self._head())
         if not self.settings.monotonic:
             return logits
         choices = self.choice_out(hidden).unsqueeze(-2)
         return torch.cat([logits, choices.expand(*choices.shape[:-2], group, choices.shape[-1])], dim=-1)
+
+    def _head(self) -> Tensor:
+        return self.code_embedding.weight if self.head is None else self.head
+
+    def _chain(self, grouped: Tensor, before: Tensor) -> Tensor:
+        """What slots have come to for codes in a group `[..., D]`, with the codes before them `[...]` heard."""
+        heard = self.code_embedding(before) * self.settings.size.width**0.5
+        told: Tensor = self.chain_out(functional.gelu(self.chain_in(torch.cat([grouped, heard], dim=-1))))
+        return grouped + told
 
 
 def targets(codes: Tensor, code_lengths: Tensor) -> Tensor:

@@ -109,7 +109,11 @@ def speak(
         pointing, choices = reading.pointing, logits[:, 0, NUM_CODES:]
         logits = logits[..., :NUM_CODES] if pointing is None else pointing.barred(logits[..., :NUM_CODES])
         for place in range(group):
-            codes[:, place] = sample(logits[:, place], recent, chances[:, number * group + place], sampling)
+            next_logits = logits[:, place]
+            if ar.settings.chained and place:
+                next_logits = ar.chained(place, codes[:, place - 1], reading)
+                next_logits = next_logits if pointing is None else pointing.barred(next_logits[:, None])[:, 0]
+            codes[:, place] = sample(next_logits, recent, chances[:, number * group + place], sampling)
             recent = torch.cat([recent, codes[:, place : place + 1]], dim=1)[:, 1:]
         said = codes.cpu().numpy().astype(np.uint16)
         live = [place for place, row in enumerate(slots) if row in going]

@@ -68,6 +68,7 @@ class Settings:
     languages: tuple[str, ...] = ()  # each with an embedding, added to phones and codes (VALL-E X, arXiv:2303.03926)
     choice: Choice = "likeliest"  # of the NAR in speaking; expected: the code nearest to the mean of what it thinks of
     monotonic: bool = False  # the AR goes through its phones one by one (VALL-E R, arXiv:2406.07855)
+    chained: bool = False  # each code of a group sees the one before it (RQ-Transformer, arXiv:2203.01941)
 
     def __post_init__(self) -> None:
         if self.group not in GROUPS:
@@ -76,6 +77,8 @@ class Settings:
             raise ValueError(f"prompt is {self.prompt!r}, and must be one of {', '.join(PROMPT_MODES)}")
         if self.choice not in CHOICES:
             raise ValueError(f"choice is {self.choice!r}, and must be one of {', '.join(CHOICES)}")
+        if self.chained and self.group == 1:
+            raise ValueError("chained is for groups of codes, and group is 1")
         if not 0 <= self.phone_frames <= FRAME_RATE:
             raise ValueError(f"phone_frames is {self.phone_frames:g}, and must lie between 0 and {FRAME_RATE}")
         if len(set(self.languages)) < len(self.languages):

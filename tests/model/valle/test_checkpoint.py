@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from model.valle.ar import AR
-from model.valle.checkpoint import CheckpointError, load, read_settings, save
+from model.valle.checkpoint import FORMAT, CheckpointError, load, read_settings, save
 from model.valle.nar import NAR
 from model.valle.settings import Settings, Size
 from model.valle.synthesis import load_pair
@@ -71,8 +71,8 @@ def rewrite(folder, **changes):
 
 
 def test_a_newer_format_is_refused_before_anything_else_is_read(folder):
-    rewrite(folder, format=5, size=None)
-    with pytest.raises(CheckpointError, match="format 5, and this version reads up to 4"):
+    rewrite(folder, format=FORMAT + 1, size=None)
+    with pytest.raises(CheckpointError, match=f"format {FORMAT + 1}, and this version reads up to {FORMAT}"):
         load(folder)
 
 

@@ -101,8 +101,11 @@ def test_the_choices_lead_from_each_state_to_the_next(group):
         assert here == end
 
 
-def test_a_cached_step_says_what_the_whole_row_says():
-    model = half("ar", group=2, monotonic=True)
+@pytest.mark.parametrize("chained", [False, True])
+def test_a_cached_step_says_what_the_whole_row_says(chained):
+    model = half("ar", group=2, monotonic=True, chained=chained)
+    if chained:
+        torch.nn.init.normal_(model.chain_out.weight, std=0.2)
     model.heard_as.data.normal_(generator=torch.Generator().manual_seed(0))
     batch = collate([Example(np.array([1, 2, 3, 4], np.uint16), np.arange(24, dtype=np.uint16)[None])])
     rows = (batch.phones, batch.phone_lengths, batch.codes[:, 0], batch.code_lengths)
@@ -113,7 +116,13 @@ def test_a_cached_step_says_what_the_whole_row_says():
     pointing.so_far = pointed[:, :5]
     logits, reading = model.start(*prompt, 8, None, False, pointing)
     for group in range(4, 12):
-        torch.testing.assert_close(logits, whole[:, 2 * group : 2 * group + 2], rtol=0, atol=1e-9)
+        wanted = whole[:, 2 * group : 2 * group + 2]
+        torch.testing.assert_close(logits[:, 0], wanted[:, 0], rtol=0, atol=1e-9)
+        second = logits[:, 1, :NUM_CODES]
+        if chained:
+            second = model.chained(1, batch.codes[:, 0, 2 * group], reading)
+            assert (second - logits[:, 1, :NUM_CODES]).abs().max() > 0.01
+        torch.testing.assert_close(second, wanted[:, 1, :NUM_CODES], rtol=0, atol=1e-9)
         said = alignment.states(*rows[:2], model._symbols)
         reading.pointing.at = monotonic.follow(model.heard_as, said, *rows[2:], 2)[:, group + 1]
         logits = model.step(batch.codes[:, 0, 2 * group : 2 * group + 2], reading)
@@ -130,8 +139,11 @@ def test_speech_ends_where_the_phones_end_and_not_before(group):
         assert len(steps) > len(phones) * max(1, 2 // group) / 2
 
 
-def test_a_row_says_the_same_alone_and_among_others():
-    pair = random_pair(group=2, monotonic=True)
+@pytest.mark.parametrize("options", [{"monotonic": True}, {"chained": True}, {"monotonic": True, "chained": True}])
+def test_a_row_says_the_same_alone_and_among_others(options):
+    pair = random_pair(group=2, **options)
+    if pair.ar.settings.chained:
+        torch.nn.init.normal_(pair.ar.chain_out.weight, std=0.2)
     for request, together in zip(requests(), generate(pair, requests()), strict=True):
         [alone] = generate(pair, [request])
         assert alone.codes.tolist() == together.codes.tolist()
@@ -157,6 +169,29 @@ def test_a_half_that_learnt_to_read_reads_what_it_never_saw(tmp_path):
         wanted = [int(phone) for phone in unseen.phones if phone in SOUNDS]
         right.append(read == [phone for place, phone in enumerate(wanted) if place == 0 or wanted[place - 1] != phone])
     assert np.mean(right) >= 0.7
+
+
+def test_codes_of_a_group_that_go_together_are_said_together(tmp_path):
+    """Where the first of two codes is anyone's guess and the second is always its neighbour, a chain learns both."""
+    draw = np.random.default_rng(0)
+    firsts = [2 * draw.integers(0, 8, 6).repeat(2) for _ in range(64)]
+    lines = [np.repeat((first + np.arange(12) % 2)[None], 8, 0).astype(np.uint16) for first in firsts]
+    known = [Example(np.array([3], np.uint16), codes) for codes in lines]
+    size = Size(num_layers=1, num_heads=2, width=32, ffn_width=64, dropout=0.0)
+    how = Training(steps=150, learning_rate=1e-2, warmup_steps=10, batch_frames=400, validate_every=150)
+    losses = []
+    for chained in (False, True):
+        asked = Settings("ar", size, TABLE, "a codec", group=2, chained=chained)
+        losses.append(
+            train(asked, how, [known], known[:16], tmp_path / str(chained), Where(tensorboard=False))[-1].valid_loss
+        )
+    apart, chained = losses
+    assert chained < apart - 0.6  # of two codes in 13 (an end among them) one is known: half of ln 8
+
+
+def test_a_chain_needs_a_group():
+    with pytest.raises(ValueError, match="group is 1"):
+        half("ar", chained=True)
 
 
 def test_the_logits_of_codes_come_before_those_of_choices():
