@@ -75,6 +75,8 @@ class Checkpoints:
     nar_learning_rate: float = 5e-4
     nar_batch_frames: int = 6_000
     nar_choice: Literal["likeliest", "expected"] = "likeliest"  # in speaking, as in `model.valle.settings.Settings`
+    nar_stem: int = 0  # layers of convolution that its frames go through first (SoundStorm, arXiv:2305.09636)
+    nar_stages: Literal["evenly", "early"] = "evenly"  # of training: each codebook as often, or the second most often
     nar_prompt: Literal["random", "prefix", "none"] = "random"  # the 3 s of an utterance that it hears whole
     device: str = field(default="cpu", compare=False)
     save_every: int = field(default=1_000, compare=False)  # steps that a kill may cost
@@ -179,6 +181,8 @@ class Checkpoints:
                 choice=self.nar_choice if half == "nar" else "likeliest",
                 group=self.ar_group if half == "ar" else 1,
                 monotonic=half == "ar" and self.ar_monotonic,
+                stages=self.nar_stages if half == "nar" else "evenly",
+                stem=self.nar_stem if half == "nar" else 0,
                 chained=half == "ar" and self.ar_chained,
                 phone_frames=self.phone_frames,
                 languages=self.languages,

@@ -84,7 +84,7 @@ def ask(model: AR | NAR, batch: Batch, generator: torch.Generator, stages: Tenso
         said, moves = logits[..., :NUM_CODES], logits[:, :: model.settings.group, NUM_CODES:]
         beside = 0.0 if choices is None else loss(moves[:, : choices.shape[1]], choices)
         return Asked(said, ar.targets(codes, batch.code_lengths), beside)
-    task = nar.draw(batch.code_lengths, generator, model.settings.prompt)
+    task = nar.draw(batch.code_lengths, generator, model.settings.prompt, model.settings.stages)
     if stages is not None:
         task = replace(task, stages=stages)
     logits = model(batch.phones, batch.phone_lengths, batch.codes, batch.code_lengths, task, languages)

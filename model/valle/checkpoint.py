@@ -25,7 +25,7 @@ from model.valle.ar import AR
 from model.valle.nar import NAR
 from model.valle.settings import Half, Settings, Size
 
-FORMAT = 5  # raise it when an older reader could not read what is written now; 4 knew no `chained`
+FORMAT = 5  # raise it when an older reader could not read what is written now; 4 knew no `chained`, `stem` and `stages`
 WEIGHTS, SETTINGS = "weights.safetensors", "settings.json"
 
 
@@ -132,7 +132,7 @@ def _read_settings(folder: Path) -> tuple[Settings, str]:
         )
     try:
         half: Half = record["half"]
-        names = ("tied", "prompt", "group", "phone_frames", "choice", "monotonic", "chained")
+        names = ("tied", "prompt", "group", "phone_frames", "choice", "monotonic", "chained", "stem", "stages")
         options = {name: record[name] for name in names if name in record}
         size, languages = Size(**record["size"]), tuple(record.get("languages", ()))
         settings = Settings(half, size, tuple(record["symbols"]), record["codec"], languages=languages, **options)

@@ -6,6 +6,10 @@ first i - 1. At synthesis the stretch is the prefix. A prompt that lay beside
 a copy of itself would teach copying; so loss and time know it once.
 Source: VALL-E (arXiv:2301.02111), section 4.2.2.
 
+What a frame's residual is, its neighbours tell best, and attention takes long to find
+them. With a stem, convolutions over the frames come before the transformer, as
+SoundStorm has them within its layers (Borsos et al. 2023, arXiv:2305.09636, section 3.2).
+
 Shapes: B batch, P phones, Q = 8 codebooks, T frames, D width, V = 1024 codes. Stages i are 2..8.
 """
 
@@ -16,10 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.valle.ar import IGNORED
-from model.valle.settings import CODEBOOK_SIZE, NUM_CODEBOOKS, PROMPT_FRAMES, PromptMode, Settings
+from model.valle.settings import CODEBOOK_SIZE, NUM_CODEBOOKS, PROMPT_FRAMES, PromptMode, Settings, StageMode
 from model.valle.transformer import Transformer, placed, spoken_in, within
 
 STAGES = range(2, NUM_CODEBOOKS + 1)
+STEM_FRAMES = 5  # that a convolution of the stem sees
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,27 @@ class Task:
         return (frames >= starts) & (frames < starts + self.prompt_lengths[:, None])
 
 
+class Stem(nn.Module):
+    """Convolutions over frames, each behind a norm and beside a residual; padding is silence to them."""
+
+    def __init__(self, width: int, num_layers: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(num_layers))
+        layers = [nn.Conv1d(width, width, STEM_FRAMES, padding="same") for _ in range(num_layers)]
+        for layer in layers:
+            assert layer.bias is not None
+            nn.init.normal_(layer.weight, std=(STEM_FRAMES * width) ** -0.5)
+            nn.init.zeros_(layer.bias)
+        self.convolutions = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor, inside: Tensor) -> Tensor:
+        """`[B, T, D]`, of which the frames `[B, T]` are no padding, to `[B, T, D]`."""
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            near = convolution((norm(x) * inside.unsqueeze(-1)).transpose(1, 2)).transpose(1, 2)
+            x = x + functional.gelu(near)
+        return x
+
+
 class NAR(nn.Module):
     """Says codebook i of every frame."""
 
@@ -47,6 +73,7 @@ class NAR(nn.Module):
         self.phone_embedding = nn.Embedding(len(settings.symbols), width)
         self.stage_embedding = nn.Embedding(len(STAGES), width)
         self.code_embeddings = nn.Parameter(torch.empty(NUM_CODEBOOKS, CODEBOOK_SIZE, width))
+        self.stem = Stem(width, settings.stem) if settings.stem else None
         self.transformer = Transformer(settings.size, conditioned=True)
         self.heads = None if settings.tied else nn.Parameter(torch.empty(len(STAGES), CODEBOOK_SIZE, width))
         self.language_embedding = nn.Embedding(len(settings.languages), width) if settings.languages else None
@@ -75,8 +102,13 @@ class NAR(nn.Module):
         positions = torch.arange(max(num_phones, num_frames), device=codes.device)
         phone_positions = positions[:num_phones] * self.settings.phone_stride
         read_phones = self._embed(self.phone_embedding(phones), phone_positions, languages)
-        read_codes = self._embed(self._sum_codes(codes, task), positions[:num_frames], languages)
-        visible = torch.cat([within(phone_lengths, num_phones), within(code_lengths, num_frames)], dim=1)
+        inside = within(code_lengths, num_frames)
+        said = self._sum_codes(codes, task)
+        if self.stem is not None:
+            scale = self.settings.size.width**0.5
+            said = self.stem(said * scale, inside) / scale
+        read_codes = self._embed(said, positions[:num_frames], languages)
+        visible = torch.cat([within(phone_lengths, num_phones), inside], dim=1)
         is_whole = len(phones) == 1 and not phones.is_cuda and bool(visible.all())  # a GPU would have to be waited for
         hidden = self.transformer(
             torch.cat([read_phones, read_codes], dim=1),
@@ -102,14 +134,26 @@ class NAR(nn.Module):
         return total
 
 
-def draw(code_lengths: Tensor, generator: torch.Generator, prompt: PromptMode = "random") -> Task:
+def draw(
+    code_lengths: Tensor,
+    generator: torch.Generator,
+    prompt: PromptMode = "random",
+    stage_mode: StageMode = "evenly",
+) -> Task:
     """A stage and a prompt for each row of frame counts `[B]`.
+
+    Stages are as likely as each other, or, `early`, as the share of what is left that each can say: stage i has one in
+    i - 1.
 
     The prompt is a stretch of 3 s, or of half the row where that is less: a random one, the prefix, or none at all
     (`Settings.prompt`). A row's draw depends on its own length and its place alone, never on its batch mates.
     """
     num_rows = len(code_lengths)
-    stages = torch.randint(STAGES.start, STAGES.stop, (num_rows,), generator=generator)
+    if stage_mode == "evenly":
+        stages = torch.randint(STAGES.start, STAGES.stop, (num_rows,), generator=generator)
+    else:
+        chances = torch.tensor([1 / (stage - 1) for stage in STAGES])
+        stages = STAGES.start + chances.multinomial(num_rows, replacement=True, generator=generator)
     share = torch.rand(num_rows, generator=generator, dtype=torch.float64).to(code_lengths.device)
     prompt_lengths = (code_lengths // 2).clamp(max=0 if prompt == "none" else PROMPT_FRAMES)
     prompt_starts = (share * (code_lengths - prompt_lengths + 1)).long() * (prompt == "random")

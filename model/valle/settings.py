@@ -11,6 +11,7 @@ from typing import Literal
 
 Half = Literal["ar", "nar"]
 PromptMode = Literal["random", "prefix", "none"]
+StageMode = Literal["evenly", "early"]
 Choice = Literal["likeliest", "expected"]
 
 NUM_CODEBOOKS = 8  # Q
@@ -44,6 +45,7 @@ SIZES = {
 
 GROUPS = (1, 2, 4)  # codes that the AR may say in one step
 CHOICES: tuple[Choice, ...] = ("likeliest", "expected")
+STAGE_MODES: tuple[StageMode, ...] = ("evenly", "early")
 PROMPT_MODES: tuple[PromptMode, ...] = ("random", "prefix", "none")
 
 
@@ -67,6 +69,8 @@ class Settings:
     )
     languages: tuple[str, ...] = ()  # each with an embedding, added to phones and codes (VALL-E X, arXiv:2303.03926)
     choice: Choice = "likeliest"  # of the NAR in speaking; expected: the code nearest to the mean of what it thinks of
+    stages: StageMode = "evenly"  # of the NAR in training: each as often, or the second codebook most often
+    stem: int = 0  # layers of convolution that the NAR's frames go through first (SoundStorm, arXiv:2305.09636)
     monotonic: bool = False  # the AR goes through its phones one by one (VALL-E R, arXiv:2406.07855)
     chained: bool = False  # each code of a group sees the one before it (RQ-Transformer, arXiv:2203.01941)
 
@@ -75,10 +79,14 @@ class Settings:
             raise ValueError(f"group is {self.group}, and must be one of {', '.join(map(str, GROUPS))}")
         if self.prompt not in PROMPT_MODES:
             raise ValueError(f"prompt is {self.prompt!r}, and must be one of {', '.join(PROMPT_MODES)}")
+        if self.stages not in STAGE_MODES:
+            raise ValueError(f"stages is {self.stages!r}, and must be one of {', '.join(STAGE_MODES)}")
         if self.choice not in CHOICES:
             raise ValueError(f"choice is {self.choice!r}, and must be one of {', '.join(CHOICES)}")
         if self.chained and self.group == 1:
             raise ValueError("chained is for groups of codes, and group is 1")
+        if self.stem < 0:
+            raise ValueError(f"stem is {self.stem}, and must be 0 or a number of layers")
         if not 0 <= self.phone_frames <= FRAME_RATE:
             raise ValueError(f"phone_frames is {self.phone_frames:g}, and must lie between 0 and {FRAME_RATE}")
         if len(set(self.languages)) < len(self.languages):

@@ -78,6 +78,40 @@ def test_a_group_is_a_slot_and_its_codes_do_not_see_each_other():
         assert moved.tolist() == [place >= frame // 4 * 4 + 4 for place in range(17)]
 
 
+def test_a_code_of_a_chained_group_sees_the_one_before_it():
+    model = half("ar", group=4, chained=True)
+    torch.nn.init.normal_(model.chain_out.weight)
+    phones, phone_lengths, codes, code_lengths = speech(1, num_frames=16)
+    before = model(phones, phone_lengths, codes[:, 0], code_lengths)
+    for frame in (0, 5, 11):
+        other = codes[:, 0].clone()
+        other[0, frame] = (other[0, frame] + 1) % 1024
+        moved = (model(phones, phone_lengths, other, code_lengths) - before)[0].abs().amax(dim=-1) > 1e-9
+        in_group = frame % 4 < 3
+        assert moved.tolist() == [
+            place >= frame // 4 * 4 + 4 or (in_group and place == frame + 1) for place in range(17)
+        ]
+
+
+def test_a_stem_hears_neighbours_and_no_padding():
+    model = half("nar", stem=2)
+    phones, phone_lengths, codes, _ = speech(2, num_frames=20)
+    task = nar.Task(torch.tensor([3, 5]), torch.tensor([0, 0]), torch.tensor([4, 4]))
+    lengths = torch.tensor([20, 11])
+    whole = model(phones, phone_lengths, codes, lengths, task)
+    alone = model(
+        phones[1:], phone_lengths[1:], codes[1:, :, :11], lengths[1:], nar.Task(*(x[1:] for x in vars(task).values()))
+    )
+    torch.testing.assert_close(whole[1, :11], alone[0], rtol=0, atol=1e-9)
+    for layer in model.transformer.layers:  # without attention a frame hears no further than the stem does
+        layer.attention_out.weight.data.zero_()
+    codes[0, 0, 10] += 1
+    moved = model(phones, phone_lengths, codes, lengths, task) - model(
+        phones, phone_lengths, speech(2, num_frames=20)[2], lengths, task
+    )
+    assert [bool(x) for x in moved[0].abs().amax(dim=-1) > 1e-9] == [6 <= frame <= 14 for frame in range(20)]
+
+
 @pytest.mark.parametrize("group", [1, 2, 4])
 @pytest.mark.parametrize("length", [7, 8, 9])
 def test_a_group_that_is_not_whole_is_said_and_not_read(group, length):
@@ -109,9 +143,18 @@ def test_prompts_may_be_prefixes_or_none(prompt, starts, lengths):
     assert drawn.stages.equal(usual.stages)
 
 
+def test_the_second_codebook_is_asked_most_often_early_on():
+    lengths = torch.tensor([75] * 4_000)
+    drawn = nar.draw(lengths, torch.Generator().manual_seed(0), "random", "early")
+    shares = torch.bincount(drawn.stages, minlength=9)[2:] / len(lengths)
+    wanted = torch.tensor([1 / stage for stage in range(1, 8)])
+    torch.testing.assert_close(shares, wanted / wanted.sum(), rtol=0, atol=0.03)
+
+
 @pytest.mark.parametrize("name", ["ar", "nar"])
 def test_options_travel_with_the_weights(tmp_path, name):
     options = {"tied": False, "prompt": "prefix", "group": 2, "languages": ("en", "fr")}
+    options |= {"chained": True, "stem": 2, "stages": "early"}
     model = half(name, **options).float()
     save(tmp_path, model)
     assert read_settings(tmp_path) == Settings(name, SIZE, SYMBOLS, "a codec", **options)
@@ -122,6 +165,9 @@ def test_options_travel_with_the_weights(tmp_path, name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"chained": True}, "chained is for groups of codes, and group is 1"),
+        ({"stem": -1}, "stem is -1"),
+        ({"stages": "late"}, "stages is 'late', and must be one of evenly, early"),
         ({"group": 3}, "group is 3, and must be one of 1, 2, 4"),
         ({"prompt": "middle"}, "prompt is 'middle', and must be one of random, prefix, none"),
         ({"languages": ("en", "en")}, "languages name one twice"),
