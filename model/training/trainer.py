@@ -370,12 +370,20 @@ def _begin(settings: Settings, start: Path | None, codebooks: Tensor | None) -> 
 
 @torch.no_grad()
 def _placed(model: AR | NAR, codebooks: Tensor) -> AR | NAR:
-    """The model with embeddings of codes that are the codec's own entries, those of each codebook turned at random."""
+    """The model with embeddings of codes that are the codec's own entries, those of each codebook turned at random.
+
+    A direction of its own says how far an entry is from the middle: embeddings are heads as well, and what is near to
+    a point `h` is likely by `h @ e - |e|^2 / 2`.
+    """
     width = model.settings.size.width
     embeddings = [model.code_embedding.weight] if isinstance(model, AR) else list(model.code_embeddings)
     for embedding, entries in zip(embeddings, codebooks, strict=False):
-        turned = entries @ torch.nn.init.orthogonal_(torch.empty(entries.shape[1], width))
-        embedding[: len(turned)] = turned * (width**-0.5 / turned.pow(2).mean().sqrt())
+        axes = torch.nn.init.orthogonal_(torch.empty(entries.shape[1] + 1, width))
+        turned = entries @ axes[:-1]
+        turned *= width**-0.5 / turned.pow(2).mean().sqrt()
+        nearness = -turned.pow(2).sum(1, keepdim=True)
+        spread = width**-0.5 / nearness.std().clamp(min=1e-9)
+        embedding[: len(turned)] = turned + (nearness - nearness.mean()) * spread * axes[-1:]
     return model
 
 

@@ -421,7 +421,8 @@ def test_one_worker_goes_on_from_two_with_the_same_schedule(two_workers):
 
 @pytest.mark.parametrize("name", ["ar", "nar"])
 def test_codes_that_sound_alike_may_begin_alike(tmp_path, name):
-    """Embeddings that begin as the codec's entries are as near to each other as those are, and of the usual size."""
+    """Embeddings that begin as the codec's entries are as near as those are, and of the usual size, and one point of
+    all embeddings' space is likelier the nearer it is to an entry."""
     entries = torch.randn(8, 1024, 12, generator=torch.Generator().manual_seed(3))
     how = Training(steps=1, learning_rate=0.0, validate_every=1, batch_frames=100)
     settings = Settings(name, SIZE, SYMBOLS, "a codec")
@@ -429,5 +430,12 @@ def test_codes_that_sound_alike_may_begin_alike(tmp_path, name):
     model = load(tmp_path)
     embedding = (model.code_embedding.weight if name == "ar" else model.code_embeddings[0])[:1024]
     near, nearest = torch.cdist(entries[:1], entries[:1])[0], torch.cdist(embedding, embedding)
-    assert torch.corrcoef(torch.stack([near.flatten(), nearest.flatten()]))[0, 1] > 0.999
-    assert float(embedding.pow(2).mean()) == pytest.approx(1 / model.settings.size.width, rel=0.01)
+    assert torch.corrcoef(torch.stack([near.flatten(), nearest.flatten()]))[0, 1] > 0.97
+    assert float(embedding.pow(2).mean()) == pytest.approx(1 / model.settings.size.width, rel=0.15)
+    beside = torch.cat([embedding, torch.ones(1024, 1)], dim=1)
+    for wanted in (
+        entries[0],
+        entries[0].pow(2).sum(1, keepdim=True),
+    ):  # all of a distance that differs from code to code
+        missed = beside @ torch.linalg.lstsq(beside.double(), wanted.double()).solution.float() - wanted
+        assert missed.abs().max() < 1e-2
