@@ -28,7 +28,7 @@ from tasks.corpora import sample_corpus
 from tasks.corpora.folder import Folder
 from tasks.corpora.librilight import SUBSETS, LibriLight
 from tasks.corpora.librispeech import LibriSpeech
-from tasks.corpora.listing import CorpusError, Entry, Layout, first_hours, portions, printable
+from tasks.corpora.listing import CorpusError, Entry, Layout, first_hours, is_audio, portions, printable
 from warehouse.stage import Resources, SourceFiles, in_range
 from warehouse.tables import RECORDINGS
 
@@ -46,7 +46,7 @@ class Recordings:
     """Describes a corpus. A shard is a speaker, or a folder where nothing is known of speakers."""
 
     makes, takes = RECORDINGS, ()
-    needs, version, gathers = Resources(), 2, False
+    needs, version, gathers = Resources(), 3, False
 
     layout: str  # one of LAYOUTS
     subset: str | None = None  # librilight: small, medium or large; librispeech: one folder; None takes all
@@ -86,7 +86,7 @@ class Recordings:
         if self.layout == "sample" and not sample_corpus.is_made(self.audio):
             return {f"{sample_corpus.SUBSET}-{speaker}": {} for speaker in sample_corpus.readers()}
         found = portions(self._layout(), self.audio, self.max_shard_hours)
-        if not found:
+        if not any(is_audio(path) for portion in found.values() for path in portion.files()):
             raise CorpusError(f"{self.audio} holds no audio in the layout {self.layout}")
         shards = {shard: found.pop(shard).files() for shard in sorted(found)}  # popped, so that it is not held twice
         return shards if self.max_hours is None else first_hours(shards, self.max_hours)

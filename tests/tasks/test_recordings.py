@@ -25,6 +25,7 @@ from warehouse.errors import Mistake
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
 def test_a_file_that_cannot_be_read_this_time_fails_its_shard_and_is_not_dropped(tmp_path, monkeypatch, number):
     path = chapter(tmp_path)
+    path.with_suffix(".txt").write_text("Said.")
     well, broken = Path.open, {".flac"}
 
     def fail(self: Path, *words: Any, **more: Any) -> Any:
@@ -143,6 +144,8 @@ def test_a_manifest_or_a_text_beside_a_file_of_a_folder_is_read(tmp_path):
         "anna/one": ("anna", None, None),
         "anna/two": ("anna", "Second one.", None),
         "ben/deep/three": ("Ben", "Third one.", None),
+        "manifest.jsonl/3": (tmp_path.name, None, "no_audio"),
+        "manifest.jsonl/4": (tmp_path.name, None, "no_audio"),
     }
     assert {row["corpus"] for row in found.values()} == {tmp_path.name}
     assert set(folder(tmp_path).shards()["anna"]) == {"anna/one.wav", "anna/two.mp3", "anna/two.txt", "manifest.jsonl"}
