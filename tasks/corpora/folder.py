@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.audio.audio_files import will_stay
-from tasks.corpora.listing import Entry, Group, Portion, Stat, is_audio, join, may_hold, parent, walk
+from tasks.corpora.listing import Entry, Group, Portion, Stat, is_audio, join, may_hold, no_warehouse, parent, walk
 from tasks.text.encodings import text_of
 
 MANIFEST = "manifest.jsonl"
@@ -38,6 +38,7 @@ class Folder:
 
     def groups(self, root: Path, only: str | None) -> Iterator[Group]:
         """One group for each folder that holds audio or a manifest, with the manifests above it."""
+        no_warehouse(root)
         manifests: dict[str, Stat] = {}
         for folder, files in walk(root, "", lambda path: may_hold(path, only)):
             if MANIFEST in files:

@@ -18,6 +18,7 @@ from tasks.corpora.listing import (
     is_audio,
     join,
     may_hold,
+    no_warehouse,
     parent,
     subfolders,
     walk,
@@ -36,6 +37,8 @@ class LibriSpeech:
     def groups(self, root: Path, only: str | None) -> Iterator[Group]:
         """One group for each speaker of each subset, with the transcripts of its chapters."""
         base = "LibriSpeech" if (root / "LibriSpeech").is_dir() else ""
+        if self.subset is None:
+            no_warehouse(root / base)
         subsets = [name for name in subfolders(root, base) if self.subset in (None, name)]
         if not subsets:
             wanted = f"folder {self.subset}" if self.subset else "folder of a subset such as test-clean"

@@ -44,6 +44,8 @@ COMPANIONS = frozenset(
 _BYTES_PER_SECOND = {".flac": 16_800, ".mp3": 8_000, ".ogg": 8_000, ".opus": 4_000, ".m4a": 8_000}
 _PCM = 32_000  # bytes per second of 16-bit samples at 16 kHz, taken for every other suffix
 
+_KEPT = ("ledger", "recipes")  # folders of a warehouse
+
 _KEY_LENGTH = 120  # characters of a shard's name before its digest; file names may have 255
 
 
@@ -168,7 +170,8 @@ def may_hold(path: str, only: str | None) -> bool:
 def walk(root: Path, top: str, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[tuple[str, dict[str, Stat]]]:
     """Each folder from `top` down that holds files, with them: name to bytes and mtime in ns.
 
-    Hidden files are left out. A link to nowhere, or to itself, is listed with no bytes; one to a folder is followed.
+    Hidden files are left out, and so is a warehouse that lies in the corpus. A link to nowhere, or to itself, is listed
+    with no bytes; one to a folder is followed.
     """
     pending, seen = [top], set()
     while pending:
@@ -183,7 +186,8 @@ def walk(root: Path, top: str, wanted: Callable[[str], bool] = lambda _: True) -
                 if item.name.startswith("."):
                     continue
                 if _is_folder(item):
-                    pending.extend([path] if wanted(path := join(folder, item.name)) else [])
+                    path = join(folder, item.name)
+                    pending.extend([path] if wanted(path) and not _is_warehouse(item.path) else [])
                 elif item.is_symlink() or item.is_file():
                     files[item.name] = _stat(item)
         if files:
@@ -191,9 +195,16 @@ def walk(root: Path, top: str, wanted: Callable[[str], bool] = lambda _: True) -
 
 
 def subfolders(root: Path, folder: str) -> list[str]:
-    """The names of the folders within a folder, sorted, hidden ones left out."""
+    """The names of the folders within a folder, sorted, hidden ones and warehouses left out."""
     with os.scandir(root / folder) as found:
-        return sorted(item.name for item in found if not item.name.startswith(".") and _is_folder(item))
+        folders = [item for item in found if not item.name.startswith(".") and _is_folder(item)]
+    return sorted(item.name for item in folders if not _is_warehouse(item.path))
+
+
+def no_warehouse(root: Path) -> None:
+    """Raises CorpusError where a corpus's folder is a warehouse too, whose own files would count as audio."""
+    if _is_warehouse(root):
+        raise CorpusError(f"{root} is a warehouse, and no corpus; name the corpus's folder with --audio")
 
 
 def is_audio(name: str) -> bool:
@@ -220,6 +231,12 @@ def parent(path: str) -> str:
 def printable(path: str) -> str:
     """A path as text: bytes of its name that are no UTF-8 are written out."""
     return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_warehouse(folder: str | Path) -> bool:
+    """Whether a folder is the root of a warehouse: it has a catalogue, or what one is rebuilt from."""
+    at = os.fspath(folder)
+    return os.path.lexists(f"{at}/catalogue.duckdb") or all(os.path.isdir(f"{at}/{name}") for name in _KEPT)
 
 
 def _is_folder(item: "os.DirEntry[str]") -> bool:

@@ -149,3 +149,18 @@ def test_a_large_corpus_is_listed_in_seconds(tmp_path):
     shards = librilight(tmp_path).shards()
     assert len(shards) == 100
     assert time.monotonic() - start < 5  # 10,000 files, here in about 0.1 s
+
+
+@pytest.mark.parametrize("layout", ["folder", "librispeech"])
+@pytest.mark.parametrize("left", [["catalogue.duckdb"], ["ledger/1.json", "recipes/folder.json"]])
+def test_a_warehouse_within_the_corpus_is_no_part_of_it(tmp_path, layout, left):
+    audio(tmp_path / "dev/1/7/1-7-0001.flac")
+    stage = Recordings(layout=layout, audio=tmp_path)
+    before = stage.shards()
+    for path in (*left, "codes/0123456789ab/1.parquet", "audio/1/7/1-7-0001.flac"):
+        for root in ("warehouse-data", "dev/warehouse-data", "dev/1/warehouse-data"):
+            (tmp_path / root / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / root / path).touch()
+    assert stage.shards() == before
+    with pytest.raises(CorpusError, match="warehouse-data is a warehouse, and no corpus"):
+        Recordings(layout=layout, audio=tmp_path / "warehouse-data").shards()
