@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from warehouse.errors import Mistake
-from warehouse.reader import Reader
+from warehouse.reader import Reader, scan
 
 Row = dict[str, Any]
 
@@ -74,7 +74,7 @@ def history(root: Path, id_: str) -> History:
 
 def _of_utterance(reader: Reader, id_: str, file: str) -> History:
     """Its row in each table of its shard, and its recording's."""
-    [recording] = _column(reader, "select recording_id from read_parquet($1) where utterance_id = $2", [file, id_])
+    [recording] = _column(reader, f"select recording_id from {scan()} where utterance_id = $2", [file, id_])
     steps = []
     for step in _steps(reader, Path(file).stem):
         for column, value in (("utterance_id", id_), ("recording_id", recording)):
@@ -193,7 +193,7 @@ def _attempts(reader: Reader, table: str, shard: str | None) -> list[Row]:
 def _shard_of(reader: Reader, tables: list[str], column: str, id_: str) -> str | None:
     """The file of the first table that has this column, where it holds the id."""
     files = _files_with(reader, tables, column)
-    query = f"select filename from read_parquet($1, filename = true) where {column} = $2 limit 1"
+    query = f"select filename from {scan()} where {column} = $2 limit 1"
     found = _column(reader, query, [files, id_]) if files else []
     return found[0] if found else None
 
@@ -212,14 +212,14 @@ def _columns(reader: Reader, step: Step) -> set[str]:
 
 def _rows(reader: Reader, step: Step, mine: str, id_: str) -> list[Row]:
     files = reader.files(step.table, step.shard)
-    rows: list[Row] = reader.sql(f"select * from read_parquet($2) where {mine}", [id_, files]).to_pylist()
+    rows: list[Row] = reader.sql(f"select * from {scan(2)} where {mine}", [id_, files]).to_pylist()
     return rows
 
 
 def _counts(reader: Reader, step: Step, mine: str, id_: str) -> dict[str | None, int]:
     """Rows by the reason that dropped them, null for those that are kept."""
     files = reader.files(step.table, step.shard)
-    query = f"select dropped, count(*) as n from read_parquet($2) where {mine} group by all order by all"
+    query = f"select dropped, count(*) as n from {scan(2)} where {mine} group by all order by all"
     return {row["dropped"]: row["n"] for row in reader.sql(query, [id_, files]).to_pylist()}
 
 
@@ -270,14 +270,12 @@ def _closest(reader: Reader, id_: str, tables: list[str]) -> str:
         reader, "select table_name || '/' || shard from wanted where table_name = ?", [id_.partition("/")[0]]
     )
     if files := _files_with(reader, tables, "recording_id"):
-        query = f"select recording_id from read_parquet($1) {nearest.format('recording_id')}"
+        query = f"select recording_id from {scan()} {nearest.format('recording_id')}"
         recordings = _column(reader, query, [files, id_.rpartition("#")[0] or id_])
         known += recordings
         files = _files_with(reader, tables, "utterance_id")
         if files and recordings and "#" in id_:
-            query = (
-                f"select utterance_id from read_parquet($1) where recording_id = $3 {nearest.format('utterance_id')}"
-            )
+            query = f"select utterance_id from {scan()} where recording_id = $3 {nearest.format('utterance_id')}"
             known += _column(reader, query, [files, id_, recordings[0]])
     match = get_close_matches(id_, known, n=1)
     return f"; did you mean {match[0]!r}?" if match else "; say an utterance, a recording, TABLE/SHARD or a TABLE"

@@ -14,6 +14,14 @@ import pyarrow as pa
 from warehouse.query import connect, rows
 
 
+def scan(place: int = 1) -> str:
+    """The rows of the files that a query's parameter names, as SQL; their column `filename` is there when asked for.
+
+    Said here alone, because DuckDB by itself makes a column of a folder above the root that is called `lang=en`.
+    """
+    return f"read_parquet(${place}, hive_partitioning = false)"
+
+
 class Reader:
     """A read-only view of one published catalogue; a context manager."""
 

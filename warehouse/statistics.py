@@ -82,7 +82,8 @@ def create_views(db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePla
         _create_table_view(db, root, name, current.get(name, []), schemas.get(name))
     folder = str(root / "examples").replace("'", "''")
     db.execute(
-        f"create macro examples_of(version) as table from read_parquet('{folder}/' || version || '/*.parquet')"
+        "create macro examples_of(version) as table "
+        f"from read_parquet('{folder}/' || version || '/*.parquet', hive_partitioning = false)"
     ).fetchall()
     for view in VIEWS:
         db.execute((Path(__file__).parent / "views" / f"{view}.sql").read_text()).fetchall()
@@ -94,7 +95,7 @@ def _create_table_view(
     """One table's current shards as a view; no rows, but all columns, where there are none yet."""
     if paths:
         files = ", ".join("'" + str(root / path).replace("'", "''") + "'" for path in paths)
-        source = f"select * from read_parquet([{files}])"
+        source = f"select * from read_parquet([{files}], hive_partitioning = false)"  # the root may lie under lang=en
     else:
         assert schema is not None
         db.register("incoming", schema.empty_table())

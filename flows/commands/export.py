@@ -18,7 +18,7 @@ from typing import Any
 
 from warehouse.catalogue import Catalogue
 from warehouse.errors import Mistake
-from warehouse.reader import Reader
+from warehouse.reader import Reader, scan
 from warehouse.tables import CODEBOOKS, FRAME_RATE
 
 MANIFESTS = ("recordings", "supervisions", "cuts")
@@ -29,12 +29,12 @@ _TABLES = ("examples", "utterances", "transcripts", "phones", "codes", "recordin
 _EXAMPLES = f"""
     select e.utterance_id, e.split, u.speaker_id, u.start_sample, u.end_sample, t.text, t.language, p.phones,
         r.recording_id, r.audio_path, r.sample_rate, r.num_samples, {", ".join(f"c.{name}" for name in CODEBOOKS)}
-    from read_parquet($1) as e
-    join read_parquet($2) as u using (utterance_id)
-    join read_parquet($3) as t using (utterance_id)
-    join read_parquet($4) as p using (utterance_id)
-    join read_parquet($5) as c using (utterance_id)
-    join read_parquet($6) as r using (recording_id)
+    from {scan(1)} as e
+    join {scan(2)} as u using (utterance_id)
+    join {scan(3)} as t using (utterance_id)
+    join {scan(4)} as p using (utterance_id)
+    join {scan(5)} as c using (utterance_id)
+    join {scan(6)} as r using (recording_id)
     where e.dropped is null
     order by r.recording_id, u.start_sample
 """

@@ -19,7 +19,7 @@ from tasks.voices.audio_prompt import Prompt, check_length
 from warehouse.catalogue import Catalogue
 from warehouse.errors import Mistake
 from warehouse.query import select
-from warehouse.reader import Reader
+from warehouse.reader import Reader, scan
 from warehouse.tables import FRAME_RATE
 
 Row = dict[str, Any]
@@ -98,7 +98,7 @@ class Utterance:
         self.id = id_
         with Reader(root) as reader:
             files = reader.files("utterances")
-            query = "select filename, recording_id from read_parquet($1, filename = true) where utterance_id = $2"
+            query = f"select filename, recording_id from {scan()} where utterance_id = $2"
             found = reader.sql(query, [files, id_]).to_pylist() if files else []
             if not found:
                 raise Mistake(f"there is no file {id_}, and {root} has no utterance of that id")
@@ -147,7 +147,7 @@ class Utterance:
 def _row(reader: Reader, table: str, shard: str, key: str, id_: str) -> Row:
     """The kept row of an id in a shard."""
     files = reader.files(table, shard)
-    rows = reader.sql(f"from read_parquet($1) where {key} = $2", [files, id_]).to_pylist() if files else []
+    rows = reader.sql(f"from {scan()} where {key} = $2", [files, id_]).to_pylist() if files else []
     if not rows:
         raise Mistake(f"{id_} cannot be a prompt: it has no {table} yet; `valle run` makes them")
     if rows[0]["dropped"]:

@@ -7,6 +7,7 @@ import pytest
 from tests.small_warehouse import FRENCH, GOOD, LATER, SILENCE, make_warehouse
 from warehouse.errors import Mistake
 from warehouse.history import history
+from warehouse.query import select
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +105,16 @@ def test_only_the_shard_that_holds_an_id_is_opened_below_the_utterances(root: Pa
     for path in (tmp_path / "transcripts").rglob("b.parquet"):
         path.write_bytes(b"no Parquet")
     assert history(tmp_path, GOOD).verdict == "in dataset, split train"
+
+
+def test_a_folder_above_the_root_is_no_column(tmp_path: Path) -> None:
+    root = tmp_path / "text=odd" / "dropped=odd" / "lang=en"
+    make_warehouse(root, tmp_path / "audio")
+    assert history(root, GOOD).verdict == "in dataset, split train"
+    rows = {step.table: step.rows for step in history(root, GOOD).steps}
+    assert (rows["transcripts"][0]["text"], rows["transcripts"][0]["dropped"]) == ("Good morning.", None)
+    assert "lang" not in rows["transcripts"][0]
+    assert "lang" not in select(root, "from transcripts").column_names
+    assert set(select(root, "select text from transcripts")["text"].to_pylist()) == {"Good morning."}
+    [version] = select(root, "select distinct fingerprint from artifacts where table_name = 'examples'")[0].to_pylist()
+    assert "lang" not in select(root, f"from examples_of('{version}')").column_names
