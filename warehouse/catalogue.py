@@ -110,6 +110,7 @@ class LastRun:
     name: str
     options: dict[str, Any]  # the words it was asked with: recipe, settings, audio, …
     stages: list[Wanted]
+    ran_at: float  # seconds since 1970
 
 
 class Catalogue:
@@ -175,8 +176,10 @@ class Catalogue:
         """What the last run asked for.
 
         Raises:
-            Mistake: nothing has run here yet.
+            Mistake: nothing has run here yet, or what a run has left is damaged.
         """
+        if damaged := [path for path, run in self._runs() if not run]:
+            raise Mistake(f"{damaged[0]} is damaged; run its recipe again, which writes it anew, or remove it")
         if not (last := self._last_run()):
             raise Mistake(f"{self.root} is not a warehouse: no recipe has run there; `valle run --root` makes one")
         return last
@@ -193,7 +196,7 @@ class Catalogue:
         """
         artifacts = {}
         if self.published.exists():
-            with closing(connect(self.root)) as db:
+            with closing(connect(self.root)) as db, _whole(self.published):
                 artifacts = _artifacts(db)
         gone, found = self._differences(artifacts)
         lost = set(gone)
@@ -206,11 +209,17 @@ class Catalogue:
         return plan(last.stages, artifacts) if last else []
 
     def _last_run(self) -> LastRun | None:
-        runs = [json.loads(path.read_text()) for path in (self.root / "recipes").glob("[!.]*.json")]
-        if not runs:
-            return None
-        said = max(runs, key=lambda run: run["ran_at"])
-        return LastRun(said["name"], said["options"], from_json(said["stages"]))
+        """Of the runs that can be read; a full disk may have damaged what another has left."""
+        return max((run for _, run in self._runs() if run), key=lambda run: run.ran_at, default=None)
+
+    def _runs(self) -> Iterator[tuple[Path, LastRun | None]]:
+        """What each recipe's last run asked for; None where its file is damaged."""
+        for path in sorted((self.root / "recipes").glob("[!.]*.json")):
+            try:
+                said = json.loads(path.read_bytes())
+                yield path, LastRun(said["name"], said["options"], from_json(said["stages"]), float(said["ran_at"]))
+            except (ValueError, KeyError, TypeError):
+                yield path, None
 
     def _look_at_disk(self, db: duckdb.DuckDBPyConnection) -> None:
         artifacts = _artifacts(db)
@@ -270,7 +279,7 @@ class Catalogue:
         """The private database, migrated, under DuckDB's own lock on its file."""
         self.root.mkdir(parents=True, exist_ok=True)
         ledger.folder(self.root).mkdir(exist_ok=True)
-        with _THREADS, closing(_connect(self._private)) as db:
+        with _THREADS, closing(_connect(self._private)) as db, _whole(self._private):
             migrate(db)
             self._tell(db)
             yield db
@@ -293,7 +302,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     while True:
         try:
             return duckdb.connect(path, config={"storage_compatibility_version": STORAGE})
-        except duckdb.IOException as error:
+        except duckdb.Error as error:
             said = " ".join(str(error).split())
             if "Could not set lock" not in said:
                 raise Mistake(f"{path} cannot be opened; `valle catalogue rebuild` makes it anew: {said}") from error
@@ -304,6 +313,21 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
                     "made is kept, and the next run takes it up"
                 ) from error
             time.sleep(random.uniform(0.02, 0.2))
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Says of a database that opens and cannot be read what mends it."""
+    try:
+        yield
+    except (
+        duckdb.IOException,
+        duckdb.SerializationException,
+        duckdb.InternalException,
+        duckdb.FatalException,
+    ) as error:
+        said = " ".join(str(error).split("\n\n")[0].split())
+        raise Mistake(f"{path} cannot be used; `valle catalogue rebuild` makes it anew: {said}") from error
 
 
 def migrate(db: duckdb.DuckDBPyConnection) -> None:

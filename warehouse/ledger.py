@@ -113,12 +113,11 @@ def waiting(root: Path) -> list[Path]:
 
 
 def read(paths: list[Path]) -> Iterator[Entry]:
-    """The records in files of either kind, each record once."""
+    """The records in files of either kind, each record once. A line that a full disk has torn says nothing."""
     seen: set[str] = set()
     for path in paths:
-        for line in path.read_text().splitlines():
-            record = _parse(json.loads(line))
-            if record.record_id not in seen:
+        for record in _records(path):
+            if record and record.record_id not in seen:
                 seen.add(record.record_id)
                 yield record
 
@@ -137,13 +136,17 @@ def consent(root: Path, voice: str) -> ConsentRecord | None:
 
 
 def keep(root: Path, records: Sequence[Entry], taken: list[Path]) -> None:
-    """Move records from files of their own into one `.jsonl`, where they stay."""
+    """Move records from files of their own into one `.jsonl`, where they stay. What cannot be read is put aside."""
     if records:
         first = min(record.written_at for record in records).translate(str.maketrans("", "", ":-."))[:15]
         lines = "".join(_line(record) for record in records)
         write_atomically(folder(root) / f"{first}-{uuid4().hex[:8]}.jsonl", lines.encode())
     for path in taken:
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if None in _records(path):
+                path.rename(path.with_suffix(".damaged"))
+            else:
+                path.unlink()
 
 
 def kept(root: Path) -> list[Path]:
@@ -169,8 +172,7 @@ def _find(root: Path, beginning: str) -> list[Entry]:
     for listed in (waiting, kept):  # in this order: what is taken up meanwhile is found among what is kept
         for path in listed(root):
             with suppress(FileNotFoundError):
-                lines = path.read_text().splitlines()
-                found += [_parse(json.loads(line)) for line in lines if line.startswith(beginning)]
+                found += [record for record in _records(path, beginning) if record]
     return found
 
 
@@ -183,10 +185,21 @@ def _line(record: Entry) -> str:
     return json.dumps(said) + "\n"
 
 
-def _parse(line: dict[str, dict[str, object]]) -> Entry:
-    if "archive" in line:
-        return ArchiveRecord(**line["archive"])  # type: ignore[arg-type]
-    if "consent" in line:
-        return ConsentRecord(**line["consent"])  # type: ignore[arg-type]
-    artifact = line["artifact"]
-    return Record(Attempt(**line["attempt"]), Artifact(**artifact) if artifact else None)  # type: ignore[arg-type]
+def _records(path: Path, beginning: str = "") -> Iterator[Entry | None]:
+    """What the lines of a file say that begin so; None for each that is damaged."""
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith(beginning):
+            yield _parse(line)
+
+
+def _parse(line: str) -> Entry | None:
+    try:
+        said = json.loads(line)
+        if "archive" in said:
+            return ArchiveRecord(**said["archive"])
+        if "consent" in said:
+            return ConsentRecord(**said["consent"])
+        artifact = said["artifact"]
+        return Record(Attempt(**said["attempt"]), Artifact(**artifact) if artifact else None)
+    except (ValueError, KeyError, TypeError):
+        return None

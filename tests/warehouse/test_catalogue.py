@@ -1,9 +1,11 @@
 """The catalogue: taken up once, read by anybody, never in the way."""
 
+import os
 import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -196,3 +198,50 @@ def test_a_damaged_database_is_made_anew(catalogue: Catalogue) -> None:
         select(catalogue.root, "select 1")
     assert catalogue.rebuild() == (1, 1)
     assert count(catalogue.root, "runs") == 1
+
+
+@pytest.mark.parametrize("name", ["catalogue.duckdb", ".catalogue.duckdb"])
+@pytest.mark.parametrize("left", [0, 1000, 5000, 50_000])
+def test_a_database_that_is_cut_is_said_in_a_sentence_and_made_anew(catalogue: Catalogue, name: str, left: int) -> None:
+    make(catalogue.root, "a")
+    catalogue.take_up()
+    os.truncate(catalogue.root / name, left)
+    for work in (lambda: select(catalogue.root, "from runs"), catalogue.artifacts, catalogue.take_up):
+        with suppress(Mistake):  # and nothing else
+            work()
+    assert catalogue.rebuild() == (1, 1)
+    assert count(catalogue.root, "artifacts") == 1
+
+
+def test_a_line_that_is_torn_costs_itself(catalogue: Catalogue) -> None:
+    make(catalogue.root, "a")
+    catalogue.take_up()
+    make(catalogue.root, "b")
+    [kept] = ledger.kept(catalogue.root)
+    with kept.open("ab") as file:
+        file.write(b'{"attempt": {"run_id": "01\xff')
+    torn = ledger.folder(catalogue.root) / "torn.json"
+    torn.write_bytes(b'{"consent": {"record_id"')
+    assert ledger.consent(catalogue.root, "audio:1") is None
+    assert catalogue.rebuild() == (2, 2)
+    catalogue.take_up()
+    assert count(catalogue.root, "runs") == 2
+    assert torn.with_suffix(".damaged").exists()
+    assert ledger.waiting(catalogue.root) == []
+
+
+@pytest.mark.parametrize(
+    "words", ["", "{", "[]", '{"name": "toy"}', '{"name": 1, "options": 1, "stages": 1, "ran_at": 1}']
+)
+def test_a_damaged_recipe_is_named_and_the_next_run_mends_it(catalogue: Catalogue, words: str) -> None:
+    make(catalogue.root, "a")
+    path = catalogue.root / "recipes" / "toy.json"
+    path.write_text(words)
+    with pytest.raises(Mistake, match=f"{path} is damaged; run its recipe again"):
+        catalogue.last_run()
+    assert catalogue.rebuild() == (1, 1)
+    assert catalogue.excused(RECIPE) == RECIPE
+    assert len(catalogue.artifacts()) == 1
+    catalogue.remember("toy", RECIPE, {})
+    catalogue.take_up()
+    assert count(catalogue.root, "artifacts") == 1
