@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.errors import Mistake
@@ -200,14 +201,26 @@ def _shard_of(reader: Reader, tables: list[str], column: str, id_: str) -> str |
 
 def _files_with(reader: Reader, tables: list[str], column: str) -> list[str]:
     for table in tables:
-        if (files := reader.files(table)) and column in pq.read_schema(files[0]).names:
+        if (files := reader.files(table)) and column in _names(files[0]):
             return files
     return []
 
 
 def _columns(reader: Reader, step: Step) -> set[str]:
     files = reader.files(step.table, step.shard)
-    return set(pq.read_schema(files[0]).names) if files else set()
+    return _names(files[0]) if files else set()
+
+
+def _names(file: str) -> set[str]:
+    """The columns of a shard.
+
+    Raises:
+        Mistake: it is gone or damaged.
+    """
+    try:
+        return set(pq.read_schema(file).names)
+    except (OSError, pa.ArrowException) as error:
+        raise Mistake(f"{file} is gone or damaged; `valle run` makes it again: {error}") from error
 
 
 def _rows(reader: Reader, step: Step, mine: str, id_: str) -> list[Row]:

@@ -1,5 +1,6 @@
 """The history of an id: every stage, and the first reason for which it is not in the dataset."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,13 @@ def test_a_folder_above_the_root_is_no_column(tmp_path: Path) -> None:
     assert set(select(root, "select text from transcripts")["text"].to_pylist()) == {"Good morning."}
     [version] = select(root, "select distinct fingerprint from artifacts where table_name = 'examples'")[0].to_pylist()
     assert "lang" not in select(root, f"from examples_of('{version}')").column_names
+
+
+@pytest.mark.parametrize("left", [None, 0, 100])
+def test_a_damaged_shard_is_named(tmp_path: Path, left: int | None) -> None:
+    make_warehouse(tmp_path, tmp_path / "audio")
+    [shard] = (tmp_path / "codes").glob("*/a.parquet")
+    shard.unlink() if left is None else os.truncate(shard, left)
+    for ask in (lambda: history(tmp_path, GOOD), lambda: select(tmp_path, "select codebook_1 from codes")):
+        with pytest.raises(Mistake, match=str(shard)):
+            ask()
