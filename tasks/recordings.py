@@ -167,7 +167,9 @@ class Recordings:
             "num_clipped": found.num_clipped,
             "speech": _samples(entry.voice_activity, found),
             "dropped": refusal,
-            "detail": why or "; ".join(filter(None, (entry.note, _end_beyond(entry, found), unchecked))) or None,
+            "detail": why
+            or "; ".join(filter(None, (entry.note, _end_beyond(entry, found), unchecked, found.doubt)))
+            or None,
         }
 
     def _refusal(self, found: Examination, stated_md5: str | None) -> tuple[str | None, str | None]:

@@ -1,8 +1,9 @@
 """Audio files: a stretch of one as samples, and what a whole one holds.
 
 A header is a claim. Real files say 2^63 - 1 samples or 1,092,676 Hz, so nothing here
-is allocated from a header and a file's length is what decodes. libsndfile is the only decoder, on
-purpose: the same file gives the same samples on every machine, whatever else is installed there.
+is allocated from a header and a file's length is what decodes; files that were joined to one are read whole, and one
+that is cut off is refused. libsndfile is the only decoder, on purpose: the same file gives the same samples on every
+machine, whatever else is installed there.
 Source: libsndfile 1.2 (WAV, FLAC, MP3, Ogg, AIFF, SPHERE and more) and soxr.
 """
 
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -21,11 +23,14 @@ import soxr
 from numpy.typing import NDArray
 
 from tasks.audio import flac
+from tasks.audio.containers import Part, Window, missing_bytes, parts
 
 _BLOCK = 1 << 18  # values decoded at once, all channels together: 1 MiB of float32
 _RATES = range(4_000, 400_000)  # Hz, of anything that was ever recorded as speech
+_HEADER = 128  # bytes that a file may lack: some programs count their own header as samples
 _UNKNOWN = 2**63 - 1  # SF_COUNT_MAX, libsndfile's word for a length that the header leaves open
 _MP3_LEAD = 32 * 1152  # samples decoded before a stretch: a frame borrows bits from up to 21 silent ones before it
+_MP3_SLACK = 2 * 1152  # samples that a file may lack of those its header counts: programs differ by a frame
 _FULL_SCALE = 1 - 2.0**-15  # the largest positive sample of 16 bits
 _OF_THE_FILE = frozenset((ENOENT, ENOTDIR, EISDIR, EACCES, EPERM, ELOOP, ENAMETOOLONG))
 _EXACT = ("FLAC", "WAV", "WAVEX", "AIFF")  # formats whose header counts every sample, where it counts at all
@@ -46,6 +51,7 @@ class Examination:
     num_clipped: int  # finite samples at full scale or above
     peak: float  # largest magnitude of a finite sample, in any channel; 1 is full scale
     loudness: float  # root mean square of all finite samples
+    doubt: str | None  # a word on what may be missing
     digest: str  # of rate, channels and samples, 32 hex digits: equal for a WAV and the FLAC made of it
     md5: str | None  # of the samples as FLAC counts it, in hexadecimal; None unless asked for, or where it is no FLAC
 
@@ -71,13 +77,10 @@ def read(path: Path, rate: int, start: int = 0, stop: int | None = None) -> NDAr
         Unreadable: the file is missing, no audio, cut off within the stretch, or not finite there.
         OSError: it could not be read this time.
     """
-    with _opened(path) as file:
-        lead = min(start, _MP3_LEAD if file.subtype.startswith("MPEG_LAYER") else 0)
-        if start:
-            _seek(file, path, start - lead)
-        mono = [block.mean(axis=1, dtype=np.float32) for block in _blocks(file, path, start - lead, stop)]
-        own_rate = int(file.samplerate)
-    speech = np.concatenate([np.zeros(0, np.float32), *mono])[lead:]
+    with _opened(path) as audio:
+        mono = [block.mean(axis=1, dtype=np.float32) for block in audio.blocks(start, stop)]
+        own_rate = audio.sample_rate
+    speech = np.concatenate([np.zeros(0, np.float32), *mono])
     if stop is not None and len(speech) < stop - start:
         raise Unreadable(f"{path.name} ends at sample {start + len(speech):,}, before sample {stop:,}")
     if not np.isfinite(speech).all():
@@ -100,11 +103,11 @@ def examine(path: Path, md5: bool = False) -> Examination:
     """
     num_samples = num_not_finite = num_clipped = 0
     peak = power = 0.0
-    with _opened(path) as file:
-        bits = flac.BITS.get(file.subtype) if md5 and file.format == "FLAC" else None
-        heard = hashlib.sha256(f"{file.samplerate} {file.channels}".encode())
+    with _opened(path) as audio:
+        bits = flac.BITS.get(audio.subtype) if md5 and audio.format == "FLAC" else None
+        heard = hashlib.sha256(f"{audio.sample_rate} {audio.num_channels}".encode())
         coded = hashlib.md5(usedforsecurity=False)
-        for block in _blocks(file, path):
+        for block in audio.blocks():
             heard.update(block.astype("<f4", copy=False).data)
             if bits is not None:
                 coded.update(flac.coded(block, bits))
@@ -114,17 +117,16 @@ def examine(path: Path, md5: bool = False) -> Examination:
             num_clipped += int(np.count_nonzero(block >= _FULL_SCALE))
             peak = max(peak, float(block.max(initial=0.0)))
             power += float(np.square(block, out=block).sum(dtype=np.float64))
-        if num_samples < file.frames < _UNKNOWN and file.format in _EXACT:
-            raise Unreadable(f"{path.name} is cut off: {num_samples:,} of the {file.frames:,} samples it says it has")
-        num_finite = num_samples * file.channels - num_not_finite
+        num_finite = num_samples * audio.num_channels - num_not_finite
         return Examination(
-            sample_rate=int(file.samplerate),
-            num_channels=int(file.channels),
+            sample_rate=audio.sample_rate,
+            num_channels=audio.num_channels,
             num_samples=num_samples,
             num_not_finite=num_not_finite,
             num_clipped=num_clipped,
             peak=peak,
             loudness=math.sqrt(power / max(1, num_finite)),
+            doubt=audio.doubt,
             digest=heard.hexdigest()[:32],
             md5=None if bits is None else coded.hexdigest(),
         )
@@ -161,8 +163,107 @@ def must_be_there(corpus: Path) -> None:
     raise FileNotFoundError(f"there is no folder {corpus} any more, or nothing in it")
 
 
+class _Decoder:
+    """One part of an open file, as libsndfile sees it."""
+
+    def __init__(self, name: str, part: Part, file: soundfile.SoundFile, is_last: bool) -> None:
+        self.name, self._part, self._file = name, part, file
+        self._is_exact = part.counted or not is_last or file.format in _EXACT
+        self._slack = _MP3_SLACK if part.counted and is_last else 0
+        self._can_seek = bool(file.seekable())
+        # soundfile seeks to where it already is after each block of a seekable file, and libsndfile's MP3
+        # decoder then forgets the bits it had saved up: blocks come out wrong by up to 0.09.
+        file.seekable = lambda: False
+        self.kind = (int(file.samplerate), int(file.channels))
+        self.format, self.subtype = str(file.format), str(file.subtype)
+        self.num_samples = int(file.frames)  # as the header says
+
+    def blocks(self, start: int, stop: int | None) -> Iterator[NDArray[np.float32]]:
+        """Blocks `[num_samples, num_channels]` of the stretch from `start` to `stop` or to the end.
+
+        Raises:
+            Unreadable: it breaks off, or ends before its header says it does.
+        """
+        at = self._go_before(start)
+        while stop is None or at < stop:
+            block = self._read(at, stop)
+            if len(block) == 0:
+                break
+            wanted = block[max(0, start - at) :]
+            at += len(block)
+            if len(wanted):
+                yield wanted
+        if stop is None:
+            self._must_be_whole(at)
+
+    def _go_before(self, start: int) -> int:
+        """Goes to a sample, or as far before it as decoding has to begin, and says where that is."""
+        lead = _MP3_LEAD if self.subtype.startswith("MPEG_LAYER") else 0
+        if start <= lead or not self._can_seek:
+            return 0
+        try:
+            self._file.seek(start - lead)
+        except soundfile.SoundFileError as error:
+            if start > self.num_samples:
+                raise Unreadable(f"{self.name} has no sample {start:,}: {_reason(error)}") from error
+            return 0  # a codec that only goes forwards
+        return start - lead
+
+    def _read(self, start: int, stop: int | None) -> NDArray[np.float32]:
+        size = max(1, _BLOCK // self.kind[1])
+        end = start + size if stop is None else min(start + size, stop)
+        try:
+            return np.asarray(self._file.read(end - start, dtype="float32", always_2d=True))
+        except soundfile.SoundFileError as error:
+            last = self.num_samples if start < self.num_samples < end else end
+            raise Unreadable(
+                f"{self.name} breaks off between samples {start:,} and {last:,}: {_reason(error)}"
+            ) from error
+
+    def _must_be_whole(self, num_samples: int) -> None:
+        """Nothing, where its end is the one that its header promises."""
+        says = self._part.num_samples or (self.num_samples if self._is_exact and self.num_samples < _UNKNOWN else 0)
+        if num_samples < says - self._slack:
+            raise Unreadable(f"{self.name} is cut off: {num_samples:,} of the {says:,} samples it says it has")
+        if (missing := missing_bytes(self._file.extra_info)) > _HEADER:
+            raise Unreadable(f"{self.name} is cut off: after {num_samples:,} samples it lacks {missing:,} bytes")
+
+
+class _Audio:
+    """An open file: one part as a rule, several where files were joined byte by byte."""
+
+    def __init__(self, path: Path, raw: BinaryIO, found: tuple[Part, ...], first: _Decoder) -> None:
+        self._path, self._raw, self._parts, self._first = path, raw, found, first
+        self.sample_rate, self.num_channels = first.kind
+        self.format, self.subtype = first.format, first.subtype
+        unended = any(part.unended for part in found)
+        self.doubt = "its Ogg stream has no last page, so its end may be missing" if unended else None
+
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[NDArray[np.float32]]:
+        """Blocks `[num_samples, num_channels]` of the stretch from `start` to `stop` or to the end, over all parts."""
+        at = 0  # where a part begins
+        for number, decoder in self._decoders():
+            end = at + decoder.num_samples
+            is_last = number + 1 == len(self._parts)
+            if is_last or start < end:
+                within = stop is not None and (is_last or stop <= end)
+                yield from decoder.blocks(max(0, start - at), stop - at if within and stop is not None else None)
+                if within:
+                    return
+            at = end
+
+    def _decoders(self) -> Iterator[tuple[int, _Decoder]]:
+        yield 0, self._first
+        for number in range(1, len(self._parts)):
+            with _decoder(self._path, self._raw, self._parts, number) as decoder:
+                if decoder.kind != self._first.kind:
+                    kinds = " and ".join(f"{rate:,} Hz in {num}" for rate, num in (self._first.kind, decoder.kind))
+                    raise Unreadable(f"{self._path.name} was joined of files of different kinds: {kinds} channels")
+                yield number, decoder
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+def _opened(path: Path) -> Iterator[_Audio]:
     """A file as libsndfile sees it, judged by its content: handed over without its name and suffix."""
     try:
         raw = path.open("rb")
@@ -171,37 +272,25 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
             raise
         raise Unreadable(f"{path.name} cannot be opened: {error.strerror}") from error
     with raw:
-        try:
-            file = soundfile.SoundFile(raw.fileno(), closefd=False)
-        except soundfile.SoundFileError as error:
-            raise Unreadable(f"{path.name} is {_looks_like(path)}: {_reason(error)}") from error
-        with file:
-            # soundfile seeks to where it already is after each block of a seekable file, and libsndfile's MP3
-            # decoder then forgets the bits it had saved up: blocks come out wrong by up to 0.09.
-            file.seekable = lambda: False
-            if file.samplerate not in _RATES:
-                raise Unreadable(f"{path.name} says it has {file.samplerate:,} Hz, which no recording of speech has")
-            yield file
+        found = parts(path)
+        with _decoder(path, raw, found, 0) as first:
+            yield _Audio(path, raw, found, first)
 
 
-def _blocks(
-    file: soundfile.SoundFile, path: Path, start: int = 0, stop: int | None = None
-) -> Iterator[NDArray[np.float32]]:
-    """Blocks `[num_samples, num_channels]` of the stretch from `start`, where the file stands, to `stop` or its end."""
-    size = max(1, _BLOCK // file.channels)
-    while stop is None or start < stop:
-        end = start + size if stop is None else min(start + size, stop)
-        try:
-            block = file.read(end - start, dtype="float32", always_2d=True)
-        except soundfile.SoundFileError as error:
-            last = file.frames if start < file.frames < end else end
-            raise Unreadable(
-                f"{path.name} breaks off between samples {start:,} and {last:,}: {_reason(error)}"
-            ) from error
-        if len(block) == 0:
-            return
-        start += len(block)
-        yield block
+@contextmanager
+def _decoder(path: Path, raw: BinaryIO, found: tuple[Part, ...], number: int) -> Iterator[_Decoder]:
+    """One part of an open file."""
+    part = found[number]
+    name = path.name if len(found) == 1 else f"part {number + 1} of {len(found)} of {path.name}"
+    plain = len(found) == 1 and not part.head
+    try:
+        file = soundfile.SoundFile(raw.fileno() if plain else Window(raw, part), closefd=False)
+    except soundfile.SoundFileError as error:
+        raise Unreadable(f"{name} is {_looks_like(path)}: {_reason(error)}") from error
+    with file:
+        if file.samplerate not in _RATES:
+            raise Unreadable(f"{name} says it has {file.samplerate:,} Hz, which no recording of speech has")
+        yield _Decoder(name, part, file, number + 1 == len(found))
 
 
 def _silence_not_finite(block: NDArray[np.float32]) -> int:
@@ -211,13 +300,6 @@ def _silence_not_finite(block: NDArray[np.float32]) -> int:
         return 0
     block[~finite] = 0
     return int(finite.size - np.count_nonzero(finite))
-
-
-def _seek(file: soundfile.SoundFile, path: Path, start: int) -> None:
-    try:
-        file.seek(start)
-    except soundfile.SoundFileError as error:
-        raise Unreadable(f"{path.name} has no sample {start:,}: {_reason(error)}") from error
 
 
 def _reason(error: soundfile.SoundFileError) -> str:

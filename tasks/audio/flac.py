@@ -14,7 +14,7 @@ BITS = {"PCM_S8": 8, "PCM_16": 16, "PCM_24": 24}
 """Bits of a sample, by libsndfile's subtype of a FLAC file: all that it decodes."""
 
 _STREAMINFO = 0  # the type of the block that holds the md5, in its bytes 18 to 34
-_ID3_HEADER = 10  # bytes
+ID3_HEADER = 10  # bytes
 
 
 def stated_md5(path: Path) -> str | None:
@@ -23,7 +23,7 @@ def stated_md5(path: Path) -> str | None:
     An ID3 tag before the file's own header is passed over, and so are blocks before the one that should be first.
     """
     with path.open("rb") as file:
-        file.seek(_length_of_tag(file.read(_ID3_HEADER)))
+        file.seek(length_of_tag(file.read(ID3_HEADER)))
         if file.read(4) != b"fLaC":
             return None
         while len(block := file.read(4)) == 4:
@@ -46,10 +46,11 @@ def coded(block: NDArray[np.float32], bits: int) -> bytes:
     return bytes(whole.view(np.uint8).reshape(-1, 4)[:, : bits // 8].tobytes())
 
 
-def _length_of_tag(head: bytes) -> int:
-    if not head.startswith(b"ID3") or len(head) < _ID3_HEADER:
+def length_of_tag(head: bytes) -> int:
+    """How many bytes an ID3 tag takes, by its first ten; 0 where they begin none."""
+    if not head.startswith(b"ID3") or len(head) < ID3_HEADER:
         return 0
     size = 0
     for byte in head[6:10]:  # seven bits of each
         size = size << 7 | byte & 0x7F
-    return _ID3_HEADER + size
+    return ID3_HEADER + size

@@ -42,6 +42,18 @@ def test_a_stretch_of_an_mp3_that_saves_up_bits_is_the_same_part_of_the_whole(tm
         np.testing.assert_allclose(read(path, RATE, start, start + 2_000), whole[start : start + 2_000], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("form", "subtype"),
+    [("WAV", "GSM610"), ("WAV", "G721_32"), ("WAV", "NMS_ADPCM_16"), ("AU", "G723_24"), ("AIFF", "DWVW_16")],
+)
+def test_a_stretch_of_a_codec_that_cannot_seek_is_the_same_part_of_the_whole(tmp_path, form, subtype):
+    path = written(tmp_path / "a", tone(2, 8_000), 8_000, format=form, subtype=subtype)
+    whole = read(path, 8_000)
+    assert len(whole) == pytest.approx(16_000, abs=400)
+    for start, stop in ((0, 100), (1, 700), (5_000, 9_000)):
+        np.testing.assert_array_equal(read(path, 8_000, start, stop), whole[start:stop])
+
+
 def test_an_mp3_read_in_many_blocks_equals_one_read_in_one(tmp_path, monkeypatch):
     noise = 0.3 * np.random.default_rng(1).standard_normal(RATE * 2).astype(np.float32)
     path = written(tmp_path / "a.mp3", noise)
