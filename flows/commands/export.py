@@ -6,7 +6,11 @@ of the utterance's own length would lose its last frame half of the time.
 
 `cut.load_codes()` is `[T, Q]`, because lhotse slices the first dimension. Codes are NumPy files, one for each
 utterance in a folder for each shard: lhotse's only store on disk that keeps integers exactly and needs no package
-beside NumPy. The split is `cut.custom["split"]`: `cut.split` is a method of lhotse.
+beside NumPy.
+
+A recording of several channels, and one that lhotse would read otherwise than it was coded (files that were joined,
+codecs that cannot seek), gets a copy of what was coded in `audio/`.
+The split is `cut.custom["split"]`: `cut.split` is a method of lhotse.
 Source: lhotse 1.33, `lhotse/array.py` and `lhotse/features/io.py`.
 """
 
@@ -25,6 +29,7 @@ MANIFESTS = ("recordings", "supervisions", "cuts")
 
 Row = dict[str, Any]
 
+_COPIED = 600  # seconds copied at once
 _TABLES = ("examples", "utterances", "transcripts", "phones", "codes", "recordings")
 _EXAMPLES = f"""
     select e.utterance_id, e.split, u.speaker_id, u.start_sample, u.end_sample, t.text, t.language, p.phones,
@@ -65,7 +70,7 @@ def export_lhotse(root: Path, folder: Path, audio: str | None = None) -> str:
             for name, kind in zip(MANIFESTS, (RecordingSet, SupervisionSet, CutSet), strict=True)
         }
         for shard, files in shards:
-            for name, item in _manifests(reader, files, corpus, folder / "codes" / shard):
+            for name, item in _manifests(reader, files, corpus, folder, shard):
                 writers[name].write(item)
                 counts[name] += 1
     for name in MANIFESTS:
@@ -91,41 +96,76 @@ def _shards(reader: Reader) -> Iterator[tuple[str, list[str]]]:
         yield row["shard"], [reader.files(table, row["shard"])[0] for table in _TABLES]
 
 
-def _manifests(reader: Reader, files: list[str], corpus: Path, codes: Path) -> Iterator[tuple[str, Any]]:
+def _manifests(reader: Reader, files: list[str], corpus: Path, folder: Path, shard: str) -> Iterator[tuple[str, Any]]:
     """What lhotse calls the examples of one shard, by the manifest that it belongs in."""
     import numpy as np
     from lhotse import NumpyFilesWriter
 
-    store, recording = NumpyFilesWriter(codes), None
+    store, recording = NumpyFilesWriter(folder / "codes" / shard), None
     examples = reader.sql(_EXAMPLES, [[file] for file in files])
     plain = [name for name in examples.column_names if name not in CODEBOOKS]
     for batch in examples.to_batches():
         for i, row in enumerate(batch.select(plain).to_pylist()):
             if recording is None or recording.id != row["recording_id"]:
-                recording = _recording(row, corpus)
+                recording = _recording(row, corpus, folder / "audio" / shard)
                 yield "recordings", recording
             yield "supervisions", _supervision(row, row["start_sample"] / row["sample_rate"])
             frames = np.stack([batch[name][i].values.to_numpy() for name in CODEBOOKS], axis=1)  # [T, Q]
             yield "cuts", _cut(row, recording, store, frames)
 
 
-def _recording(row: Row, corpus: Path) -> Any:
-    import soundfile
+def _recording(row: Row, corpus: Path, copies: Path) -> Any:
     from lhotse import Recording
     from lhotse.audio import AudioSource
 
     path = corpus / row["audio_path"]
     if not path.is_file():
         raise Mistake(f"there is no audio {path}; say with --audio where the corpus lies now")
-    channels = list(range(soundfile.info(path).channels))
+    if not _loads_as_coded(path, row["num_samples"]):
+        path = _copy(path, row, copies)
     return Recording(
         id=row["recording_id"],
-        sources=[AudioSource("file", channels, str(path))],
+        sources=[AudioSource("file", [0], str(path))],
         sampling_rate=row["sample_rate"],
         num_samples=row["num_samples"],
         duration=row["num_samples"] / row["sample_rate"],
-        channel_ids=channels,
+        channel_ids=[0],
     )
+
+
+def _loads_as_coded(path: Path, num_samples: int) -> bool:
+    """Whether a cut of channel 0 of a file, as lhotse reads it, is what was coded."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            return (file.channels, file.frames) == (1, num_samples) and bool(file.seekable())
+    except soundfile.SoundFileError:
+        return False  # a suffix that says otherwise than its content
+
+
+def _copy(path: Path, row: Row, copies: Path) -> Path:
+    """The mean of a file's channels, whole, in a WAV file of its own."""
+    import soundfile
+
+    from tasks.audio.audio_files import Unreadable, read
+
+    rate, length = row["sample_rate"], row["num_samples"]
+    copy = copies / f"{_file_name(row['recording_id'])}.wav"
+    unfinished = copy.with_name(f".{copy.name}")
+    copies.mkdir(parents=True, exist_ok=True)
+    try:
+        with soundfile.SoundFile(unfinished, "w", rate, 1, "FLOAT", format="WAV") as file:
+            for start in range(0, length, _COPIED * rate):
+                file.write(read(path, rate, start, min(length, start + _COPIED * rate)))
+    except Unreadable as error:
+        raise Mistake(f"{path} is no longer what was coded: {error}; run again before the export") from error
+    return unfinished.replace(copy)
+
+
+def _file_name(name: str) -> str:
+    """Of an id, which has / and # in it."""
+    return sha256(name.encode()).hexdigest()[:24]
 
 
 def _supervision(row: Row, start: float) -> Any:
@@ -149,8 +189,9 @@ def _cut(row: Row, recording: Any, store: Any, codes: Any) -> Any:
     from lhotse import MonoCut
 
     start = row["start_sample"] / row["sample_rate"]
-    name = sha256(row["utterance_id"].encode()).hexdigest()[:24]  # an id is no file name: it has / and # in it
-    array = store.store_array(name, codes, frame_shift=1 / FRAME_RATE, temporal_dim=0, start=start)
+    array = store.store_array(
+        _file_name(row["utterance_id"]), codes, frame_shift=1 / FRAME_RATE, temporal_dim=0, start=start
+    )
     return MonoCut(
         id=row["utterance_id"],
         start=start,

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from flows.commands.export import MANIFESTS, export_lhotse
 from tests.small_warehouse import GOOD, RATE, codes_of, make_warehouse
@@ -65,3 +66,27 @@ def test_a_warehouse_may_have_moved_with_its_audio(tmp_path: Path) -> None:
     export_lhotse(tmp_path / "other", tmp_path / "lhotse", str(tmp_path / "speech"))
     [recording] = lhotse.RecordingSet.from_file(tmp_path / "lhotse" / "recordings.jsonl.gz")
     assert recording.load_audio().shape == (1, 40_000)
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_cut_loads_what_was_coded(tmp_path: Path, channels: int, times: int) -> None:
+    make_warehouse(tmp_path / "root", tmp_path / "audio")
+    path = tmp_path / "audio" / "a" / "one.wav"
+    sound = np.random.default_rng(1).uniform(-0.5, 0.5, (40_000 // times, channels)).astype(np.float32)
+    sound[:, 0] = 0 if channels > 1 else sound[:, 0]
+    soundfile.write(path, sound, RATE, subtype="FLOAT")
+    path.write_bytes(path.read_bytes() * times)
+    export_lhotse(tmp_path / "root", tmp_path / "lhotse")
+    [cut] = lhotse.CutSet.from_file(tmp_path / "lhotse" / "cuts.jsonl.gz")
+    coded = np.tile(sound.mean(axis=1), times)
+    np.testing.assert_allclose(cut.recording.load_audio(), coded[None], atol=1e-7)
+    np.testing.assert_allclose(cut.load_audio(), coded[None, : round(76 / 75 * RATE)], atol=1e-7)
+    assert (Path(cut.recording.sources[0].source) == path) == (channels == times == 1)
+
+
+def test_audio_that_is_shorter_than_it_was_is_told_of(tmp_path: Path) -> None:
+    make_warehouse(tmp_path / "root", tmp_path / "audio")
+    soundfile.write(tmp_path / "audio" / "a" / "one.wav", np.zeros(30_000), RATE)
+    with pytest.raises(Mistake, match=r"one.wav is no longer what was coded: .* ends at sample 30,000"):
+        export_lhotse(tmp_path / "root", tmp_path / "lhotse")
