@@ -9,6 +9,7 @@ libsndfile decodes is kept.
     no_audio     the corpus speaks of a missing file  too_short    under `min_seconds`
     not_finite   NaN or infinite samples              silent       no sample above -80 dB of full scale
     damaged      other samples than those encoded     duplicate    the same samples as an earlier kept file
+    wrong_scale  floating point far above full scale  out_of_phase channels whose mean is silent
 
 A file is compared with those of its own shard alone, for a shard knows of no other. `audio_digest` is what finds
 equal audio across shards: group the table by it.
@@ -46,7 +47,7 @@ class Recordings:
     """Describes a corpus. A shard is a speaker, or a folder where nothing is known of speakers."""
 
     makes, takes = RECORDINGS, ()
-    needs, version, gathers = Resources(), 3, False
+    needs, version, gathers = Resources(), 4, False
 
     layout: str  # one of LAYOUTS
     subset: str | None = None  # librilight: small, medium or large; librispeech: one folder; None takes all
@@ -165,6 +166,7 @@ class Recordings:
             "peak_db": _decibels(found.peak),
             "loudness_db": _decibels(found.loudness),
             "num_clipped": found.num_clipped,
+            "channel_correlation": found.channel_correlation,
             "speech": _samples(entry.voice_activity, found),
             "dropped": refusal,
             "detail": why
@@ -184,7 +186,7 @@ class Recordings:
             return "too_short", f"{found.seconds:.3f} s, under {self.min_seconds:g} s"
         if found.peak < _SILENT:
             return "silent", f"its loudest sample is {found.peak:.1e} of full scale"
-        return None, None
+        return found.fault or (None, None)
 
 
 def _ids(paths: list[str]) -> dict[str, str]:
@@ -206,7 +208,7 @@ def _drop_duplicates(rows: list[Row]) -> None:
 
 
 def _decibels(magnitude: float) -> float | None:
-    return 20 * math.log10(magnitude) if magnitude > 0 else None
+    return 20 * math.log10(magnitude) if 0 < magnitude < math.inf else None
 
 
 def _samples(seconds: tuple[tuple[float, float], ...] | None, found: Examination) -> list[dict[str, int]] | None:

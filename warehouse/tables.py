@@ -92,6 +92,11 @@ RECORDINGS = Table(
         column("peak_db", pa.float32(), "dB of full scale, loudest sample of any channel; null where all are zero"),
         column("loudness_db", pa.float32(), "dB of full scale, root mean square over all channels; null likewise"),
         column("num_clipped", pa.int64(), "samples of any channel at full scale or above"),
+        column(
+            "channel_correlation",
+            pa.float32(),
+            "-1 to 1, the least of two channels that are heard; null where there are no two",
+        ),
         column("snr_db", pa.float32(), "dB, null where unknown or NaN"),
         column(
             "speech",

@@ -26,6 +26,10 @@ from tasks.audio import flac
 from tasks.audio.containers import Part, Window, missing_bytes, parts
 
 _BLOCK = 1 << 18  # values decoded at once, all channels together: 1 MiB of float32
+_OFF_SCALE = 16.0  # of full scale: a peak that no loud recording has
+_CANCELLED = 0.01  # of the power that the sum of unrelated channels has
+_HEARD = 1e-3  # of the power of the loudest channel: one with less is silent beside it
+_ALIKE = 0.5  # correlation: channels below it may be several people, each with a microphone
 _RATES = range(4_000, 400_000)  # Hz, of anything that was ever recorded as speech
 _HEADER = 128  # bytes that a file may lack: some programs count their own header as samples
 _UNKNOWN = 2**63 - 1  # SF_COUNT_MAX, libsndfile's word for a length that the header leaves open
@@ -51,7 +55,9 @@ class Examination:
     num_clipped: int  # finite samples at full scale or above
     peak: float  # largest magnitude of a finite sample, in any channel; 1 is full scale
     loudness: float  # root mean square of all finite samples
-    doubt: str | None  # a word on what may be missing
+    channel_correlation: float | None  # the least of two channels that are heard, -1 to 1; None where there are no two
+    mixing: float  # power of the sum of the channels over the sum of their powers: 1 if unrelated, 0 if they cancel
+    doubt: str | None  # what a person should know of it, though it can be read
     digest: str  # of rate, channels and samples, 32 hex digits: equal for a WAV and the FLAC made of it
     md5: str | None  # of the samples as FLAC counts it, in hexadecimal; None unless asked for, or where it is no FLAC
 
@@ -59,6 +65,19 @@ class Examination:
     def seconds(self) -> float:
         """How long the file lasts."""
         return self.num_samples / self.sample_rate
+
+    @property
+    def fault(self) -> tuple[str, str] | None:
+        """Why its samples are not the sound that was recorded, as a reason and a sentence; None where they are."""
+        if self.peak >= _OFF_SCALE:
+            scale = f"its loudest sample is {self.peak:,.0f} times full scale"
+            return "wrong_scale", f"{scale}: whole numbers were written as floating point, undivided"
+        if self.mixing < _CANCELLED:
+            return (
+                "out_of_phase",
+                f"its channels are of opposite phase, so their mean is silent: {self.mixing:.0e} is left",
+            )
+        return None
 
 
 def read(path: Path, rate: int, start: int = 0, stop: int | None = None) -> NDArray[np.float32]:
@@ -107,16 +126,24 @@ def examine(path: Path, md5: bool = False) -> Examination:
         bits = flac.BITS.get(audio.subtype) if md5 and audio.format == "FLAC" else None
         heard = hashlib.sha256(f"{audio.sample_rate} {audio.num_channels}".encode())
         coded = hashlib.md5(usedforsecurity=False)
+        sums, products = np.zeros(audio.num_channels), np.zeros((audio.num_channels, audio.num_channels))
         for block in audio.blocks():
             heard.update(block.astype("<f4", copy=False).data)
             if bits is not None:
                 coded.update(flac.coded(block, bits))
             num_samples += len(block)
             num_not_finite += _silence_not_finite(block)
+            if audio.num_channels > 1:
+                exact = block.astype(np.float64)
+                sums += exact.sum(axis=0)
+                products += exact.T @ exact
             np.abs(block, out=block)
             num_clipped += int(np.count_nonzero(block >= _FULL_SCALE))
             peak = max(peak, float(block.max(initial=0.0)))
-            power += float(np.square(block, out=block).sum(dtype=np.float64))
+            with np.errstate(over="ignore"):
+                power += float(np.square(block, out=block).sum(dtype=np.float64))
+        alike = _correlation(products - np.outer(sums, sums) / max(1, num_samples))
+        trace = float(np.trace(products))
         num_finite = num_samples * audio.num_channels - num_not_finite
         return Examination(
             sample_rate=audio.sample_rate,
@@ -126,7 +153,9 @@ def examine(path: Path, md5: bool = False) -> Examination:
             num_clipped=num_clipped,
             peak=peak,
             loudness=math.sqrt(power / max(1, num_finite)),
-            doubt=audio.doubt,
+            channel_correlation=alike,
+            mixing=float(products.sum()) / trace if trace else 1.0,
+            doubt="; ".join(filter(None, (audio.doubt, _several(alike)))) or None,
             digest=heard.hexdigest()[:32],
             md5=None if bits is None else coded.hexdigest(),
         )
@@ -291,6 +320,23 @@ def _decoder(path: Path, raw: BinaryIO, found: tuple[Part, ...], number: int) ->
         if file.samplerate not in _RATES:
             raise Unreadable(f"{name} says it has {file.samplerate:,} Hz, which no recording of speech has")
         yield _Decoder(name, part, file, number + 1 == len(found))
+
+
+def _correlation(covariance: NDArray[np.float64]) -> float | None:
+    """The least correlation of two channels that are heard, by the covariance `[C, C]` of all; None without two."""
+    power = np.diag(covariance)
+    heard = np.flatnonzero(power > _HEARD * power.max(initial=0))
+    if len(heard) < 2:
+        return None
+    deviation = np.sqrt(power[heard])
+    return float((covariance[np.ix_(heard, heard)] / np.outer(deviation, deviation)).min())
+
+
+def _several(correlation: float | None) -> str | None:
+    """A word on channels that are read as one though each holds something else."""
+    if correlation is None or correlation >= _ALIKE:
+        return None
+    return f"its channels differ (correlation {correlation:.2f}), so their mean may be of several people at once"
 
 
 def _silence_not_finite(block: NDArray[np.float32]) -> int:

@@ -90,12 +90,15 @@ def examine(path: Path) -> Examination:
     """What decoding the whole file shows; its `digest` names the voice.
 
     Raises:
-        Mistake: the file is no audio, or damaged.
+        Mistake: the file is no audio, damaged, or its samples are not what was recorded.
     """
     try:
-        return audio_files.examine(path)
+        found = audio_files.examine(path)
     except Unreadable as error:
         raise Mistake(f"the prompt {path} cannot be used: {error}") from error
+    if found.fault:
+        raise Mistake(f"the prompt {path} cannot be used: {found.fault[1]}")
+    return found
 
 
 def take(path: Path, found: Examination, *, whole: bool = False) -> Excerpt:
@@ -210,6 +213,8 @@ def _too_little(found: Examination, seconds: float, voiced: float) -> str:
 
 def _of_the_file(path: Path, found: Examination, voiced: float) -> Iterator[str]:
     """What is wrong with a file as a whole."""
+    if found.doubt:
+        yield f"{path.name}: {found.doubt}"
     if found.seconds > _LOOKED_AT:
         yield f"{path.name} lasts {found.seconds:.0f} s; only its first {_LOOKED_AT:.0f} s are looked at"
     if round(voiced, 1) < utterance_prompt.SECONDS:

@@ -244,6 +244,42 @@ def test_how_loud_a_recording_is_and_whether_it_is_clipped_is_told(tmp_path):
     assert row["loudness_db"] == pytest.approx(-9.03, abs=0.01)
 
 
+@pytest.mark.parametrize(("factor", "dropped"), [(2, None), (8, None), (128, "wrong_scale"), (1e30, "wrong_scale")])
+def test_whole_numbers_written_as_floating_point_are_dropped_and_loud_speech_is_kept(tmp_path, factor, dropped):
+    sound = np.sin(np.arange(RATE) / 20, dtype=np.float32) * np.float32(factor)
+    soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="FLOAT")
+    (row,) = rows(folder(tmp_path)).values()
+    assert row["dropped"] == dropped
+    assert not dropped or f"its loudest sample is {np.abs(sound).max():,.0f} times full scale" in row["detail"]
+
+
+def test_how_alike_the_channels_are_is_told(tmp_path):
+    one, other = np.random.default_rng(1).uniform(-0.5, 0.5, (2, RATE))
+    for name, channels in {
+        "same": (one, one),
+        "call": (one, other),
+        "near": (one, 0.5 * one + 0.1 * other + 0.2),
+        "left": (one, np.zeros(RATE)),
+        "faint": (one, 0.01 * other),
+        "mono": (one,),
+        "opposite": (one, -one),
+        "nearly": (one, 0.01 * other - one),
+        "three": (one, one, -one),
+    }.items():
+        soundfile.write(tmp_path / f"{name}.wav", np.stack(channels, 1), RATE)
+    found = rows(folder(tmp_path, check_md5=True))
+    assert {name: row["dropped"] for name, row in found.items() if row["dropped"]} == {
+        "opposite": "out_of_phase",
+        "nearly": "out_of_phase",
+    }
+    alike = {name: row["channel_correlation"] for name, row in found.items()}
+    assert [name for name, value in alike.items() if value is None] == ["faint", "left", "mono"]
+    assert (alike["same"], alike["opposite"]) == (pytest.approx(1), pytest.approx(-1))
+    assert (alike["call"], alike["near"]) == (pytest.approx(0, abs=0.05), pytest.approx(0.98, abs=0.02))
+    assert [name for name, row in found.items() if row["detail"]] == ["call", "nearly", "opposite", "three"]
+    assert found["call"]["detail"].startswith("its channels differ (correlation ")
+
+
 def test_a_name_that_is_no_text_is_a_row_all_the_same(tmp_path):
     audio(tmp_path / "good.wav").rename(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav"))
     (row,) = rows(folder(tmp_path)).values()

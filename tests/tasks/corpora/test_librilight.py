@@ -28,6 +28,7 @@ def test_a_chapter_of_librilight_carries_what_its_json_says(tmp_path):
         "peak_db": pytest.approx(-6.02, abs=0.01),
         "loudness_db": pytest.approx(-9.03, abs=0.01),
         "num_clipped": 0,
+        "channel_correlation": None,
         "snr_db": pytest.approx(5.391),
         "speech": [{"start_sample": 1_280, "end_sample": 12_800}, {"start_sample": 15_360, "end_sample": 25_600}],
         "text": None,

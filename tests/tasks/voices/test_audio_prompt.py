@@ -206,3 +206,11 @@ def test_bad_files_give_a_prompt_or_a_refusal(speech: Path) -> None:
             continue
         with suppress(Mistake):  # anything else is a crash
             assert taken(path).seconds >= 1.0
+
+
+def test_samples_that_are_not_what_was_recorded_are_refused(tmp_path):
+    noise = np.random.default_rng(1).uniform(-0.5, 0.5, SAMPLE_RATE).astype(np.float32)
+    for sound, word in ((noise * 32_768, "times full scale"), (np.stack([noise, -noise], 1), "opposite phase")):
+        soundfile.write(tmp_path / "x.wav", sound, SAMPLE_RATE, subtype="FLOAT")
+        with pytest.raises(Mistake, match=f"x.wav cannot be used: .*{word}"):
+            audio_prompt.examine(tmp_path / "x.wav")
