@@ -19,6 +19,7 @@ _SAME = str.maketrans(
     | {"–": "-", "‒": "-", "‑": "-", "−": "-", "―": "—", "[": "(", "{": "(", "]": ")", "}": ")", "¿": "", "¡": ""}
     | dict.fromkeys("*_~^|♪♫♬♩\u00ad\u200b\u200c\u200d\ufeff", " ")  # marks on the page that nobody says
 )
+_LONGEST = 15  # digits of a number that is said as one
 _MIXED = re.compile(r"(?<=\d)(?=[¼½¾⅐-⅞])")  # 3½ is three and a half, not thirty-one over two
 
 
@@ -55,7 +56,7 @@ def _digits(digits: str) -> str:
 def _integer(digits: str) -> str:
     """A whole number in words, with or without commas; digit by digit where nobody says it otherwise."""
     digits = digits.replace(",", "")
-    if len(digits) > 15 or (len(digits) > 1 and int(digits[0]) == 0):
+    if len(digits) > _LONGEST or (len(digits) > 1 and int(digits[0]) == 0):
         return _digits(digits)
     return _words(int(digits))
 
@@ -78,7 +79,11 @@ def _decade(match: _Match) -> str:
 
 
 def _ordinal(match: _Match) -> str:
-    return _words(int(match[1].replace(",", "")), "ordinal")
+    """21st is twenty-first; of a number that nobody says as one, the last digit alone is an ordinal."""
+    digits = match[1].replace(",", "")
+    if len(digits) > _LONGEST:
+        return f"{_digits(digits[:-1])} {_words(int(digits[-1]), 'ordinal')}"
+    return _words(int(digits), "ordinal")
 
 
 _COINS = {
@@ -99,7 +104,7 @@ def _money(match: _Match) -> str:
     if not part or int(part) == 0:
         return large
     change = f"{_words(int(part))} {small if int(part) == 1 else smalls}"
-    return change if int(whole.replace(",", "")) == 0 else f"{large} and {change}"
+    return change if not any(map(int, whole.replace(",", ""))) else f"{large} and {change}"
 
 
 def _clock(match: _Match) -> str:

@@ -79,6 +79,16 @@ def test_music_and_blanks_say_nothing() -> None:
 _SCRAPS = "Chapter|IV|I|Henry|VIII|King|$|3|50|.|,|:|12|1899|s|'|-|/|½|%|Mr.|U.S.|a.m.|pm|&|#|No.|(|…|007| | | "
 
 
+@pytest.mark.parametrize("form", ["The {}st", "{}", "${}", "${}.50", "{}s", "{}/3", "{}:30", "0.{}", "No. {}", "{}%"])
+def test_a_number_that_nobody_says_as_one_is_said_digit_by_digit(form: str) -> None:
+    for length in (16, 400, 5_000):
+        assert "one two one two one" in spoken(form.format("12" * (length // 2) + "1"))
+
+
+def test_the_last_digit_of_a_very_long_ordinal_says_that_it_is_one() -> None:
+    assert spoken("the 1234567890123421st time").endswith(" three four two first time")
+
+
 @settings(deadline=None)
 @given(st.one_of(st.text(max_size=30), st.lists(st.sampled_from(_SCRAPS.split("|")), max_size=9).map("".join)))
 def test_whatever_is_written_no_digit_remains(written: str) -> None:
