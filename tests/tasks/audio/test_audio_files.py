@@ -106,6 +106,10 @@ def test_a_flac_cut_in_mid_speech_is_refused(tmp_path):
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
         (b"just words\n", "text, not audio"),
         (b"\0\0\0\x20ftypM4A ", "MPEG-4"),
+        (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81", "WebM"),
+        (b"#!AMR\n" + bytes(99), "AMR"),
+        (b"\xff\xf1\x50\x80" + bytes(99), "AAC"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Windows"),
         (bytes(range(256)), "no audio"),
     ],
 )
