@@ -89,7 +89,7 @@ def environment(site: Site) -> dict[str, str]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows begins with a mark
     except FileNotFoundError as error:
         raise Mistake(f"there is no site file {path}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:

@@ -34,6 +34,12 @@ def test_the_environment_wins_over_the_file_and_the_command_line_over_both(
     assert load_site(file, root=None).corpus == Path("/corpus")
 
 
+def test_a_mark_of_windows_at_the_beginning_is_no_key(tmp_path: Path) -> None:
+    file = tmp_path / "marked.toml"
+    file.write_bytes(b"\xef\xbb\xbfroot = '/house'\r\n")
+    assert load_site(str(file)).root == Path("/house")
+
+
 def test_folders_of_the_file_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write(tmp_path, "root = 'house'\naudio = '../corpus'\n")
     monkeypatch.chdir("/")
