@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -322,6 +323,11 @@ def main() -> None:
     except WorkFailed as error:
         click.echo(f"valle: {error}", err=True)
         sys.exit(1)
+    except ImportError as error:
+        if "socksio" not in str(error):
+            raise
+        click.echo("valle: a SOCKS proxy, as the environment names one, needs `pip install socksio`", err=True)
+        sys.exit(2)
     except BrokenPipeError:
         sys.exit(0)  # `valle sql … | head` has read enough
     except OSError as error:
@@ -340,6 +346,10 @@ def _at_home_anywhere() -> None:
         said = os.environ.get(name, "")
         here = [host for host in ("127.0.0.1", "localhost", "::1") if host not in said.split(",")]
         os.environ[name] = ",".join([*filter(None, [said]), *here])
+    if sys.argv[1:2] != ["download"] and not find_spec("socksio"):  # else httpx makes no client, not even for 127.0.0.1
+        for name, value in list(os.environ.items()):
+            if name.lower().endswith("_proxy") and value.lower().startswith("socks"):
+                del os.environ[name]
 
 
 def _hush() -> None:

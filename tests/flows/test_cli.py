@@ -7,8 +7,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.conftest import TOY, Said
@@ -198,3 +200,16 @@ def test_a_lost_catalogue_is_rebuilt(made: Path, valle: Callable[..., Said]) -> 
 def test_not_a_number_is_null_in_json(made: Path, valle: Callable[..., Said]) -> None:
     out = valle("sql", "select 'nan'::double as x, 'inf'::double as y", "--root", made, "--format", "json")[1]
     assert json.loads(out) == [{"x": None, "y": None}]
+
+
+@pytest.mark.skipif(find_spec("socksio") is not None, reason="here such a proxy can be used")
+def test_a_socks_proxy_is_no_reason_to_fail_on_this_machine(
+    valle: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1080")
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1080")
+    code, _, err = valle("download", "http://127.0.0.1:9/x.tar", "--root", tmp_path, "--dest", tmp_path / "d")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "a SOCKS proxy" in err
+    valle("status", "--root", tmp_path)
+    httpx.Client().close()
