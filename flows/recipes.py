@@ -29,7 +29,7 @@ def demo() -> Recipe:
     return Recipe(
         (
             Recordings(layout="sample"),
-            Utterances(),
+            Utterances(max_seconds=8.0),
             Transcripts(model="embedded"),
             Phones(),
             Codes(model="embedded"),
@@ -41,18 +41,21 @@ def demo() -> Recipe:
                 phone_frames=4.6,
                 num_validations=4,
                 ar_group=2,
+                ar_chained=True,
                 ar_monotonic=True,
+                nar_stem=4,
+                nar_stages="early",
                 nar_choice="expected",
                 ar_steps=40,
                 ar_warmup_steps=5,
                 ar_learning_rate=3e-4,
                 ar_batch_frames=1_500,
-                nar_steps=40,
+                nar_steps=20,
                 nar_warmup_steps=5,
                 nar_learning_rate=3e-4,
                 nar_batch_frames=1_500,
             ),
-            Samples(num_utterances=12, seeds=(0,), min_seconds=2.0, max_seconds=20.0, temperature=0.7, top_p=0.6),
+            Samples(num_utterances=12, seeds=(0,), min_seconds=2.0, max_seconds=8.0, temperature=0.7, top_p=0.6),
             Scores(judge="embedded"),
         )
     )

@@ -39,6 +39,8 @@ def embedded() -> Recipe:
                 ar_group=2,
                 ar_chained=True,
                 ar_monotonic=True,
+                nar_stem=4,
+                nar_stages="early",
                 nar_choice="expected",
                 ar_steps=2_600,
                 ar_warmup_steps=150,

@@ -22,21 +22,18 @@ from torch import Tensor
 
 from model.cpu import onednn
 from model.training import alarms, states, throughput
-from model.training.batches import Chunks, Curriculum, Position, Share, ahead, pack, stream
+from model.training.batches import Chunks, Curriculum, Position, Share, ahead, stream
+from model.training.initialization import begin, listen
 from model.training.optimizer import Average, adamw, moments, scale_and_clip, set_moments, set_weights, weights
 from model.training.parallel import Buckets, Gradients, Parts, Sharding, Workers, autocast, split
 from model.training.progress import Progress, State, best, best_folder, figures
 from model.training.training_log import Clock, Journal, Line
 from model.training.validation import ask, loss, validate
-from model.valle import alignment
-from model.valle.alignment import Symbols
 from model.valle.ar import AR, IGNORED
-from model.valle.batch import Batch, Example, collate
-from model.valle.checkpoint import CheckpointError, build, load, num_parameters, save
-from model.valle.nar import NAR
+from model.valle.batch import Batch, Example
+from model.valle.checkpoint import build, num_parameters, save
 from model.valle.settings import Settings
 
-_HEARD, _HEARD_AT_ONCE = 400_000, 8_000  # frames: what an alignment is learnt from, and how many side by side
 READ_EVERY = 10  # steps between two looks at the losses, and two lines of progress
 
 
@@ -152,9 +149,9 @@ class _Run:
         self.journal = Journal(folder, settings.half, silent=workers.rank > 0, tensorboard=where.tensorboard)
         self.clock = Clock()
         self.unread: list[tuple[int, Tensor, Tensor]] = []  # step, [loss, codes] of all workers, gradient norm
-        self.model = _begin(settings, start, codebooks)
+        self.model = begin(settings, start, codebooks)
         if isinstance(self.model, AR) and settings.monotonic and start is None and states.newest(folder) is None:
-            self.model.heard_as.data.copy_(_listen(chunks, settings, training.seed))
+            self.model.heard_as.data.copy_(listen(chunks, settings, training.seed))
         self.model = self.model.to(where.device)
         self.model.transformer.checkpoint_activations = where.checkpoint_activations
         self.gradients = self._share_out()
@@ -349,53 +346,3 @@ class _Run:
             positions = [Position(max(position.epoch for position in positions) + 1)] * world
         spikes = alarms.Spikes(**record.pop("spikes"))
         return State(**record, positions=positions, progress=progress, spikes=spikes)
-
-
-def _begin(settings: Settings, start: Path | None, codebooks: Tensor | None) -> AR | NAR:
-    """A half with random weights, or with those of a checkpoint."""
-    model = build(settings)
-    if start is None:
-        return model if codebooks is None else _placed(model, codebooks)
-    learnt = load(start, symbols=settings.symbols)
-    if learnt.settings != settings:
-        theirs, ours = asdict(learnt.settings), asdict(settings)
-        differing = [name for name in ours if theirs[name] != ours[name]]
-        raise CheckpointError(
-            f"{start} is of another {' and '.join(differing)} than asked for: name a checkpoint of the same, or "
-            f"ask for its own"
-        )
-    model.load_state_dict(learnt.state_dict())
-    return model
-
-
-@torch.no_grad()
-def _placed(model: AR | NAR, codebooks: Tensor) -> AR | NAR:
-    """The model with embeddings of codes that are the codec's own entries, those of each codebook turned at random.
-
-    A direction of its own says how far an entry is from the middle: embeddings are heads as well, and what is near to
-    a point `h` is likely by `h @ e - |e|^2 / 2`.
-    """
-    width = model.settings.size.width
-    embeddings = [model.code_embedding.weight] if isinstance(model, AR) else list(model.code_embeddings)
-    for embedding, entries in zip(embeddings, codebooks, strict=False):
-        axes = torch.nn.init.orthogonal_(torch.empty(entries.shape[1] + 1, width))
-        turned = entries @ axes[:-1]
-        turned *= width**-0.5 / turned.pow(2).mean().sqrt()
-        nearness = -turned.pow(2).sum(1, keepdim=True)
-        spread = width**-0.5 / nearness.std().clamp(min=1e-9)
-        embedding[: len(turned)] = turned + (nearness - nearness.mean()) * spread * axes[-1:]
-    return model
-
-
-def _listen(chunks: Chunks, settings: Settings, seed: int) -> Tensor:
-    """How each phone sounds, `[N, V]`, by an hour and a half of speech from all over the chunks."""
-    heard: list[Example] = []
-    num_frames = 0
-    for place in np.random.default_rng(seed).permutation(len(chunks)):
-        heard += chunks[int(place)]
-        num_frames = sum(example.codes.shape[1] for example in heard)
-        if num_frames > _HEARD:
-            break
-    batches = [collate(rows) for rows in pack(heard, _HEARD_AT_ONCE)]
-    rows = [(batch.phones, batch.phone_lengths, batch.codes[:, 0], batch.code_lengths) for batch in batches]
-    return alignment.fit(lambda: rows, Symbols.of(settings.symbols))
