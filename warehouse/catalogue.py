@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,7 +21,7 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from warehouse import ledger
+from warehouse import catalogue_rows, ledger
 from warehouse.errors import BrokenPromise, Mistake, WorkFailed
 from warehouse.plan import Artifacts, StagePlan, Wanted, excuse_again, from_json, plan, to_json
 from warehouse.query import connect
@@ -131,10 +131,10 @@ class Catalogue:
         with self._open() as db:
             waiting = ledger.waiting(self.root)  # listed under the lock: nobody else takes these
             records = list(ledger.read(waiting))
-            _insert(db, records)
+            catalogue_rows.insert(db, records)
             if look_at_disk:
                 self._look_at_disk(db)
-            plans = self.plan(_artifacts(db))
+            plans = self.plan(catalogue_rows.artifacts(db))
             self._publish(db, plans)
             ledger.keep(self.root, records, waiting)
             return plans
@@ -197,7 +197,7 @@ class Catalogue:
         artifacts = {}
         if self.published.exists():
             with closing(connect(self.root)) as db, _whole(self.published):
-                artifacts = _artifacts(db)
+                artifacts = catalogue_rows.artifacts(db)
         gone, found = self._differences(artifacts)
         lost = set(gone)
         there = [artifact for artifact in artifacts.values() if artifact.path not in lost] + found
@@ -222,11 +222,11 @@ class Catalogue:
                 yield path, None
 
     def _look_at_disk(self, db: duckdb.DuckDBPyConnection) -> None:
-        artifacts = _artifacts(db)
+        artifacts = catalogue_rows.artifacts(db)
         clear_unfinished(self.root, self._tables(artifacts))
         gone, found = self._differences(artifacts)
         db.execute("delete from artifacts where path in (select unnest(?::varchar[]))", [gone]).fetchall()
-        _insert_rows(db, "artifacts", found)
+        catalogue_rows.insert_rows(db, "artifacts", found)
         self._tally_what_is_not(db)
 
     def _tally_what_is_not(self, db: duckdb.DuckDBPyConnection) -> None:
@@ -287,7 +287,7 @@ class Catalogue:
     def _tell(self, db: duckdb.DuckDBPyConnection) -> None:
         """Tell a new database what those before it had taken up."""
         if db.sql("select count(*) from told").fetchall() == [(0,)]:
-            _insert(db, list(ledger.read(ledger.kept(self.root))))
+            catalogue_rows.insert(db, list(ledger.read(ledger.kept(self.root))))
             db.execute("insert into told values (true)").fetchall()
 
 
@@ -339,73 +339,6 @@ def migrate(db: duckdb.DuckDBPyConnection) -> None:
         db.execute(sql).fetchall()
         db.execute("insert into migrations values (?)", [number]).fetchall()
         db.execute("commit").fetchall()
-
-
-def _insert(db: duckdb.DuckDBPyConnection, records: list[ledger.Entry]) -> None:
-    """What records tell that is not there yet."""
-    _insert_runs(db, [record for record in records if isinstance(record, ledger.Record)])
-    _insert_archives(db, [record for record in records if isinstance(record, ledger.ArchiveRecord)])
-    for record in records:
-        if isinstance(record, ledger.ConsentRecord):
-            _insert_consent(db, record)
-
-
-def _insert_archives(db: duckdb.DuckDBPyConnection, records: list[ledger.ArchiveRecord]) -> None:
-    """The latest word on each archive, in one transaction."""
-    if not records:
-        return
-    db.execute("begin").fetchall()
-    _insert_rows(db, "archives", records)
-    db.execute(
-        "create or replace table archives as from archives "
-        "qualify row_number() over (partition by name, dest order by written_at desc, record_id) = 1"
-    ).fetchall()
-    db.execute("commit").fetchall()
-
-
-def _insert_consent(db: duckdb.DuckDBPyConnection, said: ledger.ConsentRecord) -> None:
-    """One row for each voice: the first word, whenever it is taken up."""
-    db.execute("delete from consents where voice = ? and said_at > ?", [said.voice, said.written_at]).fetchall()
-    values = [said.voice, said.written_at, said.prompt, said.said_by, said.host, said.voice]
-    db.execute(
-        "insert into consents select ?, ?, ?, ?, ? where not exists (from consents where voice = ?)", values
-    ).fetchall()
-
-
-def _insert_runs(db: duckdb.DuckDBPyConnection, records: list[ledger.Record]) -> None:
-    """Runs that are not there yet, and what they made, in one transaction."""
-    [known] = db.execute(
-        "select coalesce(list(run_id), []) from runs where run_id in (select unnest(?::varchar[]))",
-        [[record.attempt.run_id for record in records]],
-    ).fetchall()
-    new = [record for record in records if record.attempt.run_id not in set(known[0])]
-    new.sort(key=lambda record: record.attempt.ended_at)
-    if not new:
-        return
-    db.execute("begin").fetchall()
-    _insert_rows(db, "runs", [record.attempt for record in new])
-    made = {record.artifact.path: record.artifact for record in new if record.artifact}
-    db.execute("delete from artifacts where path in (select unnest(?::varchar[]))", [list(made)]).fetchall()
-    _insert_rows(db, "artifacts", list(made.values()))
-    db.execute("commit").fetchall()
-
-
-def _insert_rows(db: duckdb.DuckDBPyConnection, table: str, rows: list[Any]) -> None:
-    if rows:
-        incoming = pa.Table.from_pylist([vars(row) for row in rows])  # flat, and `asdict` would copy
-        db.register("incoming", incoming)
-        db.execute(f"insert into {table} by name from incoming").fetchall()
-        db.unregister("incoming")
-
-
-def _artifacts(db: duckdb.DuckDBPyConnection) -> dict[tuple[str, str, str], Artifact]:
-    """Every artifact, oldest first. What was published by an older version may lack the newest columns."""
-    there = {name for name, *_ in db.execute("describe artifacts").fetchall()}
-    names = [f.name for f in fields(Artifact) if f.name in there]
-    columns = ", ".join(names).replace("made_at", "made_at::varchar")
-    rows = db.execute(f"select {columns} from artifacts order by made_at").fetchall()
-    found = (Artifact(**dict(zip(names, row, strict=True))) for row in rows)
-    return {(artifact.table_name, artifact.shard, artifact.fingerprint): artifact for artifact in found}
 
 
 def _quoted(path: Path) -> str:

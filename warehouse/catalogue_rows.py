@@ -1,0 +1,78 @@
+"""Rows of the catalogue: what records of the ledger become in its tables, each counted once."""
+
+from dataclasses import fields
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from warehouse import ledger
+from warehouse.store import Artifact
+
+
+def insert(db: duckdb.DuckDBPyConnection, records: list[ledger.Entry]) -> None:
+    """What records tell that is not there yet."""
+    _insert_runs(db, [record for record in records if isinstance(record, ledger.Record)])
+    _insert_archives(db, [record for record in records if isinstance(record, ledger.ArchiveRecord)])
+    for record in records:
+        if isinstance(record, ledger.ConsentRecord):
+            _insert_consent(db, record)
+
+
+def _insert_archives(db: duckdb.DuckDBPyConnection, records: list[ledger.ArchiveRecord]) -> None:
+    """The latest word on each archive, in one transaction."""
+    if not records:
+        return
+    db.execute("begin").fetchall()
+    insert_rows(db, "archives", records)
+    db.execute(
+        "create or replace table archives as from archives "
+        "qualify row_number() over (partition by name, dest order by written_at desc, record_id) = 1"
+    ).fetchall()
+    db.execute("commit").fetchall()
+
+
+def _insert_consent(db: duckdb.DuckDBPyConnection, said: ledger.ConsentRecord) -> None:
+    """One row for each voice: the first word, whenever it is taken up."""
+    db.execute("delete from consents where voice = ? and said_at > ?", [said.voice, said.written_at]).fetchall()
+    values = [said.voice, said.written_at, said.prompt, said.said_by, said.host, said.voice]
+    db.execute(
+        "insert into consents select ?, ?, ?, ?, ? where not exists (from consents where voice = ?)", values
+    ).fetchall()
+
+
+def _insert_runs(db: duckdb.DuckDBPyConnection, records: list[ledger.Record]) -> None:
+    """Runs that are not there yet, and what they made, in one transaction."""
+    [known] = db.execute(
+        "select coalesce(list(run_id), []) from runs where run_id in (select unnest(?::varchar[]))",
+        [[record.attempt.run_id for record in records]],
+    ).fetchall()
+    new = [record for record in records if record.attempt.run_id not in set(known[0])]
+    new.sort(key=lambda record: record.attempt.ended_at)
+    if not new:
+        return
+    db.execute("begin").fetchall()
+    insert_rows(db, "runs", [record.attempt for record in new])
+    made = {record.artifact.path: record.artifact for record in new if record.artifact}
+    db.execute("delete from artifacts where path in (select unnest(?::varchar[]))", [list(made)]).fetchall()
+    insert_rows(db, "artifacts", list(made.values()))
+    db.execute("commit").fetchall()
+
+
+def insert_rows(db: duckdb.DuckDBPyConnection, table: str, rows: list[Any]) -> None:
+    """Dataclasses as rows of a table of the same columns."""
+    if rows:
+        incoming = pa.Table.from_pylist([vars(row) for row in rows])  # flat, and `asdict` would copy
+        db.register("incoming", incoming)
+        db.execute(f"insert into {table} by name from incoming").fetchall()
+        db.unregister("incoming")
+
+
+def artifacts(db: duckdb.DuckDBPyConnection) -> dict[tuple[str, str, str], Artifact]:
+    """Every artifact, oldest first. What was published by an older version may lack the newest columns."""
+    there = {name for name, *_ in db.execute("describe artifacts").fetchall()}
+    names = [f.name for f in fields(Artifact) if f.name in there]
+    columns = ", ".join(names).replace("made_at", "made_at::varchar")
+    rows = db.execute(f"select {columns} from artifacts order by made_at").fetchall()
+    found = (Artifact(**dict(zip(names, row, strict=True))) for row in rows)
+    return {(artifact.table_name, artifact.shard, artifact.fingerprint): artifact for artifact in found}
