@@ -87,7 +87,8 @@ class Recordings:
         if self.layout == "sample" and not sample_corpus.is_made(self.audio):
             return {f"{sample_corpus.SUBSET}-{speaker}": {} for speaker in sample_corpus.readers()}
         found = portions(self._layout(), self.audio, self.max_shard_hours)
-        if not any(is_audio(path) for portion in found.values() for path in portion.files()):
+        names = (path for portion in found.values() for path in portion.files())
+        if not any(is_audio(path) or path.endswith(".json") for path in names):  # a LibriLight chapter's, in its place
             raise CorpusError(f"{self.audio} holds no audio in the layout {self.layout}")
         shards = {shard: found.pop(shard).files() for shard in sorted(found)}  # popped, so that it is not held twice
         return shards if self.max_hours is None else first_hours(shards, self.max_hours)
