@@ -349,6 +349,7 @@ def _at_home_anywhere() -> None:
     if sys.argv[1:2] != ["download"] and not find_spec("socksio"):  # else httpx makes no client, not even for 127.0.0.1
         for name, value in list(os.environ.items()):
             if name.lower().endswith("_proxy") and value.lower().startswith("socks"):
+                click.echo(f"valle: {name} is left aside: a SOCKS proxy needs `pip install socksio`", err=True)
                 del os.environ[name]
 
 

@@ -217,5 +217,5 @@ def test_a_socks_proxy_is_no_reason_to_fail_on_this_machine(
     )
     assert (said.returncode, len(said.stderr.splitlines())) == (2, 1)
     assert "a SOCKS proxy" in said.stderr
-    valle("status", "--root", tmp_path)
+    assert "ALL_PROXY is left aside" in valle("status", "--root", tmp_path)[2]
     httpx.Client().close()

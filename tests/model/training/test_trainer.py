@@ -433,9 +433,6 @@ def test_codes_that_sound_alike_may_begin_alike(tmp_path, name):
     assert torch.corrcoef(torch.stack([near.flatten(), nearest.flatten()]))[0, 1] > 0.97
     assert float(embedding.pow(2).mean()) == pytest.approx(1 / model.settings.size.width, rel=0.15)
     beside = torch.cat([embedding, torch.ones(1024, 1)], dim=1)
-    for wanted in (
-        entries[0],
-        entries[0].pow(2).sum(1, keepdim=True),
-    ):  # all of a distance that differs from code to code
+    for wanted in (entries[0], entries[0].pow(2).sum(1, keepdim=True)):  # what distances to codes differ by
         missed = beside @ torch.linalg.lstsq(beside.double(), wanted.double()).solution.float() - wanted
         assert missed.abs().max() < 1e-2
