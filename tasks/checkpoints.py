@@ -70,6 +70,7 @@ class Checkpoints:
     ar_monotonic: bool = (
         False  # it goes through its phones one by one, and leaves none out (VALL-E R, arXiv:2406.07855)
     )
+    ar_own_codes: float = 0.0  # the share of codes that it hears as it would say them (arXiv:1906.07651)
     nar_steps: int = 800_000
     nar_warmup_steps: int = 32_000
     nar_learning_rate: float = 5e-4
@@ -96,7 +97,7 @@ class Checkpoints:
             raise ValueError(f"checkpoints.size is {self.size!r}, and must be one of {', '.join(SIZES)}")
         if not 0 <= self.ema < 1:
             raise ValueError(f"checkpoints.ema is {self.ema:g}, and must be 0, or a decay below 1 such as 0.999")
-        for name in ("curriculum", "paired"):
+        for name in ("curriculum", "paired", "ar_own_codes"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise ValueError(f"checkpoints.{name} is {value:g}, and must be a share from 0 to 1")
         counts = ("num_validations", "accumulate", "save_every", "keep_last")
@@ -220,6 +221,7 @@ class Checkpoints:
             accumulate=self.accumulate,
             precision=self.precision,
             ema=self.ema,
+            own_codes=self.ar_own_codes if half == "ar" else 0.0,
             validate_every=max(1, -(-steps // self.num_validations)),
             curriculum=Curriculum(self.curriculum, self.paired, symbols.SYMBOL_IDS[symbols.BOUNDARY]),
         )

@@ -56,6 +56,7 @@ class Training:
     accumulate: int = 1  # batches of a step, per worker
     precision: str = "fp32"  # of products: fp32 or bf16; weights, sums and optimizer are fp32
     ema: float = 0.0  # decay of the weights' moving average, which then validates and speaks; 0 for none
+    own_codes: float = 0.0  # the share of codes that an AR hears as itself would say them; 0: the truth alone
     validate_every: int = 5_000  # steps
     curriculum: Curriculum = field(default_factory=Curriculum)
 
@@ -195,7 +196,8 @@ class _Run:
             seed = int(words[0] >> np.uint64(1))
             torch.manual_seed(seed)  # dropout
             with autocast(self.device, training.precision):
-                asked = ask(self.model, batch.to(self.device), torch.Generator().manual_seed(seed))
+                draws = torch.Generator().manual_seed(seed)
+                asked = ask(self.model, batch.to(self.device), draws, own=training.own_codes)
             loss_sum, targets = loss(asked.logits, asked.targets), asked.targets
             if turn == training.accumulate - 1:
                 self.gradients.expect()

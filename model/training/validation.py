@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.training.batches import pack
+from model.training.own_codes import own_codes
 from model.training.parallel import Workers, autocast
 from model.valle import ar, nar
 from model.valle.ar import AR, IGNORED, NUM_CODES
@@ -71,16 +72,20 @@ class Asked(NamedTuple):
     beside: Tensor | float = 0.0  # nats, summed: what a monotonic AR has missed of when its phones go on
 
 
-def ask(model: AR | NAR, batch: Batch, generator: torch.Generator, stages: Tensor | None = None) -> Asked:
+def ask(
+    model: AR | NAR, batch: Batch, generator: torch.Generator, stages: Tensor | None = None, own: float = 0.0
+) -> Asked:
     """Logits of a batch and the targets they should meet.
 
-    The generator draws the NAR's prompts, and its stages unless `stages` `[B]` says them.
+    The generator draws the NAR's prompts, its stages unless `stages` `[B]` says them, and the share `own` of the
+    codes that the AR hears as itself would say them.
     """
     languages = batch.languages if model.settings.languages else None
     if isinstance(model, AR):
         codes = batch.codes[:, 0]
         pointed, choices = model.follow(batch.phones, batch.phone_lengths, codes, batch.code_lengths)
-        logits = model(batch.phones, batch.phone_lengths, codes, batch.code_lengths, languages, pointed)
+        heard = own_codes(model, batch, languages, pointed, own, generator) if own else codes
+        logits = model(batch.phones, batch.phone_lengths, heard, batch.code_lengths, languages, pointed)
         said, moves = logits[..., :NUM_CODES], logits[:, :: model.settings.group, NUM_CODES:]
         beside = 0.0 if choices is None else loss(moves[:, : choices.shape[1]], choices)
         return Asked(said, ar.targets(codes, batch.code_lengths), beside)

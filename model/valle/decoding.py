@@ -223,30 +223,36 @@ def fill(
     codes = batch.codes.clone()
     frames = torch.arange(codes.shape[2], device=codes.device)
     is_known = frames < known_lengths[:, None]
+    missed: Tensor | float = 0.0  # [B, T, D]: what the codes chosen so far lack of what was expected
     for stage in STAGES if codes.shape[2] else ():
         task = Task(torch.full_like(prompt_lengths, stage), torch.zeros_like(prompt_lengths), prompt_lengths)
         logits = nar(batch.phones, batch.phone_lengths, codes, batch.code_lengths, task, languages)
-        codes[:, stage - 1] = torch.where(is_known, codes[:, stage - 1], choose(nar, logits, stage, codebooks))
+        chosen, missed = choose(nar, logits, stage, codebooks, missed)
+        codes[:, stage - 1] = torch.where(is_known, codes[:, stage - 1], chosen)
     return codes
 
 
-def choose(nar: NAR, logits: Tensor, stage: int, codebooks: Tensor | None) -> Tensor:
+def choose(
+    nar: NAR, logits: Tensor, stage: int, codebooks: Tensor | None, missed: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor | float]:
     """The codes `[B, T]` that logits `[B, T, V]` of codebook `stage` come to, in the way that the half's settings say.
 
     `expected` takes the entry of the codec's `codebooks` `[8, V, D]` that is nearest to the mean of all entries, each
-    by its probability. So it errs least in latents (minimum Bayes risk: Kumar and Byrne 2004), where the likeliest of a
-    thousand codes that are about as likely is as far off as any.
+    by its probability, and to what the codebooks below have `missed` `[B, T, D]` of theirs; what it misses itself comes
+    with the codes, for the next. So it errs least in latents (minimum Bayes risk: Kumar and Byrne 2004), where the
+    likeliest of a thousand codes that are about as likely is as far off as any.
 
     Raises:
         ValueError: they are needed and not given.
     """
     if nar.settings.choice == "likeliest":
-        return logits.argmax(dim=-1)
+        return logits.argmax(dim=-1), 0.0
     if codebooks is None:
         raise ValueError("this NAR chooses by the codec's codebooks: give the pair its codec, `Pair.beside(codec)`")
     entries = codebooks[stage - 1].to(logits.device)
-    expected = logits.float().softmax(dim=-1) @ entries
-    return torch.cdist(expected, entries.expand(len(logits), -1, -1)).argmin(dim=-1)
+    wanted = logits.float().softmax(dim=-1) @ entries + missed
+    chosen = torch.cdist(wanted, entries.expand(len(logits), -1, -1)).argmin(dim=-1)
+    return chosen, wanted - entries[chosen]
 
 
 def _batch(

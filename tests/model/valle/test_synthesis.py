@@ -164,9 +164,14 @@ def test_a_nar_may_choose_what_lies_nearest_to_all_that_it_thinks_likely():
     logits = torch.full((1, 2, 1024), -20.0)
     logits[0, 0, [0, 1023]], logits[0, 1, 700] = 5.0, 5.0
     nar = random_pair(choice="expected").nar
-    assert choose(nar, logits, 2, codebooks)[0, 0].item() in (511, 512)
-    assert choose(nar, logits, 2, codebooks)[0, 1].item() == 700
-    assert choose(random_pair().nar, logits, 2, None)[0, 0].item() in (0, 1023)
+    chosen, missed = choose(nar, logits, 2, codebooks)
+    assert chosen[0, 0].item() in (511, 512)
+    assert chosen[0, 1].item() == 700
+    assert choose(random_pair().nar, logits, 2, None)[0][0, 0].item() in (0, 1023)
+    assert choose(nar, logits, 3, codebooks, missed + 0.5)[0][0, 0].item() in (
+        767,
+        768,
+    )  # what one misses the next makes up
     with pytest.raises(ValueError, match="give the pair its codec"):
         generate(Pair(random_pair().ar, nar), requests()[2:])
 
