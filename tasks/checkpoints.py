@@ -6,9 +6,8 @@ in many processes at once, and which reads its own data.
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +15,17 @@ import pyarrow as pa
 from pyarrow.dataset import Dataset
 
 from tasks.text import symbols
-from tasks.training.worker import HELD_OUT, VALIDATIONS, Config, Job, ShardFiles, Valid, count_splits, train_half
+from tasks.training.worker import (
+    HELD_OUT,
+    VALIDATIONS,
+    Config,
+    Job,
+    ShardFiles,
+    Valid,
+    shared_out,
+    survey,
+    train_half,
+)
 from warehouse.stage import Resources, same_as
 from warehouse.tables import CHECKPOINTS, CODES, EXAMPLES, PHONES
 
@@ -24,8 +33,10 @@ if TYPE_CHECKING:
     from model.training.trainer import Training
     from model.valle.settings import Half
 
-Launch = Callable[[Callable[[Config], None], Config], None]
+Launch = Callable[[Callable[[Config], None], Config, int], None]  # what, told what, in how many workers at most
 EMBEDDED = "embedded"
+MIXED = 4_096  # examples of one batch's stream that are shuffled together: 75 MB of codes at 15 s each
+FRAMES_AT_ONCE = 6_000  # of a batch, what the paper gives each of its 16 GPUs
 
 _DETAILS: Mapping[Valid, str | None] = {
     "dev": None,
@@ -34,8 +45,8 @@ _DETAILS: Mapping[Valid, str | None] = {
 }
 
 
-def here(function: Callable[[Config], None], config: Config) -> None:
-    """Launches a training in this process."""
+def here(function: Callable[[Config], None], config: Config, _most: int) -> None:
+    """Launches a training in this process alone."""
     function(config)
 
 
@@ -44,7 +55,7 @@ class Checkpoints:
     """Weights of a half, and what was known at each validation on the way to them."""
 
     makes, takes = CHECKPOINTS, (EXAMPLES, PHONES, CODES)
-    needs, version, gathers = Resources(cpus=0.0), 2, ("ar", "nar")
+    needs, version, gathers = Resources(cpus=0.0), 3, ("ar", "nar")
 
     size: str = "small"  # one of `model.valle.settings.SIZES`
     codec: str = same_as("codes.model", "embedded")  # the EnCodec that made the codes
@@ -53,7 +64,7 @@ class Checkpoints:
     num_validations: int = 20  # evenly over the steps, beside the one before the first
     valid_utterances: int = 512  # at most
     precision: Literal["fp32", "bf16"] = "fp32"  # of matrix products; weights and optimizer are always fp32
-    accumulate: int = 1  # batches of a step, of each worker
+    accumulate: int = 0  # batches that a step is made of, shared out over the workers; 0: one for 6,000 frames
     ema: float = 0.0  # decay of the weights' moving average, which then is what validates and speaks; 0 for none
     curriculum: float = 0.0  # the share of the steps over which ever longer utterances are let in; 0: all at once
     paired: float = 0.0  # the share of utterances that are said in a row with another of their speaker
@@ -64,7 +75,7 @@ class Checkpoints:
     ar_steps: int = 800_000
     ar_warmup_steps: int = 32_000
     ar_learning_rate: float = 5e-4  # at its peak
-    ar_batch_frames: int = 6_000  # of each worker
+    ar_batch_frames: int = 96_000  # of a step, over all workers
     ar_group: Literal[1, 2, 4] = 1  # codes that it says in one step (VALL-E 2, arXiv:2406.05370)
     ar_chained: bool = False  # each code of a group sees the one before it (RQ-Transformer, arXiv:2203.01941)
     ar_monotonic: bool = (
@@ -74,7 +85,7 @@ class Checkpoints:
     nar_steps: int = 800_000
     nar_warmup_steps: int = 32_000
     nar_learning_rate: float = 5e-4
-    nar_batch_frames: int = 6_000
+    nar_batch_frames: int = 96_000
     nar_choice: Literal["likeliest", "expected"] = "likeliest"  # in speaking, as in `model.valle.settings.Settings`
     nar_stem: int = 0  # layers of convolution that its frames go through first (SoundStorm, arXiv:2305.09636)
     nar_stages: Literal["evenly", "early"] = "evenly"  # of training: each codebook as often, or the second most often
@@ -100,7 +111,9 @@ class Checkpoints:
         for name in ("curriculum", "paired", "ar_own_codes"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise ValueError(f"checkpoints.{name} is {value:g}, and must be a share from 0 to 1")
-        counts = ("num_validations", "accumulate", "save_every", "keep_last")
+        if self.accumulate < 0:
+            raise ValueError(f"checkpoints.accumulate is {self.accumulate}, and must be 0 or more")
+        counts = ("num_validations", "save_every", "keep_last")
         for name in (*counts, *(f"{half}_{count}" for half in self.gathers for count in ("steps", "batch_frames"))):
             if (value := getattr(self, name)) < 1:
                 raise ValueError(f"checkpoints.{name} is {value}, and must be 1 or more")
@@ -126,7 +139,7 @@ class Checkpoints:
         from model.training.progress import Progress, best, best_folder
 
         job = self._job(list(_shards(examples, phones, codes)), shard, folder)
-        self.launch(train_half, {"job": job})
+        self.launch(train_half, {"job": job}, job.training.accumulate)
         progress = [Progress(**record) for record in json.loads((folder / VALIDATIONS).read_text())]
         last, chosen = progress[-1].step, best(progress).step
         kept = {best_folder(folder, chosen): chosen, folder: last} if chosen != last else {folder: last}
@@ -152,6 +165,19 @@ class Checkpoints:
 
         return how_far(folder)
 
+    def schedule(self, half: "Half", workers: int) -> str:
+        """How a half is trained, in steps and in frames, and how many of so many workers share a step out."""
+        how = self._training(half)
+        used = shared_out(how.accumulate, workers)
+        words = (
+            f"{how.steps:,} steps of {how.batch_frames:,} frames; the rate rises for {how.warmup_steps:,} steps ("
+            f"{how.warmup_steps * how.batch_frames:,} frames) and falls to 0 at {how.steps * how.batch_frames:,} frames"
+        )
+        if used == workers:
+            return words
+        uneven = f"{workers} cannot share out the {how.accumulate} batches of a step evenly"
+        return f"{words}; {used} of {workers} workers train, for {uneven}"
+
     def _start(self, half: str) -> Path:
         """The checkpoint that a half starts from."""
         import model
@@ -166,11 +192,15 @@ class Checkpoints:
         from model.training.trainer import Where
         from model.valle.settings import SIZES, Settings
 
-        counts = [count_splits(files) for files in shards]
-        total = sum(counts, Counter[str]())
-        if not total["train"]:
+        surveys = [survey(files, self.valid_utterances) for files in shards]
+        num_train = sum(found.num_train for found in surveys)
+        if not num_train:
             raise NoExamples("no example is of split train: `valle stats` shows what was dropped, and why")
-        valid: Valid = "dev" if total["dev"] else "held-out" if 0 < total["held-out"] < total["train"] else "train"
+        num_dev, num_held_out = (sum(found.num_valid[valid] for found in surveys) for valid in ("dev", "held-out"))
+        valid: Valid = "dev" if num_dev else "held-out" if 0 < num_held_out < num_train else "train"
+        lots = sorted(lot for found in surveys for lot in found.lots[valid])[: self.valid_utterances]
+        last_lot = lots[-1] if lots else -1
+        train_shards = tuple(files for files, found in zip(shards, surveys, strict=True) if found.num_train)
         return Job(
             settings=Settings(
                 half=half,
@@ -188,11 +218,15 @@ class Checkpoints:
                 phone_frames=self.phone_frames,
                 languages=self.languages,
             ),
-            training=self._training(half),
-            shards=tuple(files for files, count in zip(shards, counts, strict=True) if count["train"]),
-            valid_shards=tuple(_enough(shards, [count[valid] for count in counts], self.valid_utterances)),
+            training=replace(self._training(half), window_chunks=_window(num_train, len(train_shards))),
+            shards=train_shards,
+            valid_shards=tuple(
+                files
+                for files, found in zip(shards, surveys, strict=True)
+                if found.lots[valid] and found.lots[valid][0] <= last_lot
+            ),
             valid=valid,
-            valid_utterances=self.valid_utterances,
+            last_lot=last_lot,
             folder=folder,
             start=self._start(half) if self.start_from else None,
             codec=self.codec if self.codebooks else None,
@@ -212,13 +246,14 @@ class Checkpoints:
         from model.training.trainer import Training
 
         steps: int = getattr(self, f"{half}_steps")
+        frames: int = getattr(self, f"{half}_batch_frames")
         return Training(
             steps=steps,
             seed=self.seed,
             learning_rate=getattr(self, f"{half}_learning_rate"),
             warmup_steps=getattr(self, f"{half}_warmup_steps"),
-            batch_frames=getattr(self, f"{half}_batch_frames"),
-            accumulate=self.accumulate,
+            batch_frames=frames,
+            accumulate=self.accumulate or max(1, round(frames / FRAMES_AT_ONCE)),
             precision=self.precision,
             ema=self.ema,
             own_codes=self.ar_own_codes if half == "ar" else 0.0,
@@ -227,12 +262,9 @@ class Checkpoints:
         )
 
 
-def _enough(shards: list[ShardFiles], counts: list[int], wanted: int) -> Iterator[ShardFiles]:
-    """The first shards that have `wanted` rows together, without those that have none."""
-    for files, count in zip(shards, counts, strict=True):
-        if wanted > 0 and count:
-            yield files
-        wanted -= count
+def _window(num_examples: int, num_shards: int) -> int:
+    """How many shards of their mean size hold as many examples as one batch's stream mixes."""
+    return max(1, round(MIXED * num_shards / num_examples))
 
 
 def _shards(examples: Dataset, phones: Dataset, codes: Dataset) -> Iterator[ShardFiles]:

@@ -17,6 +17,13 @@ from flows.engine.recipe import Recipe
 from warehouse.stage import Resources
 from warehouse.tables import CODES, EXAMPLES, UTTERANCES, Table
 
+LEARNT = Table(
+    "learnt",
+    grain="a training",
+    schema=pa.schema({"steps": pa.int64(), "frames": pa.int64(), "path": pa.string()}),
+    files=True,
+    lasting=True,
+)
 TOTALS = Table("totals", grain="the corpus", schema=pa.schema({"frames": pa.int64()}))
 KEPT = ds.field("dropped").is_null()
 
@@ -98,6 +105,25 @@ class ToyTotals:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToyTraining:
+    """A step each time it is called, until it may end: while the corpus holds a file `unfinished` it does not."""
+
+    makes, takes = LEARNT, (CODES,)
+    needs, version, gathers = Resources(), 1, True
+    audio: Path = field(default=Path("audio"), compare=False)
+
+    def __call__(self, codes: ds.Dataset, *, shard: str, folder: Path) -> pa.Table:
+        steps = folder / "steps.txt"
+        done = [*(steps.read_text().split() if steps.exists() else []), "step"]
+        steps.write_text(" ".join(done))
+        if (self.audio / "unfinished").exists():
+            raise ValueError(f"killed at step {len(done)}")
+        frames = sum(codes.to_table(columns=["num_frames"], filter=KEPT)["num_frames"].to_pylist())
+        row = {"steps": [len(done)], "frames": [frames], "path": [folder.name]}
+        return pa.table(row, schema=LEARNT.schema)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToyExamples:
     """Every utterance may train."""
 
@@ -117,6 +143,11 @@ def toy() -> Recipe:
 def slow() -> Recipe:
     """The same rows, with time to be killed in."""
     return Recipe((ToyUtterances(), ToyCodes(pause=0.5), ToyExamples(), ToyTotals()))
+
+
+def trained() -> Recipe:
+    """With a training at its end."""
+    return Recipe((ToyUtterances(), ToyCodes(), ToyTraining()))
 
 
 def write_corpus(folder: Path, **shards: str) -> Path:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from flows.commands.options import RunOptions
+from flows.engine.trainings import say_schedules
 from warehouse.catalogue import Catalogue
 from warehouse.plan import WAITS, plan, stale_settings
 from warehouse.query import failures
@@ -19,9 +20,11 @@ def what_would_run(options: RunOptions) -> list[dict[str, Any]]:
     latest = {(table, shard): artifact for (table, shard, _), artifact in artifacts.items()}  # newest last
     stale = stale_settings(wanted, artifacts, latest)
     failed = failures(site.root) if Catalogue(site.root).published.exists() else {}
+    makers = {stage.makes.name: stage for stage in recipe.stages}
     rows = []
     for stage in plans:
         table = stage.wanted.table
+        say_schedules(makers[table], stage.pending, site.train_workers)
         for shard, pending in stage.pending.items():
             name = (table, shard, stage.wanted.fingerprint(shard))
             why, reason = pending.why, pending.reason

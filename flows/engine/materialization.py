@@ -25,6 +25,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.engine.recipe import Listings, Recipe
 from flows.engine.shards import Failure, Job
 from flows.engine.site import Site, device_of
+from flows.engine.trainings import newest, say_schedules
 from flows.engine.workers import RayTrain, Workers
 from flows.terminal.output import say
 from flows.terminal.progress_bars import Progress
@@ -205,6 +206,7 @@ class _Run:
         plan = self._plan(table)
         jobs = self._jobs(stage, plan)
         failures: list[Failure] = []
+        say_schedules(stage, [job.shard for job in jobs], self.site.train_workers)
         look = partial(_how_far, stage, jobs) if hasattr(stage, "how_far") else None
         version, made = self.wanted[table].version, len(plan.current)
         with Progress(table, version, made=made, to_make=len(jobs), look=look) as progress:
@@ -310,7 +312,8 @@ class _Run:
 def _how_far(stage: Any, jobs: list[Job]) -> Iterator[str]:
     """A line for each shard that has something to say of itself."""
     for job in jobs:
-        if words := stage.how_far(shard_path(job.root, stage.makes.name, job.fingerprint, job.shard).with_suffix("")):
+        path = shard_path(job.root, stage.makes.name, job.fingerprint, job.shard)
+        if words := stage.how_far(path.with_name(newest(path) or job.shard)):
             yield f"{job.name}: {words}"
 
 

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from flows.engine import trainings
 from flows.engine.recipe import is_one_to_one
 from warehouse.errors import BrokenPromise, Mistake
 from warehouse.ledger import CRASHED, FAILED, MADE, Attempt, Record, emit
@@ -126,7 +127,16 @@ def _make(job: Job) -> Artifact:
     if not job.stage.makes.files:
         return _write(job)
     with _alone(job):
-        return _write(job, shard=job.shard, folder=_folder(job))
+        if not job.stage.makes.lasting:
+            return _write(job, shard=job.shard, folder=_folder(job))
+        path = shard_path(job.root, job.stage.makes.name, job.fingerprint, job.shard)
+        tables = [taken.name for taken in job.stage.takes]
+        folder, inputs, reads = trainings.begin(
+            path, dict(zip(tables, job.reads, strict=True)), job.inputs, again=job.again
+        )
+        artifact = _write(replace(job, inputs=inputs, reads=reads), shard=job.shard, folder=folder)
+        trainings.end(path, folder)
+        return artifact
 
 
 def _write(job: Job, **where: Any) -> Artifact:

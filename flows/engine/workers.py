@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from flows.engine.shards import LASTING_ERRORS, Failure, Job, make_shard, one_line, record_attempt
 from flows.engine.site import Site
+from tasks.training.worker import shared_out
 from warehouse.errors import Mistake
 from warehouse.ledger import CRASHED
 from warehouse.stage import Resources
@@ -154,8 +155,8 @@ class RayTrain:
     use_gpu: bool
     storage: Path  # Ray's own notes; what is trained goes where the function puts it
 
-    def __call__(self, function: Callable[[dict[str, Any]], None], config: dict[str, Any]) -> None:
-        """Blocks until every worker has returned.
+    def __call__(self, function: Callable[[dict[str, Any]], None], config: dict[str, Any], batches: int) -> None:
+        """Blocks until every worker has returned; as many work as can share out the batches of a step evenly.
 
         Raises:
             Exception: a worker failed, this is why; what was saved is there for the next attempt.
@@ -168,7 +169,9 @@ class RayTrain:
         trainer = TorchTrainer(
             function,
             train_loop_config=config,
-            scaling_config=ScalingConfig(num_workers=max(1, min(self.num_workers, room)), use_gpu=self.use_gpu),
+            scaling_config=ScalingConfig(
+                num_workers=shared_out(batches, max(1, min(self.num_workers, room))), use_gpu=self.use_gpu
+            ),
             # A name of its own: under an old name Ray Train resumes from its own checkpoints, and ours are the truth.
             run_config=RunConfig(
                 name=f"train-{uuid4().hex[:12]}",

@@ -96,7 +96,7 @@ def pack(examples: Sequence[Example], batch_frames: int) -> list[list[Example]]:
 
 @dataclass(frozen=True)
 class Share:
-    """The part of the chunks that one of several workers reads: whole chunks where there are enough, else rows."""
+    """The part of the chunks that one of a step's batches is from: whole chunks where there are enough, else rows."""
 
     chunks: Chunks
     rank: int = 0
@@ -148,8 +148,8 @@ def stream(
             position = Position(position.epoch, number + 1)
         if is_empty:
             raise NoExamples(
-                f"worker {share.rank} of {share.world} has no example to train on: give it more speech, or train with "
-                f"fewer workers"
+                f"batch {share.rank} of the {share.world} of a step has no example to train on: give it more speech, "
+                f"or make steps of fewer batches (checkpoints.accumulate)"
             )
         position = Position(position.epoch + 1)
 

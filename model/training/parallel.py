@@ -44,7 +44,7 @@ class Workers:
             for work in [distributed.all_reduce(tensor, async_op=True) for tensor in tensors]:
                 work.wait()
 
-    def gather(self, item: "Position") -> "list[Position]":
+    def gather(self, item: "list[Position]") -> "list[list[Position]]":
         """Every worker's item, by rank."""
         items = [item] * self.world
         if self.world > 1:

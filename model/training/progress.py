@@ -36,7 +36,7 @@ class State:
     tokens_seen: int = 0
     loss_sum: float = 0.0  # since the last validation, over all workers
     loss_codes: int = 0
-    positions: list[Position] = field(default_factory=list)  # of each worker
+    positions: list[Position] = field(default_factory=list)  # in the stream of each of a step's batches
     progress: list[Progress] = field(default_factory=list)
     spikes: Spikes = field(default_factory=Spikes)
 

@@ -3,7 +3,9 @@
 Nothing random outlives a step: dropout, stages and prompts are drawn anew from
 (seed, step, rank), and the order of batches from (seed, epoch), so the state is
 the weights, the optimizer and a place in the data. Workers add up gradients of
-summed losses and divide by all their codes, which is one large batch exactly.
+summed losses and divide by all their codes, which is one large batch exactly. A
+step is so many batches, each from a stream of its own, and workers share them out:
+a training is the same for however many workers, also when their number changes.
 Losses are read off the device a few steps late, so nothing waits for it.
 Source: VALL-E (arXiv:2301.02111), section 5.1, for AdamW, warm-up and decay.
 """
@@ -12,6 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -52,8 +55,9 @@ class Training:
     betas: tuple[float, float] = (0.9, 0.95)  # of AdamW
     weight_decay: float = 0.01  # of matrices; biases and norms are left alone
     max_gradient_norm: float = 1.0
-    batch_frames: int = 6_000  # padded frames of a batch, per worker
-    accumulate: int = 1  # batches of a step, per worker
+    batch_frames: int = 6_000  # padded frames of a step, over all workers
+    accumulate: int = 1  # batches that a step is made of, shared out over the workers
+    window_chunks: int = 8  # that are mixed with each other, in each batch's stream
     precision: str = "fp32"  # of products: fp32 or bf16; weights, sums and optimizer are fp32
     ema: float = 0.0  # decay of the weights' moving average, which then validates and speaks; 0 for none
     own_codes: float = 0.0  # the share of codes that an AR hears as itself would say them; 0: the truth alone
@@ -93,7 +97,8 @@ def train(
     """Trains a half, or goes on where `folder` says that it was stopped, and leaves checkpoints there.
 
     The last weights lie in `folder` itself, the best in its `best-<step>` unless they are the last.
-    Called alike by every worker of a torch.distributed group, where there is one.
+    Called alike by every worker of a torch.distributed group, where there is one; their number divides the number of
+    batches of a step.
 
     Args:
         settings: of the half.
@@ -109,20 +114,20 @@ def train(
         One record for each validation: at step 0, every `validate_every` steps, and at the end.
 
     Raises:
-        NoExamples: a worker's share of the examples is empty.
+        NoExamples: a batch's share of the examples is empty.
         Diverged: the loss is no number any more; the last state saved is from before.
         CheckpointError: `start` is of other settings, or damaged.
+        ValueError: the workers cannot share out the batches of a step evenly.
     """
     where = where or Where()
     workers = Workers.here()
+    if training.accumulate % workers.world:
+        raise ValueError(f"{workers.world} workers cannot share out the {training.accumulate} batches of a step evenly")
     workers.wait()  # nobody still writes what another is about to read
     with torch.random.fork_rng(devices=[torch.device(where.device)] if where.device.startswith("cuda") else []):
         run = _Run(settings, training, chunks, valid, folder, where, start, codebooks, workers)
         workers.wait()  # everybody has read the state before anybody writes one
-        share = Share(chunks, workers.rank, workers.world)
-        position = run.state.positions[workers.rank]
-        batches_of = stream(share, training.batch_frames, training.seed, position, curriculum=training.curriculum)
-        with ahead(batches_of) as batches:
+        with ahead(run.batches(chunks)) as batches:
             run.to_the_end(batches)
         workers.wait()
     return run.state.progress
@@ -146,6 +151,7 @@ class _Run:
         torch.manual_seed(training.seed)
         self.settings, self.training, self.valid = settings, training, valid
         self.folder, self.where, self.workers = folder, where, workers
+        self.lanes = range(workers.rank, training.accumulate, workers.world)  # the batches of a step that are ours
         self.codebooks = alarms.codebooks(valid)
         self.journal = Journal(folder, settings.half, silent=workers.rank > 0, tensorboard=where.tensorboard)
         self.clock = Clock()
@@ -161,6 +167,25 @@ class _Run:
         self.state = self._resume()
         self.device = torch.device(where.device)
         self.device_flops = workers.world * throughput.matmul_rate(self.device, training.precision)
+
+    def batches(self, chunks: Chunks) -> Iterator[tuple[Batch, Position]]:
+        """Without end, a batch of each of this worker's streams in turn, with the position after it in that stream."""
+        training, state = self.training, self.state
+        streams = {
+            lane: stream(
+                Share(chunks, lane, training.accumulate),
+                training.batch_frames // training.accumulate,
+                training.seed,
+                state.positions[lane],
+                training.window_chunks,
+                training.curriculum,
+            )
+            for lane in self.lanes
+        }
+        for step in count(state.step):
+            longest = training.curriculum.longest(step / training.steps)
+            for batches in streams.values():
+                yield _let_in(batches, longest)
 
     def to_the_end(self, batches: Iterator[tuple[Batch, Position]]) -> None:
         """All steps that are left, and the checkpoint."""
@@ -188,18 +213,17 @@ class _Run:
         training, state, workers = self.training, self.state, self.workers
         self.model.train()
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)  # loss, codes
-        for turn in range(training.accumulate):
-            batch, position = self._next(batches)
+        for lane in self.lanes:
+            batch, state.positions[lane] = next(batches)
             self.clock.count(throughput.training_flops(self.settings.size, batch))
-            place = state.step * training.accumulate + turn
-            words = np.random.SeedSequence([training.seed, place, workers.rank]).generate_state(1, np.uint64)
+            words = np.random.SeedSequence([training.seed, state.step, lane]).generate_state(1, np.uint64)
             seed = int(words[0] >> np.uint64(1))
             torch.manual_seed(seed)  # dropout
             with autocast(self.device, training.precision):
                 draws = torch.Generator().manual_seed(seed)
                 asked = ask(self.model, batch.to(self.device), draws, own=training.own_codes)
             loss_sum, targets = loss(asked.logits, asked.targets), asked.targets
-            if turn == training.accumulate - 1:
+            if lane == self.lanes[-1]:
                 self.gradients.expect()
             torch.autograd.backward(loss_sum + asked.beside)
             sums += torch.stack([loss_sum.detach(), (targets != IGNORED).sum()]).to(sums)
@@ -213,17 +237,7 @@ class _Run:
         if self.average:
             self.average.follow()
         self.unread.append((state.step, sums, norm))
-        state.positions[workers.rank] = position
         state.step += 1
-
-    def _next(self, batches: Iterator[tuple[Batch, Position]]) -> tuple[Batch, Position]:
-        """The next batch that the curriculum lets in; where two epochs hold none, the next at all."""
-        longest = self.training.curriculum.longest(self.state.step / self.training.steps)
-        batch, position = next(batches)
-        last = position.epoch + 2
-        while batch.codes.shape[2] > longest and position.epoch < last:
-            batch, position = next(batches)
-        return batch, position
 
     def _read(self) -> None:
         """Looks at the losses since the last look, all at once, and writes a line."""
@@ -318,7 +332,7 @@ class _Run:
     def _save_state(self) -> None:
         """Writes a state to go on from; every worker must ask. Then weights that were best and are not go."""
         state = self.state
-        state.positions = self.workers.gather(state.positions[self.workers.rank])
+        state.positions = self._gathered(state.positions)
         saved: dict[str, Any] = {"weights": weights(self.model), "moments": moments(self.model, self.optimizer)}
         with self._speaking():
             saved["average"] = weights(self.model) if self.average else None
@@ -327,15 +341,16 @@ class _Run:
             for old in set(self.folder.glob("best-*")) - {best_folder(self.folder, best(state.progress).step)}:
                 rmtree(old)
 
-    def _resume(self) -> State:
-        """The newest state, model and optimizer included, or a fresh one.
+    def _gathered(self, positions: list[Position]) -> list[Position]:
+        """The positions in all streams, each as the worker whose it is knows it."""
+        known = self.workers.gather(positions)
+        return [known[lane % self.workers.world][lane] for lane in range(len(positions))]
 
-        Where the number of workers has changed, their shares have too, and a new epoch begins.
-        """
-        world = self.workers.world
+    def _resume(self) -> State:
+        """The newest state, model and optimizer included, or a fresh one."""
         saved = states.newest(self.folder)
         if saved is None:
-            return State(positions=[Position()] * world)
+            return State(positions=[Position()] * self.training.accumulate)
         if self.average:
             with self.average.shown():
                 set_weights(self.model, saved["average"])
@@ -344,7 +359,16 @@ class _Run:
         record = saved["state"]
         positions = [Position(**position) for position in record.pop("positions")]
         progress = [Progress(**progress) for progress in record.pop("progress")]
-        if len(positions) != world:
-            positions = [Position(max(position.epoch for position in positions) + 1)] * world
+        if len(positions) != self.training.accumulate:  # of a version whose streams were its workers'
+            positions = [Position(max(position.epoch for position in positions) + 1)] * self.training.accumulate
         spikes = alarms.Spikes(**record.pop("spikes"))
         return State(**record, positions=positions, progress=progress, spikes=spikes)
+
+
+def _let_in(batches: Iterator[tuple[Batch, Position]], longest: float) -> tuple[Batch, Position]:
+    """The next batch that is not longer; where two epochs hold none, the next at all."""
+    batch, position = next(batches)
+    last = position.epoch + 2
+    while batch.codes.shape[2] > longest and position.epoch < last:
+        batch, position = next(batches)
+    return batch, position

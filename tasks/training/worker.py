@@ -6,12 +6,12 @@ to itself.
 
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
+from heapq import nsmallest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +55,15 @@ class Kept(NamedTuple):
         """Whether the hash of its id keeps it out of training, where there is nothing else to validate on."""
         return int.from_bytes(sha256(self.utterance_id.encode()).digest()[:4], "big") % HELD_OUT == 0
 
+    @property
+    def lot(self) -> int:
+        """A number below 2**63 by the hash of its id: those of the least lots validate."""
+        return int.from_bytes(sha256(self.utterance_id.encode()).digest()[4:12], "big") >> 1
+
+    def validates(self, valid: Valid) -> bool:
+        """Whether a training that validates on such examples may choose it."""
+        return self.split == ("dev" if valid == "dev" else "train") and (valid != "held-out" or self.held_out)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -63,13 +72,18 @@ class Job:
     settings: "Settings"
     training: "Training"
     shards: tuple[ShardFiles, ...]  # those with anything to train on
-    valid_shards: tuple[ShardFiles, ...]  # those with anything to validate on, as many as it takes
+    valid_shards: tuple[ShardFiles, ...]  # those with anything that validates
     valid: Valid
-    valid_utterances: int
+    last_lot: int  # an example whose lot is greater does not validate
     folder: Path
     start: Path | None  # a checkpoint to begin from
     codec: str | None  # whose codebooks the codes' embeddings begin as
     where: "Where"
+
+
+def shared_out(batches: int, workers: int) -> int:
+    """How many of some workers can share out the batches of a step evenly: the most that divide their number."""
+    return max(number for number in range(1, workers + 1) if batches % number == 0)
 
 
 def train_half(config: Config) -> None:
@@ -157,22 +171,30 @@ def kept_of(files: ShardFiles) -> list[Kept]:
     return [Kept(*row) for row in zip(*(kept[name].to_pylist() for name in Kept._fields), strict=True)]
 
 
-def count_splits(files: ShardFiles) -> Counter[str]:
-    """How many examples of a shard are of each split, and how many of train could be held out."""
+class Survey(NamedTuple):
+    """What a shard of the examples holds."""
+
+    num_train: int
+    num_valid: dict[Valid, int]  # how many could validate, by what is validated on
+    lots: dict[Valid, list[int]]  # the least of theirs, in order
+
+
+def survey(files: ShardFiles, most: int) -> Survey:
+    """What a shard of the examples holds, with the `most` least lots of those that could validate."""
     kept = kept_of(files)
-    counts = Counter(row.split for row in kept)
-    counts["held-out"] = sum(row.split == "train" and row.held_out for row in kept)
-    return counts
+    lots: dict[Valid, list[int]] = {}
+    counts: dict[Valid, int] = {}
+    for valid in get_args(Valid):
+        found = [row.lot for row in kept if row.validates(valid)]
+        counts[valid], lots[valid] = len(found), nsmallest(most, found)
+    return Survey(sum(row.split == "train" for row in kept), counts, lots)
 
 
 def valid_examples(job: Job, codebooks: tuple[str, ...]) -> Iterator["Example"]:
-    """What to validate on, the first `valid_utterances` of it."""
-    left = job.valid_utterances
-    wanted = "dev" if job.valid == "dev" else "train"
+    """What to validate on, drawn over all shards alike."""
     for files in job.valid_shards:
-        rows = [row for row in kept_of(files) if row.split == wanted and (job.valid != "held-out" or row.held_out)]
-        yield from read(files, rows[:left], codebooks, job.settings.languages)
-        left -= len(rows[:left])
+        rows = [row for row in kept_of(files) if row.validates(job.valid) and row.lot <= job.last_lot]
+        yield from read(files, rows, codebooks, job.settings.languages)
 
 
 def _device(device: str) -> str:

@@ -17,7 +17,7 @@ from model.valle.checkpoint import CheckpointError, load
 from model.valle.synthesis import Request, generate, load_pair
 from tasks.checkpoints import Checkpoints
 from tasks.text.symbols import SYMBOLS
-from tasks.training.worker import Kept, ShardFiles, TrainShards, read, valid_examples
+from tasks.training.worker import Kept, ShardFiles, TrainShards, read, shared_out, valid_examples
 from warehouse.fingerprint import fingerprints
 from warehouse.stage import Stage
 from warehouse.tables import CHECKPOINTS, CODEBOOKS, CODES, EXAMPLES, PHONES
@@ -155,7 +155,7 @@ def test_a_training_made_again_is_the_same(corpus):
 def test_the_launcher_gets_a_function_and_a_config_that_travel(corpus):
     asked = []
 
-    def launch(function, config):
+    def launch(function, config, batches):
         asked.append((function, config))
         function, config = pickle.loads(pickle.dumps((function, config)))
         function(config)
@@ -245,18 +245,48 @@ def test_a_corpus_too_small_to_hold_any_out_validates_on_itself(tmp_path):
     assert rows[-1]["valid_loss"] > 0
 
 
-def test_validation_reads_no_more_than_it_was_told_to(tmp_path):
-    corpus, asked = Corpus(tmp_path, {"a": ["train"], "b": ["dev"] * 3, "c": ["dev"]}), []
+def test_validation_draws_from_all_shards_by_hash_and_no_more_than_it_was_told_to(tmp_path):
+    splits = {"a": ["train"]} | {name: ["dev"] * 4 for name in "bcdefg"}
+    corpus, asked = Corpus(tmp_path, splits), []
 
-    def launch(function, config):
+    def launch(function, config, batches):
         asked.append(config["job"])
         function(config)
 
-    for valid_utterances in (2, 4):
+    for valid_utterances in (6, 24):
         corpus.make("ar", Checkpoints(**{**vars(STAGE), "valid_utterances": valid_utterances, "launch": launch}))
-    assert [job.shards for job in asked] == [(corpus.files("a"),)] * 2
-    assert [job.valid_shards for job in asked] == [(corpus.files("b"),), (corpus.files("b"), corpus.files("c"))]
-    assert [len(list(valid_examples(job, CODEBOOKS))) for job in asked] == [2, 4]
+    few, all_ = asked
+    assert few.shards == all_.shards == (corpus.files("a"),)
+    assert 2 < len(few.valid_shards) < 6  # a first shard or two would not do for voices
+    assert all_.valid_shards == tuple(map(corpus.files, "bcdefg"))
+    assert [len(list(valid_examples(job, CODEBOOKS))) for job in asked] == [6, 24]
+    assert Kept("b#0", "dev", None, None).lot == Kept("b#0", "dev", "of another voice", "en").lot
+
+
+@pytest.mark.parametrize(("frames", "accumulate", "batches"), [(60, 0, 1), (96_000, 0, 16), (96_000, 4, 4)])
+def test_a_step_is_so_many_batches_whatever_the_number_of_workers(corpus, frames, accumulate, batches):
+    asked = []
+    stage = replace(
+        STAGE,
+        ar_batch_frames=frames,
+        accumulate=accumulate,
+        launch=lambda _, config, most: asked.append((config, most)),
+    )
+    with pytest.raises(FileNotFoundError):  # nothing was trained
+        corpus.make("ar", stage)
+    [(config, most)] = asked
+    assert most == config["job"].training.accumulate == batches
+    assert config["job"].training.batch_frames == frames
+
+
+def test_a_schedule_is_told_in_steps_and_frames_with_who_cannot_share_a_step_out():
+    stage = replace(STAGE, ar_steps=1_000, ar_warmup_steps=100, ar_batch_frames=24_000)
+    words = "1,000 steps of 24,000 frames; the rate rises for 100 steps (2,400,000 frames) and falls to 0 at 24,000,000"
+    assert stage.schedule("ar", 4) == stage.schedule("ar", 2) == f"{words} frames"
+    assert stage.schedule("ar", 3).endswith(
+        "2 of 3 workers train, for 3 cannot share out the 4 batches of a step evenly"
+    )
+    assert [shared_out(12, workers) for workers in (1, 2, 5, 7, 64)] == [1, 2, 4, 6, 12]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +296,7 @@ def test_validation_reads_no_more_than_it_was_told_to(tmp_path):
         ({"ar_steps": 0}, "checkpoints.ar_steps is 0, and must be 1 or more"),
         ({"nar_batch_frames": -1}, "checkpoints.nar_batch_frames is -1, and must be 1 or more"),
         ({"ema": 1.0}, "checkpoints.ema is 1, and must be 0, or a decay below 1"),
-        ({"accumulate": 0}, "checkpoints.accumulate is 0"),
+        ({"accumulate": -1}, "checkpoints.accumulate is -1, and must be 0 or more"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(setting, words):

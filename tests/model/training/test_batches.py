@@ -110,7 +110,10 @@ def test_a_thread_that_reads_ahead_changes_nothing_and_ends():
 
 
 def test_what_goes_wrong_in_the_thread_is_heard_where_a_batch_is_asked_for():
-    with ahead(stream(Share([]), 12, 0, Position())) as batches, pytest.raises(NoExamples, match="fewer workers"):
+    with (
+        ahead(stream(Share([]), 12, 0, Position())) as batches,
+        pytest.raises(NoExamples, match="steps of fewer batches"),
+    ):
         next(batches)
 
 

