@@ -242,6 +242,28 @@ def download(verbose: bool, /, name: str, root: str | None, site: str | None, **
     bring(RunOptions(root=root, site=site, verbose=verbose), name, **how)
 
 
+@valle.command()
+@where
+@click.option("--yes", is_flag=True, help="Free it without asking.")
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a path each.")
+def gc(root: str | None, site: str | None, yes: bool, as_json: bool) -> None:
+    """Free what no recipe, newest training or sample rests on; lists it and asks first."""
+    from flows.terminal.output import say
+    from warehouse.garbage import free, garbage
+
+    place = _root(root, site)
+    found = garbage(place)
+    show([vars(one) for one in found], "json" if as_json else "table", "nothing to free")
+    if not found:
+        return
+    size = f"{len(found)} paths, {sum(one.bytes for one in found) / 1e6:,.1f} MB"
+    if not yes and not sys.stdin.isatty():
+        say(f"{size}: nothing was freed, `--yes` frees it")
+    elif yes or click.confirm(f"{size}: free them?", err=True):
+        free(place, found)
+        say(f"{size} freed")
+
+
 @valle.group()
 def catalogue() -> None:
     """The index of the warehouse."""

@@ -184,6 +184,10 @@ class Catalogue:
             raise Mistake(f"{self.root} is not a warehouse: no recipe has run there; `valle run --root` makes one")
         return last
 
+    def recipes(self) -> list[list[Wanted]]:
+        """What the last run of each recipe asked for."""
+        return [run.stages for _, run in self._runs() if run]
+
     def excused(self, stages: list[Wanted]) -> list[Wanted]:
         """A recipe with what the last run excused, as far as it still asks for the same."""
         last = self._last_run()
