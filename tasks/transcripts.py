@@ -38,7 +38,7 @@ class Transcripts:
     """One row for each kept utterance, in the utterances' order."""
 
     makes, takes = TRANSCRIPTS, (UTTERANCES, RECORDINGS)
-    needs, version, gathers = Resources(gpus=0.5), 2, False
+    needs, version, gathers = Resources(gpus=0.5), 3, False
 
     model: str = "embedded"  # a known Whisper, `embedded`, a checkpoint's path, or `reference`
     engine: str = recognition.OPENAI  # or `faster-whisper`, which the extra `faster` installs
@@ -79,7 +79,7 @@ class Transcripts:
             OSError: a file, or the whole corpus, could not be read this time; the shard fails, nothing is dropped.
         """
         kept = utterances.to_table(filter=ds.field("dropped").is_null()).to_pylist()
-        columns = ["recording_id", "audio_path", "num_samples", "text"]
+        columns = ["recording_id", "audio_path", "num_samples", "text", "language"]
         by_id = {row["recording_id"]: row for row in recordings.to_table(columns=columns).to_pylist()}
         pairs = [(utterance, by_id[utterance["recording_id"]]) for utterance in kept]
         if self.model == REFERENCE:
@@ -91,7 +91,8 @@ class Transcripts:
 
     def _quoted(self, utterance: Row, recording: Row) -> Row:
         """The recording's own text, which says nothing of an utterance that is only a part of it."""
-        row = {"utterance_id": utterance["utterance_id"], "language": self.language, "judge": REFERENCE}
+        language = recording["language"] or self.language
+        row = {"utterance_id": utterance["utterance_id"], "language": language, "judge": REFERENCE}
         text = (recording["text"] or "").strip()
         if not text:
             return row | {"dropped": "no_text", "detail": "the corpus has no text for this recording"}
@@ -100,7 +101,8 @@ class Transcripts:
                 "dropped": "no_text",
                 "detail": "the corpus's text is of the whole recording, and this is a part",
             }
-        return row | {"text": text} | _oddities(text, utterance["seconds"], self.language, None)
+        row |= {"text": text} | _oddities(text, utterance["seconds"], language, None)
+        return row | self._refusal(language, "the corpus says that it is")
 
     def _heard(self, pairs: list[tuple[Row, Row]]) -> list[Row]:
         """What the model hears in these utterances; what cannot be heard costs itself alone."""
@@ -131,7 +133,11 @@ class Transcripts:
             guess = f", though {discarded!r} was written" if discarded else ""
             return row | {"dropped": "empty_text", "detail": f"no speech was heard{guess}"}
         row |= _oddities(transcript.text, utterance["seconds"], transcript.language, transcript.num_tokens)
-        return row | _against(recording["text"], transcript.text, utterance, recording) | self._refusal(transcript)
+        return (
+            row
+            | _against(recording["text"], transcript.text, utterance, recording)
+            | self._refusal(transcript.language, "sounds like")
+        )
 
     def _read(self, utterance: Row, recording: Row) -> tuple[NDArray[np.float32] | None, Row]:
         """The utterance's samples as Whisper hears them, or why there are none."""
@@ -147,13 +153,13 @@ class Transcripts:
             must_be_there(self.audio)
             return None, {"dropped": "unreadable", "detail": str(error)}
 
-    def _refusal(self, transcript: recognition.Transcript) -> Row:
-        if self.language is None or transcript.language == self.language:
+    def _refusal(self, language: str | None, how: str) -> Row:
+        if self.language is None or language == self.language:
             return {}
         from whisper.tokenizer import LANGUAGES
 
-        wanted, heard = (LANGUAGES.get(code, code) for code in (self.language, transcript.language))
-        return {"dropped": f"not_{wanted}", "detail": f"sounds like {heard}"}
+        wanted, heard = (LANGUAGES.get(code, code) for code in (self.language, language))
+        return {"dropped": f"not_{wanted}", "detail": f"{how} {heard}"}
 
 
 def _oddities(text: str, seconds: float, language: str | None, num_tokens: int | None) -> Row:

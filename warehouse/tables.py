@@ -104,6 +104,7 @@ RECORDINGS = Table(
             "voiced stretches in samples; null where the corpus has none",
         ),
         column("text", pa.string(), "what is said, null unless the corpus has it"),
+        column("language", pa.string(), "ISO 639-1, in which it is said; null unless the corpus says so"),
         column("sha256", pa.string(), "of the audio file's bytes"),
         column(
             "audio_digest", pa.string(), "of rate, channels and decoded samples: equal where files sound exactly alike"

@@ -25,6 +25,7 @@ from tasks.text.sentences import VOCABULARY, sentences
 
 _UTTERANCES = 12  # of a voice
 _COMMON = 20_000  # words
+_ACCENTS = {"en": "ab", "es": "e"}  # of Kokoro's voices, by the first letter of their names
 _BONES = """
     a after an and because before but can could do every for had her his i if in is it my never not nothing one our
     please said say should than that the then there they this until was we were what where while why with without you
@@ -36,6 +37,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Makes speech of many voices; run again for more.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--kokoro", type=Path, help="folder with Kokoro's wheels and styles")
+    parser.add_argument(
+        "--language", choices=sorted(_ACCENTS), default="en", help="of the speech; others are runs of words"
+    )
     parser.add_argument("--rank", type=int, default=0, help="tells processes apart")
     parser.add_argument("--minutes", type=float, default=60.0, help="how long to go on")
     parser.add_argument("--held-out", action="store_true", help="the held-out voices, each once, instead")
@@ -52,14 +56,14 @@ def main() -> None:
         if time.time() > until:
             break
         if not (folder / "manifest.jsonl").exists():
-            _make(kokoro, folder, voice, seed, held_out=options.held_out)
+            _make(kokoro, folder, voice, seed, options.language, held_out=options.held_out)
 
 
 def _training(options: argparse.Namespace, kokoro: Kokoro) -> Iterator[tuple[Path, Voice, int]]:
     """Voices without end, the same for the same rank."""
     pick = random.Random(options.rank)
     for number in range(10**6):
-        voice = kokoro.mixed(pick)
+        voice = kokoro.mixed(pick, _ACCENTS[options.language])
         yield (
             options.folder / "audio" / f"{options.rank}-{number:04d}-{voice.name}",
             voice,
@@ -72,7 +76,7 @@ def _held_out(folder: Path) -> Iterator[tuple[Path, Voice, int]]:
         yield folder / "held-out" / name, alone(name), number
 
 
-def _make(kokoro: Kokoro, folder: Path, voice: Voice, seed: int, held_out: bool) -> None:
+def _make(kokoro: Kokoro, folder: Path, voice: Voice, seed: int, language: str, held_out: bool) -> None:
     """One voice's utterances."""
     import soundfile
 
@@ -80,14 +84,15 @@ def _make(kokoro: Kokoro, folder: Path, voice: Voice, seed: int, held_out: bool)
     folder.mkdir(parents=True)
     pick = random.Random(seed)
     lines: list[dict[str, object]] = []
-    said = sentences(seed, held_out=True) if held_out else texts(seed)
+    said = sentences(seed, held_out=True) if held_out else texts(seed) if language == "en" else words(seed, language)
     while len(lines) < _UTTERANCES:
         text, speed = next(said), round(pick.uniform(0.88, 1.12), 2)
         speech = kokoro.speak(text, voice, speed)
         if speech is not None:
             name = f"{len(lines):02d}.ogg"
             soundfile.write(folder / name, speech, SAMPLE_RATE, format="OGG", subtype="OPUS")
-            lines.append({"path": name, "speaker": voice.name, "text": text, "speed": speed})
+            line = {"path": name, "speaker": voice.name, "text": text, "language": language, "speed": speed}
+            lines.append(line)
     tell(folder, lines)
 
 
@@ -130,19 +135,20 @@ def texts(seed: int) -> Iterator[str]:
             yield next(plain)
 
 
-def words(seed: int) -> Iterator[str]:
+def words(seed: int, language: str = "en") -> Iterator[str]:
     """Runs of one to four common words, without end."""
-    pick, common = random.Random(seed), _common()
+    pick, common = random.Random(seed), _common(language)
     while True:
         run = [pick.choice(common) for _ in range(pick.choice((1, 2, 2, 3, 3, 4)))]
         yield " ".join(run).capitalize() + "."
 
 
 @cache
-def _common() -> list[str]:
+def _common(language: str = "en") -> list[str]:
     from wordfreq import top_n_list
 
-    return [word for word in top_n_list("en", _COMMON) if word.isascii() and word.isalpha() and len(word) > 1]
+    found = [word for word in top_n_list(language, _COMMON) if word.isalpha() and len(word) > 1]
+    return [word for word in found if word.isascii()] if language == "en" else found
 
 
 def _other(word: str, pick: random.Random, common: list[str]) -> str:

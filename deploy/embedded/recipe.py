@@ -18,6 +18,26 @@ from tasks.transcripts import Transcripts
 from tasks.utterances import Utterances
 
 
+def two_languages() -> Recipe:
+    """The same pair fine-tuned on speech of two languages, each text's phones in its own (VALL-E X in small)."""
+    return embedded().set(
+        (
+            "transcripts.language=none",
+            "phones.language=auto",
+            'checkpoints.languages=["en","es"]',
+            "checkpoints.start_from=embedded",
+            "checkpoints.num_validations=4",
+            "checkpoints.curriculum=0",
+            "checkpoints.ar_steps=300",
+            "checkpoints.ar_warmup_steps=20",
+            "checkpoints.ar_learning_rate=6e-4",
+            "checkpoints.nar_steps=60",
+            "checkpoints.nar_warmup_steps=10",
+            "checkpoints.nar_learning_rate=6e-4",
+        )
+    )
+
+
 def embedded() -> Recipe:
     """From the speech of mixed voices to a pair of 17 MB."""
     return Recipe(

@@ -3,7 +3,7 @@
 Shapes: D width of the codec's latents, N phones, V codes.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,24 +19,41 @@ from model.valle.checkpoint import CheckpointError, build, load
 from model.valle.nar import NAR
 from model.valle.settings import Settings
 
+_LANGUAGES = "language_embedding.weight"
 _HEARD, _HEARD_AT_ONCE = 400_000, 8_000  # frames: what an alignment is learnt from, and how many side by side
 
 
 def begin(settings: Settings, start: Path | None, codebooks: Tensor | None) -> AR | NAR:
-    """A half with random weights, or with those of a checkpoint."""
+    """A half with random weights, or with those of a checkpoint, which may know fewer languages."""
     model = build(settings)
     if start is None:
         return model if codebooks is None else _placed(model, codebooks)
     learnt = load(start, symbols=settings.symbols)
-    if learnt.settings != settings:
+    if replace(learnt.settings, languages=settings.languages) != settings or _lost(learnt, settings):
         theirs, ours = asdict(learnt.settings), asdict(settings)
         differing = [name for name in ours if theirs[name] != ours[name]]
         raise CheckpointError(
             f"{start} is of another {' and '.join(differing)} than asked for: name a checkpoint of the same, or "
             f"ask for its own"
         )
-    model.load_state_dict(learnt.state_dict())
+    weights = learnt.state_dict()
+    if model.language_embedding is not None:
+        weights[_LANGUAGES] = _embedded(settings.languages, learnt)
+    model.load_state_dict(weights)
     return model
+
+
+def _lost(learnt: AR | NAR, settings: Settings) -> set[str]:
+    """The languages that a checkpoint knows and a training does not ask for."""
+    return {*learnt.settings.languages} - {*settings.languages}
+
+
+def _embedded(languages: tuple[str, ...], learnt: AR | NAR) -> Tensor:
+    """Embeddings `[L, D]` of languages: a new one's is the mean of those that a checkpoint knows, or nothing."""
+    if learnt.language_embedding is None:
+        return torch.zeros(len(languages), learnt.settings.size.width)
+    known = dict(zip(learnt.settings.languages, learnt.language_embedding.weight, strict=True))
+    return torch.stack([known.get(language, learnt.language_embedding.weight.mean(0)) for language in languages])
 
 
 @torch.no_grad()

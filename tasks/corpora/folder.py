@@ -29,6 +29,7 @@ class Line:
 
     speaker: str | None
     text: str | None
+    language: str | None = None
     note: str | None = None
 
 
@@ -64,11 +65,16 @@ class Folder:
                 alike = f"{PurePosixPath(name).stem}.txt"
                 beside = alike if alike in files else texts.get(_plain(alike))
                 text = line.text or (_text(root / folder / beside) if beside else None)
-                yield Entry(join(folder, name), line.speaker or speaker, text=text, note=line.note)
+                yield Entry(
+                    join(folder, name), line.speaker or speaker, text=text, language=line.language, note=line.note
+                )
             there = {_plain(join(folder, name)) for name in filter(is_audio, files)}
             for path in _ours(root, folder, said.keys() - there):
                 note = f"only its line in {MANIFEST} is there"
-                yield Entry(path, said[path].speaker or speaker, text=said[path].text, note=note, missing=True)
+                line = said[path]
+                yield Entry(
+                    path, line.speaker or speaker, text=line.text, language=line.language, note=note, missing=True
+                )
 
 
 def _plain(path: str) -> str:
@@ -118,11 +124,13 @@ def _lines(root: Path, manifest: str) -> tuple[dict[str, Line], list[Entry]]:
         if not words.strip():
             continue
         said = _object(words)
-        path, line = _path(root, manifest, said), Line(_word(said, "speaker"), _word(said, "text"))
+        path, line = _path(root, manifest, said), Line(*(_word(said, key) for key in ("speaker", "text", "language")))
         if path is None:
             speaker = line.speaker or _speaker(root, parent(manifest))
             note = f"line {number} of {manifest} names no file below its folder: {words.strip()[:_TOLD]}"
-            astray.append(Entry(f"{manifest}/{number}", speaker, text=line.text, note=note, missing=True))
+            astray.append(
+                Entry(f"{manifest}/{number}", speaker, text=line.text, language=line.language, note=note, missing=True)
+            )
             continue
         if (before := lines.get(path)) and (before.speaker, before.text) != (line.speaker, line.text):
             line = replace(line, note=f"several lines of {manifest} speak of it, and the last is taken")

@@ -102,6 +102,7 @@ class Entry:
     snr_db: float | None = None
     voice_activity: tuple[tuple[float, float], ...] | None = None  # seconds
     text: str | None = None
+    language: str | None = None  # ISO 639-1
     note: str | None = None  # what is odd about it, for people
     missing: bool = False  # the corpus speaks of it, but there is no such file
 

@@ -10,6 +10,7 @@ import torch
 
 from model.training import trainer as training_module
 from model.training.batches import Curriculum
+from model.training.initialization import begin
 from model.training.progress import best, best_folder
 from model.training.trainer import Diverged, Training, Where, train
 from model.training.validation import ask
@@ -311,6 +312,20 @@ def test_fine_tuning_begins_with_the_weights_of_another_training(tmp_path):
     assert after[0].valid_loss == pytest.approx(before[-1].valid_loss, rel=1e-6)
     with pytest.raises(CheckpointError, match="before is of another half than asked for"):
         run(tmp_path / "other", "nar", start=tmp_path / "before")
+
+
+def test_fine_tuning_may_add_languages_and_lose_none(tmp_path):
+    run(tmp_path / "one", "ar")
+    where = Where(tensorboard=False)
+    english, both = (Settings("ar", SIZE, SYMBOLS, "a codec", languages=these) for these in (("en",), ("es", "en")))
+    train(english, TRAINING, CHUNKS, VALID, tmp_path / "en", where, tmp_path / "one")
+    begun = begin(both, tmp_path / "en", None).state_dict()
+    before = load(tmp_path / "en").state_dict()
+    assert begun["language_embedding.weight"].equal(before["language_embedding.weight"].expand(2, -1))
+    assert all(begun[name].equal(before[name]) for name in before if not name.startswith("language"))
+    for less in ((), ("es",)):
+        with pytest.raises(CheckpointError, match="en is of another languages than asked for"):
+            begin(replace(both, languages=less), tmp_path / "en", None)
 
 
 def test_where_it_runs_changes_nothing(tmp_path):
