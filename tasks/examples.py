@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import compute as pc
 from pyarrow.dataset import Dataset
 
-from tasks.corpora.held_out import held_out
+from tasks.corpora.held_out import LIBRIVOX, held_out
 from warehouse.errors import BrokenPromise
 from warehouse.filters import Condition, check, refused
 from warehouse.stage import Resources, same_as
@@ -36,7 +36,7 @@ class Examples:
     """
 
     makes, takes = EXAMPLES, (UTTERANCES, TRANSCRIPTS, PHONES, CODES)
-    needs, version, gathers = Resources(), 3, False
+    needs, version, gathers = Resources(), 4, False
 
     where: tuple[tuple[str, str], ...] = ()  # conditions beside being whole, in order of precedence
     hold_out: str = same_as("utterances.hold_out", "librispeech")  # whose speakers must not train
@@ -70,10 +70,11 @@ class Examples:
         speakers = held_out(self.hold_out)
         if not speakers:
             return
-        listed = ", ".join(f"'{speaker}'" for speaker in speakers)
+        listed, librivox = (", ".join(f"'{word}'" for word in words) for words in (speakers, LIBRIVOX))
         gate = Condition(
             "held_out",
-            f"utterances.split <> 'train' or utterances.speaker_id is null or utterances.speaker_id not in ({listed})",
+            f"utterances.split <> 'train' or utterances.corpus not in ({librivox}) "
+            f"or utterances.speaker_id is null or utterances.speaker_id not in ({listed})",
             says="utterances.speaker_id",
         )
         leaks = refused([gate], "utterance_id", utterances=examples)["detail"].drop_null().unique().sort().to_pylist()

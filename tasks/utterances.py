@@ -27,7 +27,7 @@ import pyarrow.dataset as ds
 from tasks.audio import voice_activity
 from tasks.audio.audio_files import Unreadable, must_be_there, read
 from tasks.audio.cutting import Cut, Limits, Stretch, cut
-from tasks.corpora.held_out import held_out
+from tasks.corpora.held_out import LIBRIVOX, held_out
 from warehouse.errors import Mistake
 from warehouse.stage import Resources, in_range
 from warehouse.tables import RECORDINGS, UTTERANCES
@@ -52,7 +52,7 @@ class Utterances:
     """Cuts recordings into utterances, and gives each speaker to one split."""
 
     makes, takes = UTTERANCES, (RECORDINGS,)
-    needs, version, gathers = Resources(), 2, False
+    needs, version, gathers = Resources(), 3, False
 
     max_seconds: float = 20.0  # of an utterance, margins included
     max_text_seconds: float = 30.0  # of a recording that carries its own text, which stays whole
@@ -99,7 +99,10 @@ class Utterances:
         rows = []
         for recording in kept.to_pylist():
             speaker = recording["speaker_id"]
-            its_split = held.get(speaker) or split(speaker, self.dev_share, self.test_share)
+            reads_librivox = recording["corpus"] in LIBRIVOX
+            its_split = (held.get(speaker) if reads_librivox else None) or split(
+                speaker, self.dev_share, self.test_share
+            )
             rows += [row | {"split": its_split} for row in self._rows(recording)]
         return pa.Table.from_pylist(rows, schema=UTTERANCES.schema)
 
@@ -121,6 +124,7 @@ class Utterances:
             yield {
                 "utterance_id": f"{recording['recording_id']}#{start}-{end}",
                 "recording_id": recording["recording_id"],
+                "corpus": recording["corpus"],
                 "speaker_id": recording["speaker_id"],
                 "start_sample": start,
                 "end_sample": end,

@@ -120,6 +120,7 @@ UTTERANCES = Table(
     schema=schema(
         _UTTERANCE_ID,
         column("recording_id", pa.string(), "where it was cut from"),
+        column("corpus", pa.string(), "as in recordings"),
         column("speaker_id", pa.string(), "who reads"),
         column("start_sample", pa.int64(), "first sample, in the recording's own rate"),
         column("end_sample", pa.int64(), "one past the last sample"),

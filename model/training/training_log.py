@@ -122,7 +122,7 @@ class Clock:
 def _lines(path: Path) -> list[dict[str, Any]]:
     """The lines that are whole; a kill may have torn the last."""
     lines = []
-    for text in path.read_text().splitlines() if path.exists() else []:
+    for text in path.read_text("utf-8").splitlines() if path.exists() else []:
         try:
             lines.append(json.loads(text))
         except ValueError:

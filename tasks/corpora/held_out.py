@@ -4,7 +4,8 @@ The speakers of LibriLight are ids of LibriVox readers too, the same ones, so wh
 a corpus of LibriVox by a hash of speakers trains on the very voices that the paper's evaluation calls unseen.
 The archives of LibriLight leave these readers out; a corpus put together otherwise may hold them.
 
-Only whole ids count: `1089` is a reader, `libri-1089` and `01089` are nobody known.
+Only whole ids count: `1089` is a reader, `libri-1089` and `01089` are nobody known; and only in corpora of LibriVox,
+for a folder of somebody's own may have any name.
 
 Source: SPEAKERS.TXT of LibriSpeech, Panayotov et al. 2015, openslr.org/12: 146 of its 2,484 readers.
 """
@@ -18,6 +19,7 @@ from warehouse.errors import Mistake
 Split = Literal["train", "dev", "test"]
 
 NAMES = ("librispeech", "none")
+LIBRIVOX = ("librilight", "librispeech")  # corpora, as `recordings` names them
 
 LIBRISPEECH: Mapping[str, str] = MappingProxyType(
     {

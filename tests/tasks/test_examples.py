@@ -125,6 +125,8 @@ def test_a_held_out_speaker_in_train_fails_the_run() -> None:
     with pytest.raises(BrokenPromise, match=r"speaker 1089 is held out by utterances.hold_out=librispeech \(test\)"):
         examples_of(leak, others, others, others)
     assert len(examples_of(leak, others, others, others, hold_out="none")) == 2
+    own = {"a": {"split": "train", "speaker_id": "1089", "corpus": "my-voices"}, "b": leak["b"]}
+    assert len(examples_of(own, others, others, others)) == 2, "a folder of somebody's own may have any name"
     in_its_place = {"a": {"split": "test", "speaker_id": "1089"}, "b": {"split": "train", "speaker_id": "100"}}
     assert len(examples_of(in_its_place, others, others, others)) == 2
 

@@ -122,8 +122,14 @@ def test_an_utterance_says_how_much_of_it_is_voiced():
 
 def test_the_readers_of_librispeechs_dev_and_test_sets_never_train():
     readers = held_out("librispeech")
-    rows = cut_up(*(recording(recording_id=reader, speaker_id=reader, text="HE") for reader in readers))
-    assert {row["speaker_id"]: row["split"] for row in rows} == readers
+    for corpus in ("librispeech", "librilight"):
+        heard = (recording(recording_id=id_, speaker_id=id_, corpus=corpus, text="HE") for id_ in readers)
+        assert {row["speaker_id"]: row["split"] for row in cut_up(*heard)} == readers
+
+
+def test_a_folder_of_somebody_s_own_that_is_called_like_a_reader_is_not_claimed():
+    [row] = cut_up(recording(speaker_id="1272", corpus="my-voices", text="HE"))
+    assert (row["split"], row["corpus"]) == (split("1272", 0.02, 0.02), "my-voices") == ("train", "my-voices")
 
 
 def test_a_reader_is_split_by_hash_where_nobody_is_held_out():
