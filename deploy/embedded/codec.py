@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deploy.embedded import codebooks
-from deploy.embedded.aligned import aligned
 from deploy.embedded.losses import losses
 from deploy.embedded.speech import disturbed, speech_of
 from model.codec.encodec import CODEBOOK_SIZE, EMBEDDED, HOP, SAMPLE_RATE, Shape, build
@@ -59,14 +58,7 @@ def main() -> None:
     state.mkdir(parents=True, exist_ok=True)
     speech = speech_of(options.folder / "audio")
     held_out = speech_of(options.folder / "held-out")[: 60 * SAMPLE_RATE]
-    training = Training(state, options, speech, held_out)
-    if options.pair:
-        export(state, state / "encodec.safetensors")
-        said = aligned(
-            options.folder / "audio", options.pair, str(state / "encodec.safetensors"), state, options.minutes
-        )
-        training.said = said
-    training.run()
+    Training(state, options, speech, held_out).run()
 
 
 def _options() -> argparse.Namespace:
@@ -75,8 +67,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--encoder-steps", type=int, default=3_000)
     parser.add_argument("--decoder-steps", type=int, default=3_000)
     parser.add_argument("--adversary-steps", type=int, default=400)
-    parser.add_argument("--pair", type=Path, help="a folder with ar/ and nar/: the decoder learns from its NAR as well")
-    parser.add_argument("--minutes", type=float, default=30.0, help="of such speech")
     parser.add_argument("--rate", type=float, default=2e-3, help="Adam's, at a phase's height")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--frames", type=int, default=75, help="of a crop, those before it not counted")
@@ -148,7 +138,6 @@ class Training:
         self.step, self.began = 0, time.time()
         self.rows: list[dict[str, float]] = []  # losses since the last line of the log
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.said: tuple[NDArray[np.uint16], NDArray[np.int16]] | None = None  # what `aligned` gives
         self.ends = dict(
             encoder=options.encoder_steps,
             decoder=options.encoder_steps + options.decoder_steps,
@@ -215,22 +204,8 @@ class Training:
         wav = self.crops()[:, None]
         with torch.no_grad():
             latents = codebooks.quantized(self.average.encoder(wav), self.codes, self._numbers(len(wav)))
-            if self.said:
-                guessed, spoken = self._guessed(len(wav) // 2)
-                latents, wav = torch.cat([latents[len(guessed) :], guessed]), torch.cat([wav[len(guessed) :], spoken])
         begin = _PREFIX * HOP
         return self.model.decoder(latents)[..., begin:], wav[..., begin:]
-
-    def _guessed(self, rows: int) -> tuple[Tensor, Tensor]:
-        """Latents `[B, D, T]` of what a NAR says behind true first codebooks, and that speech `[B, 1, N]`."""
-        assert self.said is not None
-        codes, speech = self.said
-        length = self.options.frames + _PREFIX
-        begins = np.random.default_rng([self.step, 2]).integers(0, codes.shape[1] - length, rows)
-        said = torch.from_numpy(np.stack([codes[:, b : b + length] for b in begins]).astype(np.int64))
-        latents = torch.stack([book[said[:, place]] for place, book in enumerate(self.codes)]).sum(0)
-        spoken = np.stack([speech[b * HOP : (b + length) * HOP] for b in begins]).astype(np.float32) / 32768
-        return latents.transpose(1, 2), torch.from_numpy(spoken)[:, None]
 
     def _numbers(self, rows: int) -> Tensor:
         """How many codebooks `[B]` each row keeps."""
