@@ -9,14 +9,20 @@ exception. Where most rows of a shard fall to the same kind of exception, the co
 
 import re
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from warehouse.errors import BrokenPromise, Mistake
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 ERROR, POISON = "error", "poison"
 
 _FEW = 2  # rows that may all have the same fault
 _TOLD = 300  # characters of what a library says
+_OF_OTHERS = (Mistake, BrokenPromise, OSError, MemoryError, ImportError)
+_OF_DEVICES = {"OutOfMemoryError", "AcceleratorError"}  # torch's, by name, since nothing else here knows torch
 _MACHINE = re.compile(r"\b(CUDA|CUBLAS|CUDNN|NCCL|HIP|MPS)|out of memory|can't allocate", re.IGNORECASE)
 
 
@@ -52,6 +58,30 @@ class Faults:
 
 def of_a_row(error: BaseException) -> bool:
     """Whether an exception may be what a library makes of one row, so that the others can do without it."""
-    if isinstance(error, (Mistake, BrokenPromise, OSError, MemoryError)) or not isinstance(error, Exception):
+    if isinstance(error, _OF_OTHERS) or not isinstance(error, Exception):
         return False
-    return not (isinstance(error, RuntimeError) and _MACHINE.search(str(error)))
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return not (isinstance(error, RuntimeError) and (kinds & _OF_DEVICES or _MACHINE.search(str(error))))
+
+
+def together_or_alone(work: Callable[[list[A]], Sequence[B]], items: Sequence[A]) -> list[B | Exception]:
+    """What work makes of each item: of all together, or where one of them is too much for it, of each alone.
+
+    Args:
+        work: gives a result for each item, which does not depend on the others.
+        items: such as the waveforms of a batch.
+
+    Returns:
+        For each item its result, or the exception that it alone makes.
+
+    Raises:
+        Exception: one that is no single item's.
+    """
+    try:
+        return list(work(list(items))) if items else []
+    except Exception as error:
+        if not of_a_row(error):
+            raise
+        if len(items) == 1:
+            return [error]
+    return [result for item in items for result in together_or_alone(work, [item])]

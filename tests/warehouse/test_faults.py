@@ -5,7 +5,7 @@ import errno
 import pytest
 
 from warehouse.errors import Mistake
-from warehouse.faults import Faults
+from warehouse.faults import Faults, together_or_alone
 
 
 def test_a_row_is_dropped_with_the_exception_in_one_line() -> None:
@@ -48,3 +48,25 @@ def test_different_exceptions_and_very_few_rows_are_no_fault_of_the_code() -> No
 def test_what_is_no_fault_of_a_row_is_raised_at_once(error: Exception) -> None:
     with pytest.raises(type(error)):
         Faults().refusal(error)
+
+
+def test_of_a_batch_that_cannot_be_worked_on_each_is_tried_alone() -> None:
+    asked: list[list[int]] = []
+
+    def halves(numbers: list[int]) -> list[float]:
+        asked.append(numbers)
+        return [1 / number for number in numbers]
+
+    assert together_or_alone(halves, [1, 2]) == [1.0, 0.5]
+    assert len(asked) == 1
+    first, second, third = together_or_alone(halves, [1, 0, 2])
+    assert (first, third) == (1.0, 0.5)
+    assert isinstance(second, ZeroDivisionError)
+
+
+def test_a_batch_that_a_device_cannot_work_on_is_not_tried_again() -> None:
+    def broken(_: list[int]) -> list[int]:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    with pytest.raises(RuntimeError, match="unspecified launch failure"):
+        together_or_alone(broken, [1, 2])
