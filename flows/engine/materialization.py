@@ -166,6 +166,8 @@ class _Run:
             if jobs:
                 failures = self._make(table, jobs, progress)
                 self._plan(table)  # again, with what is made now; what could not be made stays pending
+        if table in self.tally.given_up:
+            say(self.tally.given_up[table])
         self._excuse(table, failures)
 
     def _plan(self, table: str) -> StagePlan:
@@ -237,19 +239,26 @@ class _Run:
         runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=at_a_time)
         with runner:
             futures: dict[Any, Batch] = {runner.submit(self._task(batch), {"batch": batch}): batch for batch in batches}
-            for future in as_completed(list(futures)):
-                batch = futures[future]
-                future.wait()
-                if not future.state.is_completed() and not batch.failures:  # Prefect's own trouble, or ours
-                    batch.failures.append(Failure(batch.name, str(future.state.message), may_pass=False))
-                for artifact in batch.made.values():
-                    self.artifacts[artifact.table_name, artifact.shard, artifact.fingerprint] = artifact
-                    self.touched.add((artifact.table_name, artifact.shard))
-                progress.advance(len(batch.made), len(batch.failures))
+            try:
+                for future in as_completed(list(futures)):
+                    self._hear(future, futures[future], progress)
+            except BaseException:
+                self.workers.stopped = True  # before the runner waits for what is in hand
+                raise
         if why := patience.says():
             self.tally.given_up[table] = why
         self.tally.made[table] = sum(len(batch.made) for batch in batches)
         return [failure for batch in batches for failure in batch.failures]
+
+    def _hear(self, future: Any, batch: Batch, progress: Progress) -> None:
+        """Take in how a task run has ended."""
+        future.wait()
+        if not future.state.is_completed() and not batch.failures:  # Prefect's own trouble, or ours
+            batch.failures.append(Failure(batch.name, str(future.state.message), may_pass=False))
+        for artifact in batch.made.values():
+            self.artifacts[artifact.table_name, artifact.shard, artifact.fingerprint] = artifact
+            self.touched.add((artifact.table_name, artifact.shard))
+        progress.advance(len(batch.made), len(batch.failures))
 
     def _task(self, batch: Batch) -> Any:
         return make.with_options(

@@ -56,7 +56,7 @@ def make(batch: Batch) -> None:
         before = failed.get(job.name)
         if job.shard in batch.made or (before and not before.may_pass):
             continue
-        if patience.is_given_up:
+        if patience.is_given_up or batch.workers.stopped:
             break
         outcome = batch.workers.make(job, runtime.flow_run.id, attempt)
         if isinstance(outcome, Failure) and outcome.crashed and is_last:
@@ -71,5 +71,5 @@ def make(batch: Batch) -> None:
         if isinstance(outcome, Failure) and outcome.may_pass and not is_last and patience.looks_bad:
             break
     if batch.failures:
-        may_pass = any(failure.may_pass for failure in batch.failures)
-        raise ShardFailed(batch.failures, may_pass=may_pass and not patience.is_given_up)
+        goes_on = not (patience.is_given_up or batch.workers.stopped)
+        raise ShardFailed(batch.failures, may_pass=goes_on and any(failure.may_pass for failure in batch.failures))

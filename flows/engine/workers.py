@@ -54,7 +54,7 @@ class _Lost(Exception):
 
 
 class NoRoom(Exception):
-    """The cluster has not made room for a single worker."""
+    """There is not a single worker to be had."""
 
 
 class Workers:
@@ -76,6 +76,7 @@ class Workers:
         self._lock = threading.Lock()
         self._started = False
         self._ours = False  # whether Ray was started here, and not by whoever called
+        self.stopped = False  # whether the run is being interrupted, so that nothing more is begun
 
     def prepare(self, needs: Resources, num_jobs: int) -> int:
         """Make ready for a stage. Returns how many shards it will make at a time."""
@@ -129,6 +130,8 @@ class Workers:
 
         pickled = cloudpickle.dumps(job)
         with self._free:
+            if self.stopped:
+                raise NoRoom("the run is being interrupted")
             worker = self._take()
             sound = False
             try:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from flows.engine.poison import MOST, make_without_poison, search
 from flows.engine.shards import Failure, Job
 from flows.engine.site import Site
+from flows.engine.workers import Workers
 from warehouse import ledger
 from warehouse.stage import Resources
 from warehouse.store import write_shard
@@ -133,6 +134,14 @@ def test_a_table_without_room_for_drops_says_which_row_it_is(tmp_path: Path) -> 
     [record] = ledger.read(ledger.waiting(tmp_path))
     assert isinstance(record, ledger.Record)
     assert (record.attempt.state, record.attempt.attempt, record.attempt.error) == ("failed", 4, outcome.error)
+
+
+def test_an_interrupted_run_seeks_no_poison(tmp_path: Path) -> None:
+    workers = Workers(Site())
+    workers.stopped = True
+    outcome = make_without_poison(workers, job(tmp_path, 8), FAILURE, None, 4)
+    assert isinstance(outcome, Failure)
+    assert outcome.error == f"{FAILURE.error}; which row does that was not found: NoRoom: the run is being interrupted"
 
 
 def test_what_makes_files_or_gathers_is_left_as_it_is(tmp_path: Path) -> None:

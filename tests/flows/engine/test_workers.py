@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from tests.small_corpus import audio
 from tests.toy import write_corpus
 from warehouse.errors import WorkFailed
 from warehouse.query import select
 
 Run = Callable[..., dict[str, int]]
+DEADLY = f"{Path(__file__).parents[2] / 'deadly.py'}:deadly"
 WHOLE = {"utterances": 3, "codes": 3, "examples": 3, "totals": 1}
 
 
@@ -63,6 +65,26 @@ def test_a_poison_row_is_found_and_dropped_and_its_shard_is_made(
     attempts = rows(root, "select attempt, state from runs where table_name = 'codes' and shard = 'b' order by attempt")
     assert attempts == [(1, state), (2, "made")]
     assert pipeline() == {}, "the shard is current"
+
+
+def test_a_poison_file_or_recording_costs_itself_and_no_sample_is_lost(pipeline: Run, tmp_path: Path) -> None:
+    for name in ("a", "b_deadly", "c", "d_endless", "e"):
+        audio(tmp_path / "audio" / f"{name}.wav").with_suffix(".txt").write_text("Said.")
+    assert pipeline(recipe=DEADLY, keys="retries = 0\n") == {"recordings": 1, "utterances": 1}
+    root = tmp_path / "root"
+    assert rows(root, "select recording_id, dropped, sha256 is null from recordings order by all") == [
+        ("a", None, False),
+        ("b_deadly", "poison", True),
+        ("c", None, False),
+        ("d_endless", None, False),
+        ("e", None, False),
+    ]
+    assert rows(root, "select utterance_id, dropped, seconds from utterances order by all") == [
+        ("a#0-32000", None, 2.0),
+        ("c#0-32000", None, 2.0),
+        ("d_endless#0-32000", "poison", 2.0),
+        ("e#0-32000", None, 2.0),
+    ]
 
 
 def test_poison_is_sought_after_the_last_retry_and_not_before(pipeline: Run, root: Path) -> None:
