@@ -22,6 +22,7 @@ from pyarrow.dataset import Dataset
 
 from tasks.audio.fidelity import is_checked, si_sdr_db
 from warehouse.errors import Mistake
+from warehouse.faults import Faults, together_or_alone
 from warehouse.stage import Resources, in_range
 from warehouse.tables import CODEBOOK_SIZE, CODEBOOKS, CODES, FRAME_RATE, HOP, RECORDINGS, SAMPLE_RATE, UTTERANCES
 
@@ -76,13 +77,17 @@ class Codes:
         paths = recordings.to_table(columns=["recording_id", "audio_path"]).to_pylist()
         path_of = {row["recording_id"]: row["audio_path"] for row in paths}
         rows: list[Row] = [{"utterance_id": utterance["utterance_id"]} for utterance in kept]
-        encoder = self._encoder(self.precision)
+        encoder, faults = self._encoder(self.precision), Faults()
 
         def read(batch: list[int]) -> dict[int, Waveform]:
             """The waveforms of a batch by their place; a row without one says why."""
             waveforms = {}
             for i in batch:
-                waveform = _read(self.audio, path_of[kept[i]["recording_id"]], kept[i])
+                try:
+                    waveform = _read(self.audio, path_of[kept[i]["recording_id"]], kept[i])
+                except Exception as error:
+                    rows[i] |= faults.refusal(error)
+                    continue
                 if isinstance(waveform, str):
                     rows[i] |= {"dropped": "unreadable", "detail": waveform}
                 else:
@@ -93,16 +98,25 @@ class Codes:
         batches = list(in_batches(seconds, self.batch_seconds))
         sizes = [len(batch) * seconds[batch[-1]] for batch in batches]
         for waveforms in _ahead(read, batches, sizes, _AHEAD * self.batch_seconds):
-            for i, codes in zip(waveforms, encoder.encode(list(waveforms.values())), strict=True):
-                rows[i] |= _columns(codes, len(waveforms[i]))
-                if is_checked(rows[i]["utterance_id"], self.check_share):
-                    rows[i] |= self._check(waveforms[i], codes)
+            encoded = together_or_alone(encoder.encode, list(waveforms.values()))
+            for i, codes in zip(waveforms, encoded, strict=True):
+                rows[i] |= self._row(rows[i]["utterance_id"], waveforms[i], codes, faults)
             waveforms.clear()  # before the next ones are read
+            faults.check(len(kept))
         return pa.Table.from_pylist(rows, schema=CODES.schema)
 
-    def _check(self, waveform: Waveform, codes: NDArray[np.uint16]) -> Row:
+    def _row(self, utterance_id: str, waveform: Waveform, codes: NDArray[np.uint16] | Exception, faults: Faults) -> Row:
+        """An utterance's codes, and how well they keep it where it is asked; or why there are none."""
+        exact = self._encoder("fp32") if is_checked(utterance_id, self.check_share) else None
+        try:
+            if isinstance(codes, Exception):
+                raise codes
+            return _columns(codes, len(waveform)) | (self._check(exact, waveform, codes) if exact else {})
+        except Exception as error:
+            return faults.refusal(error)
+
+    def _check(self, exact: "Encoder", waveform: Waveform, codes: NDArray[np.uint16]) -> Row:
         """What the codes of an utterance's first 30 s have kept; what follows changes neither them nor the speech."""
-        exact = self._encoder("fp32")
         waveform, codes = waveform[: _CHECKED * HOP], codes[:, :_CHECKED]
         checked: Row = {"si_sdr_db": si_sdr_db(exact.decode(codes)[: len(waveform)], waveform)}
         if self.precision != "fp32":

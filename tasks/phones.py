@@ -12,13 +12,12 @@ from pyarrow.dataset import Dataset
 
 from tasks.text import symbols
 from tasks.text.phonemization import ENGLISH, Unspeakable, backend, phonemize
-from warehouse.errors import Mistake
+from warehouse.faults import Faults
 from warehouse.stage import Resources
 from warehouse.tables import PHONES, TRANSCRIPTS, UTTERANCES
 
 OWN = "auto"  # each text in the language of its transcript
 _ESPEAK = {"en": ENGLISH, "fr": "fr-fr", "pt": "pt-br"}  # ISO 639-1, where espeak-ng's name is another
-_TOLD = 300  # characters of what a library says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +44,12 @@ class Phones:
     def __call__(self, transcripts: Dataset, _utterances: Dataset) -> pa.Table:
         columns = ["utterance_id", "text", "language"]
         kept = transcripts.to_table(columns=columns, filter=pc.field("dropped").is_null())
+        faults = Faults("not_speakable")
         rows = [
-            {"utterance_id": utterance_id} | _row(text or "", self._language(own))
+            {"utterance_id": utterance_id} | _row(text or "", self._language(own), faults)
             for utterance_id, text, own in zip(*(kept[name].to_pylist() for name in columns), strict=True)
         ]
+        faults.check(len(rows))
         return pa.Table.from_pylist(rows, schema=PHONES.schema)
 
     def _language(self, own: str | None) -> str:
@@ -56,12 +57,10 @@ class Phones:
         return self.language if self.language != OWN else _ESPEAK.get(own or "en", own or ENGLISH)
 
 
-def _row(text: str, language: str) -> dict[str, Any]:
+def _row(text: str, language: str, faults: Faults) -> dict[str, Any]:
     try:
         return vars(phonemize(text, language))
     except Unspeakable as refusal:
         return {"dropped": refusal.reason, "detail": str(refusal)}
-    except (Mistake, OSError, MemoryError):
-        raise
     except Exception as error:  # whatever a library makes of one text, the others are not to blame
-        return {"dropped": "not_speakable", "detail": f"{type(error).__name__}: {error}"[:_TOLD]}
+        return faults.refusal(error)

@@ -10,6 +10,7 @@ libsndfile decodes is kept.
     not_finite   NaN or infinite samples              silent       no sample above -80 dB of full scale
     damaged      other samples than those encoded     duplicate    the same samples as an earlier kept file
     wrong_scale  floating point far above full scale  out_of_phase channels whose mean is silent
+    error        what nobody expected of a file       poison       a worker died of it, again and again
 
 A file is compared with those of its own shard alone, for a shard knows of no other. `audio_digest` is what finds
 equal audio across shards: group the table by it.
@@ -17,6 +18,7 @@ equal audio across shards: group the table by it.
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -30,6 +32,7 @@ from tasks.corpora.folder import Folder
 from tasks.corpora.librilight import SUBSETS, LibriLight
 from tasks.corpora.librispeech import LibriSpeech
 from tasks.corpora.listing import CorpusError, Entry, Layout, first_hours, is_audio, portions, printable
+from warehouse.faults import POISON, Faults
 from warehouse.stage import Resources, SourceFiles, in_range
 from warehouse.tables import RECORDINGS
 
@@ -93,26 +96,36 @@ class Recordings:
         shards = {shard: found.pop(shard).files() for shard in sorted(found)}  # popped, so that it is not held twice
         return shards if self.max_hours is None else first_hours(shards, self.max_hours)
 
-    def __call__(self, shard: str) -> pa.Table:
+    def items(self, shard: str) -> list[str]:
+        """The files of one shard that would be opened."""
+        return [
+            entry.path for entry in self._entries(shard) if not entry.missing and printable(entry.path) == entry.path
+        ]
+
+    def __call__(self, shard: str, without: Mapping[str, str] | None = None) -> pa.Table:
         """The rows of one shard, one for each of its audio files, sorted by `recording_id`.
 
-        Only the folders of the shard are listed, and the names of those beside them.
+        Only the folders of the shard are listed, and the names of those beside them. The files in `without` are not
+        opened, but dropped as poison, each with its detail.
 
         Raises:
             CorpusError: the corpus has no such shard (any more).
             OSError: a file could not be read this time; the shard fails, and no recording is dropped for it.
         """
+        entries, faults = self._entries(shard), Faults()
+        ids = _ids([entry.path for entry in entries])
+        rows = [self._row(entry, ids[entry.path], (without or {}).get(entry.path), faults) for entry in entries]
+        faults.check(len(rows))
+        rows.sort(key=lambda row: str(row["recording_id"]))
+        _drop_duplicates(rows)
+        return pa.Table.from_pylist(rows, schema=RECORDINGS.schema)
+
+    def _entries(self, shard: str) -> list[Entry]:
         layout = self._layout()
         portion = portions(layout, self.audio, self.max_shard_hours, only=shard).get(shard)
         if portion is None:
             raise CorpusError(f"{self.audio} holds no files for the shard {shard}")
-        entries = [entry for entry in layout.entries(self.audio, portion) if portion.holds(entry.path)]
-        ids = _ids([entry.path for entry in entries])
-        rows = sorted(
-            (self._row(entry, ids[entry.path]) for entry in entries), key=lambda row: str(row["recording_id"])
-        )
-        _drop_duplicates(rows)
-        return pa.Table.from_pylist(rows, schema=RECORDINGS.schema)
+        return [entry for entry in layout.entries(self.audio, portion) if portion.holds(entry.path)]
 
     def _layout(self) -> Layout:
         match self.layout:
@@ -123,7 +136,7 @@ class Recordings:
             case _:
                 return Folder()
 
-    def _row(self, entry: Entry, recording_id: str) -> Row:
+    def _row(self, entry: Entry, recording_id: str, poison: str | None, faults: Faults) -> Row:
         corpus = self.audio.resolve().name if self.layout == "folder" else self.layout
         known = {name: value for name, value in asdict(entry).items() if name in RECORDINGS.schema.names}
         row = known | {
@@ -132,7 +145,15 @@ class Recordings:
             "audio_path": entry.path,
             "detail": entry.note,
         }
-        row |= {"dropped": "no_audio"} if entry.missing else self._heard(entry)
+        if entry.missing:
+            row |= {"dropped": "no_audio"}
+        elif poison is not None:
+            row |= {"dropped": POISON, "detail": poison}
+        else:
+            try:
+                row |= self._heard(entry)
+            except Exception as error:
+                row |= faults.refusal(error)
         if row.get("dropped") == "unreadable":
             must_be_there(self.audio)
         return {name: printable(value) if isinstance(value, str) else value for name, value in row.items()}

@@ -12,7 +12,7 @@ equal terms.
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -31,6 +31,7 @@ from tasks.text.symbols import BOUNDARY, SYMBOL_IDS, SYMBOLS
 from tasks.voices import utterance_prompt
 from tasks.voices.utterance_prompt import Row, Utterance
 from warehouse.errors import Mistake
+from warehouse.faults import Faults
 from warehouse.stage import Resources, in_range, same_as
 from warehouse.store import write_atomically
 from warehouse.tables import (
@@ -145,10 +146,12 @@ class Samples:
         codec = load_codec(self.codec, device=self.device)
         pair = pair.beside(codec.codebooks)
 
-        rows = [row for target, prompt in cast for row in self._true(target, prompt, codec, folder)]
+        faults = Faults()
+        rows = [row for target, prompt in cast for row in self._true(target, prompt, codec, folder, faults)]
         named = bool(pair.ar.settings.languages)
         said = [job for target, prompt in cast for job in self._requests(target, prompt, checkpoint_id, named)]
-        rows += self._say(said, pair, codec, folder)
+        rows += self._say(said, pair, codec, folder, faults)
+        faults.check(len(rows))
         return pa.Table.from_pylist(rows, schema=SAMPLES.schema)
 
     def _choose(self, examples: Dataset, utterances: Dataset) -> dict[str, str | None]:
@@ -197,21 +200,26 @@ class Samples:
             raise ValueError(f"samples.codec: the model speaks codes of {pair.codec}, and {self.codec} is {mine}")
         return pair, checkpoint_id
 
-    def _true(self, target: Utterance, prompt: Utterance | None, codec: "Codec", folder: Path) -> Iterator[Row]:
+    def _true(
+        self, target: Utterance, prompt: Utterance | None, codec: "Codec", folder: Path, faults: Faults
+    ) -> Iterator[Row]:
         """The true speech, as recorded and as the codec gives it back: what the judges are checked with."""
-        started = time.perf_counter()
-        row = _row(TRUTH, target, prompt, self.seeds[0])
-        try:
-            speech = audio_files.read(
-                self.audio / target.audio_path, SAMPLE_RATE, target.start_sample, target.end_sample
-            )
-            yield row | _save(folder, row, speech, started)
-        except audio_files.Unreadable as error:
-            audio_files.must_be_there(self.audio)
-            yield row | {"dropped": "unreadable", "detail": str(error)}
-        started = time.perf_counter()
-        row = _row(RESYNTHESIS, target, prompt, self.seeds[0])
-        yield row | _save(folder, row, decode(codec, target.codes), started)
+        path, start, end = self.audio / target.audio_path, target.start_sample, target.end_sample
+        sources: dict[str, Callable[[], Waveform]] = {
+            TRUTH: lambda: audio_files.read(path, SAMPLE_RATE, start, end),
+            RESYNTHESIS: lambda: decode(codec, target.codes),
+        }
+        for system, speech in sources.items():
+            started = time.perf_counter()
+            row = _row(system, target, prompt, self.seeds[0])
+            try:
+                row |= _save(folder, row, speech(), started)
+            except audio_files.Unreadable as error:
+                audio_files.must_be_there(self.audio)
+                row |= {"dropped": "unreadable", "detail": str(error)}
+            except Exception as error:
+                row |= faults.refusal(error)
+            yield row
 
     def _requests(
         self, target: Utterance, prompt: Utterance | None, checkpoint_id: str, named: bool
@@ -242,7 +250,7 @@ class Samples:
                 yield row, Request(target.phone_ids, target.codes[:, :num_frames], seed, language=language)
 
     def _say(
-        self, said: list[tuple[Row, "Request | None"]], pair: "Pair", codec: "Codec", folder: Path
+        self, said: list[tuple[Row, "Request | None"]], pair: "Pair", codec: "Codec", folder: Path, faults: Faults
     ) -> Iterator[Row]:
         """The rows with what the model says. One that never ends is kept as far as it came."""
         from model.valle.sampling import Sampling
@@ -261,9 +269,13 @@ class Samples:
                 yield row | {"dropped": EMPTY, "detail": "the model ended before it said anything"}
                 continue
             repeated = [request.prompt_codes] if row["system"] == CONTINUAL else []
-            waveform = decode(codec, np.concatenate([*repeated, speech.codes], axis=1))
             detail = None if speech.finished else f"endless: stopped after {num_frames / FRAME_RATE:.1f} s"
-            yield row | _save(folder, row, waveform, started) | {"detail": detail}
+            try:
+                waveform = decode(codec, np.concatenate([*repeated, speech.codes], axis=1))
+                row |= _save(folder, row, waveform, started) | {"detail": detail}
+            except Exception as error:
+                row |= faults.refusal(error)
+            yield row
 
 
 def _row(system: str, target: Utterance, prompt: Utterance | None, seed: int) -> Row:

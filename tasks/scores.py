@@ -5,7 +5,8 @@ recogniser gets wrong, and how alike two voices are to a speaker verifier. Both 
 judge at least as much as on the speech. So each score names its judge's engine and weights, and true speech
 stands before the same judges: its rows are the scale on which the model's are read.
 
-An empty sample is not left out, which would flatter the model: all of its words are wrong.
+An empty sample is not left out, which would flatter the model: all of its words are wrong. One that cannot be read, or
+over which a judge stumbles, has its rows all the same, dropped as `unreadable` or `error`.
 """
 
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from tasks.evaluation.judges import RATE, Voice, embed, load_normalizer, load_vo
 from tasks.samples import CONTINUAL, EMPTY, Waveform
 from tasks.voices import utterance_prompt
 from tasks.voices.utterance_prompt import Codes, Row
+from warehouse.faults import Faults, together_or_alone
 from warehouse.stage import Resources, in_range, same_as
 from warehouse.tables import CODEBOOKS, CODES, FRAME_RATE, RECORDINGS, SAMPLE_RATE, SAMPLES, SCORES, UTTERANCES
 
@@ -66,12 +68,25 @@ class Scores:
         judged = samples.to_table(filter=counted).to_pylist()
         ids = {sample["prompt_id"] for sample in judged if sample["prompt_id"]}
         words, voices = _Words(self), _Voices(self, _prompts(ids, utterances, recordings, codes))
-        rows: list[Row] = []
+        rows, faults = [], Faults()
         for start in range(0, len(judged), _BLOCK):
-            block = [(sample, self._speech(sample)) for sample in judged[start : start + _BLOCK]]
-            rows += words.judge(block)
-            rows += [row for sample, speech in block if not sample["dropped"] for row in voices.judge(sample, speech)]
+            audible = []
+            for sample in judged[start : start + _BLOCK]:
+                try:
+                    audible.append((sample, self._speech(sample)))
+                except audio_files.Unreadable as error:
+                    why = faults.refusal(error) | {"dropped": "unreadable", "detail": str(error)}
+                    rows += [row | why for row in self.poisoned(sample)]
+            rows += words.judge(audible)
+            rows += [row for sample, speech in audible if not sample["dropped"] for row in voices.judge(sample, speech)]
+            for met in (faults, words.faults, voices.faults):
+                met.check(len(judged))
         return pa.Table.from_pylist(rows, schema=SCORES.schema)
+
+    def poisoned(self, sample: Row) -> list[Row]:
+        """The rows of a sample that no judge can bear."""
+        by_ear = [] if sample["dropped"] else [SIMILARITY, SIMILARITY_DECODED]
+        return [_row(sample, metric, None) for metric in (WER, *by_ear)]
 
     def _speech(self, sample: Row) -> Waveform:
         if sample["dropped"]:
@@ -88,17 +103,30 @@ class _Words:
         self.model = recognition.load_asr(stage.judge, stage.device)
         self.judged_by = f"{recognition.OPENAI}/{recognition.identity(stage.judge)}"
         self.batch_size = stage.batch_size
+        self.faults = Faults()
         self.normalize = load_normalizer()
 
     def judge(self, block: list[tuple[Row, Waveform]]) -> list[Row]:
         """One row for each sample."""
         from model.asr import recognition
 
-        audible = {sample["sample_id"]: speech for sample, speech in block if len(speech)}
-        ids, waveforms = list(audible), list(audible.values())
-        found = recognition.transcribe(self.model, waveforms, ids=ids, language="en", batch_size=self.batch_size)
-        texts = {name: transcript.text for name, transcript in zip(ids, found, strict=True)}
-        return [self._score(sample, texts.get(sample["sample_id"], "")) for sample, _ in block]
+        def transcribe(some: list[tuple[Row, Waveform]]) -> list[recognition.Transcript]:
+            ids, waveforms = [sample["sample_id"] for sample, _ in some], [speech for _, speech in some]
+            return recognition.transcribe(self.model, waveforms, ids=ids, language="en", batch_size=self.batch_size)
+
+        audible = [(sample, speech) for sample, speech in block if len(speech)]
+        found = together_or_alone(transcribe, audible)
+        heard = {sample["sample_id"]: transcript for (sample, _), transcript in zip(audible, found, strict=True)}
+        rows = []
+        for sample, _ in block:
+            transcript = heard.get(sample["sample_id"])
+            try:
+                if isinstance(transcript, Exception):
+                    raise transcript
+                rows.append(self._score(sample, transcript.text if transcript else ""))
+            except Exception as error:
+                rows.append(_row(sample, WER, self.judged_by) | self.faults.refusal(error))
+        return rows
 
     def _score(self, sample: Row, heard: str) -> Row:
         errors, words = word_errors(self.normalize(sample["text"]), self.normalize(heard))
@@ -143,6 +171,7 @@ class _Voices:
         self.codec = load_codec(stage.codec, device=stage.device)
         self.encoder = load_voice_encoder(stage.device)
         self.judged_by = voice_judge()
+        self.faults = Faults()
         self.known: dict[str, dict[str, Voice | None]] = {}
 
     def judge(self, sample: Row, speech: Waveform) -> list[Row]:
@@ -152,8 +181,12 @@ class _Voices:
             return [_row(sample, metric, self.judged_by) | why for metric in (SIMILARITY, SIMILARITY_DECODED)]
         if sample["system"] == CONTINUAL:
             speech = speech[round(self.stage.prompt_seconds * RATE) :]
-        mine, theirs = embed(self.encoder, speech), self._voices_of(sample["prompt_id"])
-        return [self._score(_row(sample, metric, self.judged_by), mine, voice) for metric, voice in theirs.items()]
+        try:
+            mine, theirs = embed(self.encoder, speech), self._voices_of(sample["prompt_id"])
+            return [self._score(_row(sample, metric, self.judged_by), mine, voice) for metric, voice in theirs.items()]
+        except Exception as error:
+            why = self.faults.refusal(error)
+            return [_row(sample, metric, self.judged_by) | why for metric in (SIMILARITY, SIMILARITY_DECODED)]
 
     def _score(self, row: Row, mine: Voice | None, theirs: Voice | None) -> Row:
         if mine is None or theirs is None:
@@ -177,6 +210,6 @@ class _Voices:
         return self.known[prompt_id]
 
 
-def _row(sample: Row, metric: str, judge: str) -> Row:
+def _row(sample: Row, metric: str, judge: str | None) -> Row:
     """A row without its value."""
     return {"sample_id": sample["sample_id"], "system": sample["system"], "metric": metric, "judge": judge}

@@ -24,6 +24,7 @@ from model.asr import recognition
 from tasks.audio.audio_files import Unreadable, must_be_there, read
 from tasks.text.plausibility import chars_per_second, doubts
 from warehouse.errors import Mistake
+from warehouse.faults import Faults, together_or_alone
 from warehouse.stage import Resources, in_range
 from warehouse.tables import RECORDINGS, TRANSCRIPTS, UTTERANCES
 
@@ -82,12 +83,22 @@ class Transcripts:
         columns = ["recording_id", "audio_path", "num_samples", "text", "language"]
         by_id = {row["recording_id"]: row for row in recordings.to_table(columns=columns).to_pylist()}
         pairs = [(utterance, by_id[utterance["recording_id"]]) for utterance in kept]
-        if self.model == REFERENCE:
-            rows = [self._quoted(utterance, recording) for utterance, recording in pairs]
-        else:
-            size = self.batch_size * _AT_ONCE
-            rows = [row for i in range(0, len(pairs), size) for row in self._heard(pairs[i : i + size])]
+        rows, faults, size = [], Faults(), self.batch_size * _AT_ONCE
+        for i in range(0, len(pairs), size):
+            some = pairs[i : i + size]
+            rows += self._all_quoted(some, faults) if self.model == REFERENCE else self._heard(some, faults)
+            faults.check(len(pairs))
         return pa.Table.from_pylist(rows, schema=TRANSCRIPTS.schema)
+
+    def _all_quoted(self, pairs: list[tuple[Row, Row]], faults: Faults) -> list[Row]:
+        """The corpus's own text of these utterances."""
+        rows: list[Row] = []
+        for utterance, recording in pairs:
+            try:
+                rows.append(self._quoted(utterance, recording))
+            except Exception as error:
+                rows.append({"utterance_id": utterance["utterance_id"]} | faults.refusal(error))
+        return rows
 
     def _quoted(self, utterance: Row, recording: Row) -> Row:
         """The recording's own text, which says nothing of an utterance that is only a part of it."""
@@ -104,25 +115,35 @@ class Transcripts:
         row |= {"text": text} | _oddities(text, utterance["seconds"], language, None)
         return row | self._refusal(language, "the corpus says that it is")
 
-    def _heard(self, pairs: list[tuple[Row, Row]]) -> list[Row]:
+    def _heard(self, pairs: list[tuple[Row, Row]], faults: Faults) -> list[Row]:
         """What the model hears in these utterances; what cannot be heard costs itself alone."""
         rows: list[Row] = []
         waveforms: dict[int, NDArray[np.float32]] = {}
         for i, (utterance, recording) in enumerate(pairs):
-            waveform, refusal = self._read(utterance, recording)
+            try:
+                waveform, refusal = self._read(utterance, recording)
+            except Exception as error:
+                waveform, refusal = None, faults.refusal(error)
             rows.append({"utterance_id": utterance["utterance_id"]} | refusal)
             if waveform is not None:
                 waveforms[i] = waveform
         if not waveforms:
             return rows
-        ids = [rows[i]["utterance_id"] for i in waveforms]
         model = recognition.warm_asr(self.model, self.device, self.engine)
-        heard = recognition.transcribe(
-            model, list(waveforms.values()), ids=ids, batch_size=self.batch_size, words=self.words
-        )
         judge = f"{model.name}/{recognition.identity(self.model)}"
-        for i, transcript in zip(waveforms, heard, strict=True):
-            rows[i] |= {"judge": judge} | self._row(transcript, *pairs[i])
+
+        def transcribe(places: list[int]) -> list[recognition.Transcript]:
+            ids = [rows[i]["utterance_id"] for i in places]
+            sounds = [waveforms[i] for i in places]
+            return recognition.transcribe(model, sounds, ids=ids, batch_size=self.batch_size, words=self.words)
+
+        for i, transcript in zip(waveforms, together_or_alone(transcribe, list(waveforms)), strict=True):
+            try:
+                if isinstance(transcript, Exception):
+                    raise transcript
+                rows[i] |= {"judge": judge} | self._row(transcript, *pairs[i])
+            except Exception as error:
+                rows[i] |= faults.refusal(error)
         return rows
 
     def _row(self, transcript: recognition.Transcript, utterance: Row, recording: Row) -> Row:

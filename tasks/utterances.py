@@ -6,6 +6,7 @@ rows dropped as `silence`, so the table can be read back into the recording, and
     silence     a pause, or a recording without a voice     too_short   under `min_seconds`
     too_long    a recording that carries its own text,      unreadable  the audio changed or went away
                 which cannot be cut without it
+    error       a recording that cannot be cut for a reason that nobody expected
 
 A chapter of LibriVox begins with its title, its reader and 20 to 30 seconds about LibriVox, and ends with "End of
 chapter", 5 to 15 seconds: `zone` marks what lies there, for a filter to refuse or a transcript to clear.
@@ -29,6 +30,7 @@ from tasks.audio.audio_files import Unreadable, must_be_there, read
 from tasks.audio.cutting import Cut, Limits, Stretch, cut
 from tasks.corpora.held_out import LIBRIVOX, held_out
 from warehouse.errors import Mistake
+from warehouse.faults import Faults
 from warehouse.stage import Resources, in_range
 from warehouse.tables import RECORDINGS, UTTERANCES
 
@@ -95,16 +97,18 @@ class Utterances:
             OSError: a file, or the whole corpus, could not be read this time; the shard fails, nothing is dropped.
         """
         kept = recordings.to_table(columns=_READ, filter=ds.field("dropped").is_null())
-        held = held_out(self.hold_out)
-        rows = []
+        rows, faults = [], Faults()
         for recording in kept.to_pylist():
-            speaker = recording["speaker_id"]
-            reads_librivox = recording["corpus"] in LIBRIVOX
-            its_split = (held.get(speaker) if reads_librivox else None) or split(
-                speaker, self.dev_share, self.test_share
-            )
-            rows += [row | {"split": its_split} for row in self._rows(recording)]
+            try:
+                rows += list(self._rows(recording))
+            except Exception as error:
+                rows += [row | faults.refusal(error) for row in self.poisoned(recording)]
+        faults.check(kept.num_rows)
         return pa.Table.from_pylist(rows, schema=UTTERANCES.schema)
+
+    def poisoned(self, recording: dict[str, Any]) -> list[dict[str, Any]]:
+        """The row of a recording that cannot be cut: the whole of it."""
+        return [self._row(recording, 0, recording["num_samples"])]
 
     def _rows(self, recording: dict[str, Any]) -> Iterator[dict[str, Any]]:
         detail, speech = None, None
@@ -121,20 +125,27 @@ class Utterances:
         chapter = recording["corpus"] == _LIBRIVOX and recording["text"] is None
         zones = _zones(cuts, self.opening_seconds * rate, self.closing_seconds * rate) if chapter else repeat(None)
         for (start, end, dropped), voice_in, zone in zip(cuts, _voiced(cuts, speech), zones, strict=False):
-            yield {
-                "utterance_id": f"{recording['recording_id']}#{start}-{end}",
-                "recording_id": recording["recording_id"],
-                "corpus": recording["corpus"],
-                "speaker_id": recording["speaker_id"],
-                "start_sample": start,
-                "end_sample": end,
-                "sample_rate": rate,
-                "seconds": (end - start) / rate,
+            yield self._row(recording, start, end) | {
                 "voiced_seconds": None if voice_in is None else voice_in / rate,
                 "zone": zone,
                 "dropped": dropped,
                 "detail": detail,
             }
+
+    def _row(self, recording: dict[str, Any], start: int, end: int) -> dict[str, Any]:
+        speaker, rate = recording["speaker_id"], recording["sample_rate"]
+        held = held_out(self.hold_out) if recording["corpus"] in LIBRIVOX else {}
+        return {
+            "utterance_id": f"{recording['recording_id']}#{start}-{end}",
+            "recording_id": recording["recording_id"],
+            "corpus": recording["corpus"],
+            "speaker_id": speaker,
+            "start_sample": start,
+            "end_sample": end,
+            "sample_rate": rate,
+            "seconds": (end - start) / rate,
+            "split": held.get(speaker) or split(speaker, self.dev_share, self.test_share),
+        }
 
     def _speech(self, recording: dict[str, Any]) -> list[Stretch]:
         """Voiced stretches, as the corpus says or as silero-vad hears."""

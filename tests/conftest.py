@@ -58,14 +58,17 @@ def ray_here() -> Iterator[None]:
 def pipeline(
     prefect_server: None, ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., dict[str, int]]:
-    """Runs the toy pipeline: corpus in `tmp_path/audio`, warehouse in `tmp_path/root`. Retries wait for nothing."""
+    """Runs the toy pipeline: corpus in `tmp_path/audio`, warehouse in `tmp_path/root`. Retries wait for nothing.
+
+    `keys` are more lines of its site.
+    """
     from flows.pipeline import pipeline as flow
 
     site = tmp_path / "site.toml"
     here = f'root = "{tmp_path}/root"\naudio = "{tmp_path}/audio"\ndevice = "cpu"\nretry_delay_seconds = 0.0\n'
 
-    def run(recipe: str = TOY, max_failed_share: float = 0.0, **words: Any) -> dict[str, int]:
-        site.write_text(f"{here}max_failed_share = {max_failed_share}\n")
+    def run(recipe: str = TOY, max_failed_share: float = 0.0, keys: str = "", **words: Any) -> dict[str, int]:
+        site.write_text(f"{here}max_failed_share = {max_failed_share}\n{keys}")
         return flow(recipe=recipe, site=str(site), **words)
 
     return run

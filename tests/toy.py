@@ -74,10 +74,13 @@ class ToyCodes:
     pause: float = field(default=0.0, compare=False)  # seconds of work
     loses: bool = field(default=False, compare=False)  # a row, against the contract
     fails: str = field(default="", compare=False)  # the recording whose codes cannot be made
+    poison: str = field(default="", compare=False)  # such as `b#1 crashes`: what happens over an utterance
+    breaks: str = field(default="", compare=False)  # a file that the first process leaves, whose device then is broken
 
     def __call__(self, utterances: ds.Dataset) -> pa.Table:
         time.sleep(self.pause)
         kept = utterances.to_table(filter=KEPT).to_pylist()[int(self.loses) :]
+        self._suffer([row["utterance_id"] for row in kept])
         if self.fails in [row["recording_id"] for row in kept]:
             raise ValueError("these have no codes")
         rows = [
@@ -90,6 +93,23 @@ class ToyCodes:
             for row in kept
         ]
         return pa.Table.from_pylist(rows, schema=CODES.schema)
+
+    def _suffer(self, utterance_ids: list[str]) -> None:
+        """What a worker cannot bear."""
+        who, _, what = self.poison.partition(" ")
+        if who in utterance_ids or who == "every":
+            match what:
+                case "crashes":
+                    os._exit(9)
+                case "hangs":
+                    time.sleep(3600)
+                case "starves":
+                    raise MemoryError("no room for 1 TiB")
+        if self.breaks and not Path(self.breaks).exists():
+            Path(self.breaks).touch()
+            os.environ["TOY_DEVICE_IS_BROKEN"] = "1"
+        if "TOY_DEVICE_IS_BROKEN" in os.environ:
+            raise RuntimeError("CUDA error: device-side assert triggered")
 
 
 @dataclass(frozen=True, kw_only=True)

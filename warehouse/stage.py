@@ -64,6 +64,10 @@ class Stage(Protocol):
     its fingerprint for settings whose words alone do not name a result, such as
     the hash of the weights in place of the name of a model.
 
+    A row over which its worker crashes again and again is dropped as `poison` without asking the stage, where it is one
+    to one. Another has a method `poisoned(row) -> list[dict]`: what rows tell of such a row of the first table that it
+    takes, less `dropped` and `detail`.
+
     One that works long in a folder may have a method `how_far(folder) -> str | None`: how far it is, in words that
     are shown while it works.
 
@@ -98,6 +102,9 @@ class Source(Stage, Protocol):
     `shards` gives their names, and better the files that each is made from: then
     audio added, changed or removed is noticed on the next run. Called with the name
     of a shard, it returns its rows.
+
+    Where one bad file should not take a shard down with its worker, it has a method `items(shard)`, the names of what
+    is opened for a shard, and is called with `without` as well: names whose rows only say why, in `detail`.
 
     It may also have a method `provide() -> None`, which a run calls before anything
     else: there a source whose corpus is made, rather than found, makes it.

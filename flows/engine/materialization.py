@@ -1,8 +1,8 @@
 """Materialization: bring a warehouse up to date with a recipe.
 
 Stage by stage, it makes what is not current. A Prefect task run is a shard, or
-a range of shards where there are many; inside it each shard is one call of a
-worker. What is done is the catalogue's to know, not Prefect's cache.
+a range of shards where there are many (`flows.engine.task_runs`). What is done is the
+catalogue's to know, not Prefect's cache.
 """
 
 import logging
@@ -17,14 +17,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from prefect import runtime, task
-from prefect.cache_policies import NO_CACHE
 from prefect.futures import as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from flows.engine.patience import Patience
 from flows.engine.recipe import Listings, Recipe
 from flows.engine.shards import Failure, Job
 from flows.engine.site import Site, device_of
+from flows.engine.task_runs import Batch, make
 from flows.engine.trainings import newest, say_schedules
 from flows.engine.workers import RayTrain, Workers
 from flows.terminal.output import say
@@ -40,14 +40,6 @@ MOST_TASKS = 200  # of one stage; more shards than that share task runs
 PUBLISH_EVERY = 2.0  # seconds, at the soonest
 
 
-class ShardFailed(Exception):
-    """Some shards of a task run could not be made."""
-
-    def __init__(self, failures: list[Failure]) -> None:
-        super().__init__("; ".join(f"{failure.name}: {failure.error}" for failure in failures))
-        self.may_pass = any(failure.may_pass for failure in failures)
-
-
 @dataclass(frozen=True)
 class Selection:
     """What a run is limited to. Nothing said: everything that is not current."""
@@ -59,44 +51,6 @@ class Selection:
 EVERYTHING = Selection()
 
 
-class Batch:
-    """The shards of one task run, and which of them are made. A plain class: Prefect looks into dataclasses."""
-
-    def __init__(self, jobs: list[Job], workers: Workers) -> None:
-        self.jobs = jobs
-        self.workers = workers
-        self.made: dict[str, Artifact] = {}
-        self.failures: list[Failure] = []
-
-    @property
-    def name(self) -> str:
-        """Such as `codes/small-00017`, or `codes/small-00017..small-00034`."""
-        first, last = self.jobs[0], self.jobs[-1]
-        return first.name if first is last else f"{first.name}..{last.shard}"
-
-
-def _worth_retrying(_task: Any, _task_run: Any, state: Any) -> bool:
-    error = state.result(raise_on_failure=False)
-    return isinstance(error, ShardFailed) and error.may_pass
-
-
-@task(cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=_worth_retrying)
-def make(batch: Batch) -> None:
-    """Make the shards of a batch that are not made yet, one after the other."""
-    attempt = int(runtime.task_run.run_count or 1)
-    batch.failures = [failure for failure in batch.failures if not failure.may_pass]
-    lost = {failure.name for failure in batch.failures}
-    for job in batch.jobs:
-        if job.shard not in batch.made and job.name not in lost:
-            outcome = batch.workers.make(job, runtime.flow_run.id, attempt)
-            if isinstance(outcome, Failure):
-                batch.failures.append(outcome)
-            else:
-                batch.made[job.shard] = outcome
-    if batch.failures:
-        raise ShardFailed(batch.failures)
-
-
 @dataclass
 class Tally:
     """What a run did."""
@@ -104,6 +58,7 @@ class Tally:
     made: dict[str, int] = field(default_factory=dict)  # table -> shards
     failures: list[Failure] = field(default_factory=list)
     excused: list[Failure] = field(default_factory=list)  # failures that the site tolerates
+    given_up: dict[str, str] = field(default_factory=dict)  # table -> why most of its shards fail
 
 
 def materialize(
@@ -146,7 +101,7 @@ def materialize(
     if run.tally.failures:
         others = f" ({len(run.tally.excused)} more are tolerated)" if run.tally.excused else ""
         what_now = "the rest is kept, and `valle rerun --failed` takes up what failed"
-        raise WorkFailed(f"{_named(run.tally.failures)}{others}; {what_now}")
+        raise WorkFailed("; ".join([_named(run.tally.failures) + others, *run.tally.given_up.values(), what_now]))
     if run.tally.excused:
         say(f"{_named(run.tally.excused)}; the site tolerates that, and `valle rerun --failed` takes up what failed")
     return run.tally
@@ -213,6 +168,8 @@ class _Run:
             if jobs:
                 failures = self._make(table, jobs, progress)
                 self._plan(table)  # again, with what is made now; what could not be made stays pending
+        if table in self.tally.given_up:
+            say(self.tally.given_up[table])
         self._excuse(table, failures)
 
     def _plan(self, table: str) -> StagePlan:
@@ -256,7 +213,7 @@ class _Run:
         plan = self.plans[table]
         lost = {failure.shard for failure in failures} | set(plan.wanted.excused)
         failed = [shard for shard, pending in plan.pending.items() if shard in lost and pending.why != WAITS]
-        if len(failed) > self.site.max_failed_share * len(plan.shards):
+        if table in self.tally.given_up or len(failed) > self.site.max_failed_share * len(plan.shards):
             failed = []
         waiting = [
             shard for shard, pending in plan.pending.items() if pending.why == WAITS and self._excused(plan, shard)
@@ -279,21 +236,31 @@ class _Run:
         """Makes shards, and returns how some of them failed."""
         at_a_time = self.workers.prepare(self._needs(jobs[0].stage), len(jobs))
         size = -(-len(jobs) // MOST_TASKS)
-        batches = [Batch(jobs[i : i + size], self.workers) for i in range(0, len(jobs), size)]
+        patience = Patience(table, len(jobs))
+        batches = [Batch(jobs[i : i + size], self.workers, patience) for i in range(0, len(jobs), size)]
         runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=at_a_time)
         with runner:
             futures: dict[Any, Batch] = {runner.submit(self._task(batch), {"batch": batch}): batch for batch in batches}
-            for future in as_completed(list(futures)):
-                batch = futures[future]
-                future.wait()
-                if not future.state.is_completed() and not batch.failures:  # Prefect's own trouble, or ours
-                    batch.failures.append(Failure(batch.name, str(future.state.message), may_pass=False))
-                for artifact in batch.made.values():
-                    self.artifacts[artifact.table_name, artifact.shard, artifact.fingerprint] = artifact
-                    self.touched.add((artifact.table_name, artifact.shard))
-                progress.advance(len(batch.made), len(batch.failures))
+            try:
+                for future in as_completed(list(futures)):
+                    self._hear(future, futures[future], progress)
+            except BaseException:
+                self.workers.stopped = True  # before the runner waits for what is in hand
+                raise
+        if why := patience.says():
+            self.tally.given_up[table] = why
         self.tally.made[table] = sum(len(batch.made) for batch in batches)
         return [failure for batch in batches for failure in batch.failures]
+
+    def _hear(self, future: Any, batch: Batch, progress: Progress) -> None:
+        """Take in how a task run has ended."""
+        future.wait()
+        if not future.state.is_completed() and not batch.failures:  # Prefect's own trouble, or ours
+            batch.failures.append(Failure(batch.name, str(future.state.message), may_pass=False))
+        for artifact in batch.made.values():
+            self.artifacts[artifact.table_name, artifact.shard, artifact.fingerprint] = artifact
+            self.touched.add((artifact.table_name, artifact.shard))
+        progress.advance(len(batch.made), len(batch.failures))
 
     def _task(self, batch: Batch) -> Any:
         return make.with_options(

@@ -5,9 +5,9 @@ import resource
 import socket
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
@@ -18,12 +18,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from flows.engine import trainings
+from flows.engine import leaving_out, trainings
 from flows.engine.recipe import is_one_to_one
 from warehouse.errors import BrokenPromise, Mistake
 from warehouse.ledger import CRASHED, FAILED, MADE, Attempt, Record, emit
 from warehouse.stage import Stage
-from warehouse.store import Artifact, shard_path, write_atomically, write_shard
+from warehouse.store import Artifact, check_schema, shard_path, write_atomically, write_shard
 
 # What the next attempt would only meet again. Everything else (files, network, memory, a dead worker) may pass.
 LASTING_ERRORS = (Mistake, BrokenPromise, ValueError, TypeError, LookupError, ArithmeticError, AssertionError)
@@ -45,11 +45,17 @@ class Job:
     reads: tuple[tuple[Path, ...], ...]  # for each table taken, the shards of it
     again: bool  # asked for by name: what lies there is no reason to stop
     device: str
+    poison: Mapping[str, str] = field(default_factory=dict)  # rows or files that are left out, and what they do
 
     @property
     def name(self) -> str:
         """Such as `codes/small-00017`."""
         return f"{self.stage.makes.name}/{self.shard}"
+
+    @property
+    def items(self) -> list[str]:
+        """The rows or files that it can be made without; see `flows.engine.leaving_out`."""
+        return leaving_out.items(self.stage, self.shard, _datasets(self)[0] if self.reads else None)
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Failure:
     name: str  # of the shard
     error: str  # one line
     may_pass: bool  # whether another attempt could go better
+    crashed: bool = False  # its worker died, hung or had no memory left, so a row may be poison
 
     @property
     def shard(self) -> str:
@@ -75,12 +82,24 @@ def make_shard(job: Job, flow_run_id: str | None, attempt: int) -> Artifact | Fa
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
-        failure = Failure(job.name, one_line(error), not isinstance(error, LASTING_ERRORS))
+        lasting, starved = isinstance(error, LASTING_ERRORS), isinstance(error, MemoryError)
+        failure = Failure(job.name, one_line(error), may_pass=not lasting, crashed=starved)
         write_atomically(job.root / "logs" / f"{run_id}.txt", traceback.format_exc().encode())
         record_attempt(job, run_id, flow_run_id, attempt, begun, FAILED, error=failure.error)
         return failure
     record_attempt(job, run_id, flow_run_id, attempt, begun, MADE, artifact=artifact)
     return artifact
+
+
+def rehearse(job: Job) -> str | None:
+    """Call the stage, and write nothing: does this process survive it? Returns how it ran out of memory, if it did."""
+    try:
+        _rows(job, _datasets(job))
+    except MemoryError as error:
+        return one_line(error)
+    except Exception:  # it makes itself heard when the shard is made
+        return None
+    return None
 
 
 def record_attempt(
@@ -140,14 +159,16 @@ def _make(job: Job) -> Artifact:
 
 
 def _write(job: Job, **where: Any) -> Artifact:
-    table = job.stage.makes
-    datasets = [_dataset(taken.schema, paths) for taken, paths in zip(job.stage.takes, job.reads, strict=True)]
-    rows = job.stage(*datasets, **where) if job.stage.takes else job.stage(job.shard, **where)
+    datasets = _datasets(job)
+    rows = _rows(job, datasets, **where)
+    if job.poison and datasets:
+        check_schema(job.stage.makes, job.shard, rows)
+        rows = leaving_out.with_dropped(rows, job.stage, datasets[0], job.poison)
     if is_one_to_one(job.stage):
         _check_one_to_one(job, rows, datasets[0])
     return write_shard(
         job.root,
-        table,
+        job.stage.makes,
         job.shard,
         job.fingerprint,
         rows,
@@ -157,8 +178,20 @@ def _write(job: Job, **where: Any) -> Artifact:
     )
 
 
-def _dataset(schema: pa.Schema, paths: Sequence[Path]) -> ds.Dataset:
-    return ds.dataset([str(path) for path in paths], schema=schema, format="parquet")
+def _rows(job: Job, datasets: Sequence[ds.Dataset], **where: Any) -> pa.Table:
+    """What the stage makes; of a source with its poison told of, of another without it."""
+    if not job.stage.takes:
+        return job.stage(job.shard, **where, **({"without": job.poison} if job.poison else {}))
+    if not job.poison:
+        return job.stage(*datasets, **where)
+    return job.stage(leaving_out.without(datasets[0], job.stage, job.poison), *datasets[1:], **where)
+
+
+def _datasets(job: Job) -> list[ds.Dataset]:
+    return [
+        ds.dataset([str(path) for path in paths], schema=taken.schema, format="parquet")
+        for taken, paths in zip(job.stage.takes, job.reads, strict=True)
+    ]
 
 
 @contextmanager

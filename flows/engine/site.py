@@ -35,6 +35,8 @@ class Site:
     train_workers: int = 2  # of each half's training
     retries: int = 2  # of a shard that failed for a reason that may pass
     retry_delay_seconds: float = 2.0
+    shard_timeout_seconds: float = 86_400.0  # after which a worker that is not done with a shard counts as stuck
+    worker_wait_seconds: float = 3_600.0  # that a cluster may take to make room for the first worker of a stage
     max_failed_share: float = 0.0  # of each table's shards; with no more, what gathers goes on and the run ends well
     gpus: Mapping[str, float] = field(default_factory=dict)  # by table: share of a GPU that one worker holds
 
@@ -116,10 +118,14 @@ def _check_numbers(site: Site) -> None:
     in_range("site key train_workers", site.train_workers, 1)
     in_range("site key retries", site.retries, 0)
     in_range("site key retry_delay_seconds", site.retry_delay_seconds, 0)
+    in_range("site key shard_timeout_seconds", site.shard_timeout_seconds, 0, above=True)
+    in_range("site key worker_wait_seconds", site.worker_wait_seconds, 0, above=True)
     if site.workers is not None:
         in_range("site key workers", site.workers, 1)
     for table, share in site.gpus.items():
         in_range(f"site key gpus.{table}", share, 0, above=True)
+        if share > 1 and share != int(share):
+            raise Mistake(f"site key gpus.{table} is {share:g}; above 1 it must be a whole number")
 
 
 def _defaults() -> dict[str, Any]:

@@ -15,17 +15,23 @@ from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
-from flows.engine.shards import LASTING_ERRORS, Failure, Job, make_shard, one_line, record_attempt
+from flows.engine.placement import room
+from flows.engine.shards import LASTING_ERRORS, Failure, Job, make_shard, one_line, record_attempt, rehearse
 from flows.engine.site import Site
 from tasks.training.worker import shared_out
 from warehouse.errors import Mistake
-from warehouse.ledger import CRASHED
+from warehouse.ledger import CRASHED, FAILED
 from warehouse.stage import Resources
 from warehouse.store import Artifact
+
+_GRACE = 30.0  # seconds in which a process starts where there is room for it
 
 
 class Worker:
     """What runs in a worker's process."""
+
+    def ready(self) -> None:
+        """Nothing; it returns once the process is there."""
 
     def make(self, pickled: bytes, flow_run_id: str | None, attempt: int) -> Artifact | Failure:
         """Make one shard of a pickled job."""
@@ -33,12 +39,31 @@ class Worker:
 
         return make_shard(cloudpickle.loads(pickled), flow_run_id, attempt)
 
+    def rehearse(self, pickled: bytes) -> str | None:
+        """Call the stage of a pickled job, and write nothing."""
+        from ray import cloudpickle
+
+        return rehearse(cloudpickle.loads(pickled))
+
+
+class _Lost(Exception):
+    """A worker did not come back with what it was asked for. It crashed, or it raised before it could begin."""
+
+    def __init__(self, words: str, *, crashed: bool) -> None:
+        super().__init__(words)
+        self.crashed = crashed
+
+
+class NoRoom(Exception):
+    """There is not a single worker to be had."""
+
 
 class Workers:
     """As many workers as the site has room for, all alike, made when first needed.
 
     Threads share it: each waits for a worker that is free. Stages with other needs
-    get other workers; those before them are let go.
+    get other workers; those before them are let go. One that failed for no lasting reason may be what is
+    broken, with its device or its memory, so the next attempt gets a fresh process.
     """
 
     def __init__(self, site: Site, module: ModuleType | None = None) -> None:
@@ -46,47 +71,78 @@ class Workers:
         self._module = module  # a recipe file's own: its classes travel by value
         self._needs = Resources()
         self._idle: list[Any] = []
+        self._num_busy = 0
+        self._no_room: str | None = None  # what a thread of this stage has waited for in vain
         self._free = threading.Semaphore(1)
         self._lock = threading.Lock()
         self._started = False
         self._ours = False  # whether Ray was started here, and not by whoever called
+        self.stopped = False  # whether the run is being interrupted, so that nothing more is begun
 
     def prepare(self, needs: Resources, num_jobs: int) -> int:
         """Make ready for a stage. Returns how many shards it will make at a time."""
         self._start()
+        import ray
+
         with self._lock:
+            self._no_room = None
             if needs != self._needs:
                 self._let_go()
                 self._needs = needs
-        room = self._room(needs)
-        if room < 1:
+        there = room(ray.nodes(), needs, self.site.train_workers)
+        if there < 1:
             raise Mistake(
                 f"a worker needs {needs.cpus:g} CPUs and {needs.gpus:g} GPUs, and the cluster at "
                 f"{self.site.ray_address} has no room for one; see `device` and `gpus` of the site"
             )
-        size = min(num_jobs, room)
+        size = min(num_jobs, there, self.site.workers or there)
         self._free = threading.Semaphore(size)
         return size
 
     def make(self, job: Job, flow_run_id: str | None, attempt: int) -> Artifact | Failure:
         """Make one shard in a worker; waits for one to be free."""
+        begun = time.time()
+        limit = (
+            None if job.stage.makes.files else self.site.shard_timeout_seconds
+        )  # a training has all the time it needs
+        try:
+            made: Artifact | Failure = self._ask("make", job, flow_run_id, attempt, limit=limit)
+        except _Lost as lost:
+            record_attempt(job, uuid4().hex, flow_run_id, attempt, begun, CRASHED, error=str(lost))
+            return Failure(job.name, str(lost), may_pass=True, crashed=lost.crashed)
+        except NoRoom as reason:
+            record_attempt(job, uuid4().hex, flow_run_id, attempt, begun, FAILED, error=str(reason))
+            return Failure(job.name, str(reason), may_pass=False)
+        return made
+
+    def rehearse(self, job: Job, limit: float) -> str | None:
+        """What calling a job's stage does to a worker within so many seconds; None where it survives."""
+        try:
+            starved: str | None = self._ask("rehearse", job, limit=limit)
+        except _Lost as lost:
+            return str(lost) if lost.crashed else None
+        return starved
+
+    def _ask(self, what: str, job: Job, *words: Any, limit: float | None) -> Any:
+        """The answer of a worker; one that has not come back with a whole one is not asked again."""
         import ray
         from ray import cloudpickle
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
 
-        begun = time.time()
+        pickled = cloudpickle.dumps(job)
         with self._free:
+            if self.stopped:
+                raise NoRoom("the run is being interrupted")
             worker = self._take()
+            sound = False
             try:
-                made: Artifact | Failure = ray.get(worker.make.remote(cloudpickle.dumps(job), flow_run_id, attempt))
-            except RayError as error:  # killed, out of memory, or it could not unpickle its job
-                ray.kill(worker)
-                words = f"the worker died: {one_line(getattr(error, 'cause', None) or error)}"
-                record_attempt(job, uuid4().hex, flow_run_id, attempt, begun, CRASHED, error=words)
-                return Failure(job.name, words, may_pass=True)
-            with self._lock:
-                self._idle.append(worker)
-            return made
+                answer = ray.get(getattr(worker, what).remote(pickled, *words), timeout=limit)
+                sound = not isinstance(answer, str) and not (isinstance(answer, Failure) and answer.may_pass)
+            except RayError as error:  # killed, out of memory, stuck, or it could not unpickle its job
+                raise _Lost(f"the worker {_end(error, limit)}", crashed=not isinstance(error, RayTaskError)) from error
+            finally:
+                self._give_back(worker, sound)
+            return answer
 
     def close(self) -> None:
         """Let all workers go, and Ray with them where it was started here."""
@@ -116,28 +172,55 @@ class Workers:
             cloudpickle.register_pickle_by_value(self._module)
         self._started = True
 
-    def _room(self, needs: Resources) -> int:
-        """How many workers with these needs fit, by CPUs, GPUs and the site's own word."""
+    def _take(self) -> Any:
+        """A worker that is idle, else a new one. With others at work, it is taken up when they are done, too."""
+        with self._lock:
+            if worker := self._idle.pop() if self._idle else None:
+                self._num_busy += 1
+                return worker
+        worker = self._new()
+        with self._lock:
+            self._num_busy += 1
+        return worker
+
+    def _new(self) -> Any:
+        """A new worker once its process is there; or one that gets idle while the cluster makes no room for it.
+
+        Raises:
+            NoRoom: there was no room for so long, and there is no other worker.
+        """
         import ray
 
-        there = ray.cluster_resources()
-        limits = [self.site.workers or int(there.get("CPU", 1))]
-        if needs.cpus:
-            limits.append(int(there.get("CPU", 1) / needs.cpus))
-        if needs.gpus:
-            limits.append(int(there.get("GPU", 0) / needs.gpus))
-        if not needs.cpus:  # it only launches others: as many at a time as there is room for what they launch
-            limits.append(max(1, int((there.get("GPU") or there.get("CPU", 1)) / self.site.train_workers)))
-        return min(limits)
+        options = {"num_cpus": self._needs.cpus, "num_gpus": self._needs.gpus, "max_restarts": 0, "max_task_retries": 0}
+        worker: Any = ray.remote(Worker).options(**options).remote()
+        ready, begun, waits = worker.ready.remote(), time.monotonic(), self.site.worker_wait_seconds
+        while not ray.wait([ready], timeout=min(1.0, waits))[0]:
+            waited = time.monotonic() - begun
+            with self._lock:
+                other = self._idle.pop() if self._idle and waited > min(_GRACE, waits) else None
+                if waited > waits and not other and not self._num_busy and not self._no_room:
+                    self._no_room = (
+                        f"the cluster at {self.site.ray_address} had no room for a worker of {self._needs.cpus:g} CPUs "
+                        f"and {self._needs.gpus:g} GPUs within {waits:g} s; something else holds it, perhaps another "
+                        "run: try again when that is done, or raise `worker_wait_seconds` of the site"
+                    )
+            if other or self._no_room:
+                ray.kill(worker)
+            if other:
+                return other
+            if self._no_room:
+                raise NoRoom(self._no_room)
+        return worker
 
-    def _take(self) -> Any:
+    def _give_back(self, worker: Any, sound: bool) -> None:
         import ray
 
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        options = {"num_cpus": self._needs.cpus, "num_gpus": self._needs.gpus, "max_restarts": 0, "max_task_retries": 0}
-        return ray.remote(Worker).options(**options).remote()
+            self._num_busy -= 1
+            if sound:
+                self._idle.append(worker)
+        if not sound:
+            ray.kill(worker)
 
     def _let_go(self) -> None:
         import ray
@@ -189,3 +272,15 @@ def _cause(failures: Mapping[int, Exception]) -> Exception | None:
     """Why workers failed: what another attempt would only meet again, before what the others made of it."""
     ranks = sorted(failures, key=lambda rank: (not isinstance(failures[rank], LASTING_ERRORS), rank))
     return failures[ranks[0]] if ranks else None
+
+
+def _end(error: Exception, limit: float | None) -> str:
+    """How a worker ended, as the end of a sentence."""
+    from ray.exceptions import GetTimeoutError, OutOfMemoryError
+
+    if isinstance(error, GetTimeoutError):
+        return f"was stuck for more than {limit:g} s, and was killed"
+    words = one_line(getattr(error, "cause", None) or error)
+    if isinstance(error, OutOfMemoryError):
+        return f"took more memory than there is, and was killed: {words}"
+    return f"died: {words.partition('Worker exit detail: ')[2] or words}"

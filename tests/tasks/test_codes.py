@@ -239,3 +239,28 @@ def test_reading_ahead_holds_no_more_than_there_is_room_for() -> None:
         if done >= 3:
             assert not unused, "what is larger than the room is read when nothing waits"
     assert max(most) == 9.0
+
+
+def test_an_utterance_that_nobody_expected_costs_itself_and_the_others_have_their_codes(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = codes_of(weights, tmp_path, STRETCHES)
+    encode = Encoder.encode
+
+    def stumble(self: Encoder, waveforms: list[Any]) -> Any:
+        if {len(waveform) for waveform in waveforms} & stones:
+            raise RuntimeError(said)
+        return encode(self, waveforms)
+
+    monkeypatch.setattr(Encoder, "encode", stumble)
+    said, stones = "padding size should be less than the input dimension", {1_500}  # of 1,000 samples at 16 kHz
+    rows = codes_of(weights, tmp_path, STRETCHES)
+    assert (rows[1]["dropped"], rows[1]["detail"]) == ("error", f"RuntimeError: {said}")
+    assert rows[1]["codebook_1"] is None
+    assert [rows[i] for i in (0, 2, 3)] == [expected[i] for i in (0, 2, 3)]
+    said = "CUDA error: an illegal memory access was encountered"
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        codes_of(weights, tmp_path, STRETCHES)
+    said, stones = "no such operator", {1_500, 24_000, 30_000}
+    with pytest.raises(RuntimeError, match="no such operator"):
+        codes_of(weights, tmp_path, STRETCHES)

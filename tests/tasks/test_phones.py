@@ -11,6 +11,7 @@ from tasks.text import symbols
 from tasks.text.phonemization import Unspeakable, phonemize
 from tasks.text.symbols import BOUNDARY, PAD, PUNCTUATION, SYMBOL_IDS, SYMBOLS
 from warehouse.errors import Mistake
+from warehouse.faults import Faults
 from warehouse.tables import PHONES, TRANSCRIPTS, UTTERANCES
 
 
@@ -117,6 +118,15 @@ def test_a_text_that_a_library_cannot_stand_costs_itself_alone(monkeypatch: pyte
         return text
 
     monkeypatch.setattr("tasks.text.phonemization.spoken", overwhelmed)
-    rows = [_row(text, "en-us") for text in ("One.", "The 12th time.", "Two.")]
+    rows = [_row(text, "en-us", Faults("not_speakable")) for text in ("One.", "The 12th time.", "Two.")]
     assert [row.get("dropped") for row in rows] == [None, "not_speakable", None]
     assert rows[1]["detail"] == "OverflowError: that number is too large"
+
+
+def test_what_a_library_makes_of_most_texts_is_no_fault_of_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(text: str) -> str:
+        raise AttributeError("the library has changed")
+
+    monkeypatch.setattr("tasks.text.phonemization.spoken", broken)
+    with pytest.raises(AttributeError, match="the library has changed"):
+        phones_of("One.", "Two.", "Three.")

@@ -315,3 +315,38 @@ def test_real_corpora_are_kept_whole(speech):
     assert len([r for r in rows(librilight(speech / "librilight-mini")).values() if r["dropped"] is None]) == 10
     spoken = rows(Recordings(layout="librispeech", audio=speech / "librispeech-mini")).values()
     assert len([row for row in spoken if row["text"] and row["dropped"] is None]) == 100
+
+
+def test_a_file_that_nobody_expected_costs_itself_and_what_most_files_do_fails_the_shard(tmp_path, monkeypatch):
+    for name in ("01_a", "02_b", "03_c", "04_d"):
+        chapter(tmp_path, name=name)
+
+    def stumble(path: Path, md5: bool) -> Any:
+        if path.stem in stones:
+            raise IndexError("list index out of range")
+        return examine(path, md5=md5)
+
+    monkeypatch.setattr("tasks.recordings.examine", stumble)
+    stones = {"02_b"}
+    found = list(rows(librilight(tmp_path)).values())
+    assert [row["dropped"] for row in found] == [None, "error", None, None]
+    assert (found[1]["detail"], found[1]["title"]) == ("IndexError: list index out of range", "The Sea Fairies")
+    stones = {"01_a", "02_b", "03_c"}
+    with pytest.raises(IndexError):
+        rows(librilight(tmp_path))
+
+
+def test_files_that_are_left_out_are_not_opened_and_say_why(tmp_path, monkeypatch):
+    well, deadly = chapter(tmp_path), chapter(tmp_path, name="02_baum")
+    chapter(tmp_path, name="03_none").unlink()
+    stage = librilight(tmp_path)
+    paths = [str(path.relative_to(tmp_path)) for path in (well, deadly)]
+    assert sorted(stage.items("small-100")) == paths
+    monkeypatch.setattr(
+        "tasks.recordings.sha256", lambda path: pytest.fail("it was opened") if path == deadly else sha256(path)
+    )
+    found = stage("small-100", without={paths[1]: "the worker died"}).to_pylist()
+    assert [(row["dropped"], row["detail"], row["speaker_id"]) for row in found[:2]] == [
+        (None, None, "100"),
+        ("poison", "the worker died", "100"),
+    ]

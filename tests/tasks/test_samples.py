@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from model.codec import encodec
 from model.valle import synthesis
 from model.valle.synthesis import Generated, Request
+from tasks.audio.resynthesis import decode
 from tasks.samples import CONTINUAL, RESYNTHESIS, TRUTH, VALLE, Samples
 from tasks.text.symbols import BOUNDARY, SYMBOL_IDS
 from tests.tasks import small_evaluation
@@ -289,3 +290,21 @@ def test_a_folder_with_a_pair_is_named_by_its_weights_and_not_by_its_place(world
 def test_a_folder_without_a_pair_is_named(world: World, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no checkpoint"):
         stage(world, checkpoint=str(tmp_path)).identity()
+
+
+def test_codes_that_cannot_be_decoded_cost_their_sample_alone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    stone = by_system(make(world, stage(world)), RESYNTHESIS)[0]["utterance_id"]
+    decoded: list[int] = []
+
+    def stumble(codec: Any, codes: NDArray[np.uint16]) -> NDArray[np.float32]:
+        decoded.append(codes.shape[1])
+        if len(decoded) == 1:
+            raise RuntimeError("the codes are strange")
+        return decode(codec, codes)
+
+    monkeypatch.setattr("tasks.samples.decode", stumble)
+    rows = make(world, stage(world))
+    lost = [row for row in rows if row["dropped"] == "error"]
+    assert [(row["system"], row["utterance_id"], row["detail"]) for row in lost] == [
+        (RESYNTHESIS, stone, "RuntimeError: the codes are strange")
+    ]

@@ -242,3 +242,38 @@ def test_the_judges_weights_are_part_of_the_identity_and_their_place_is_not(
     copy.write_bytes(b"other weights")
     assert stage.identity() != replace(stage, judge=str(copy)).identity()
     assert stage.identity()["voices"] == voice_judge()
+
+
+def test_a_sample_that_a_judge_stumbles_over_costs_itself(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def transcribe(_model: object, waveforms: list[object], *, ids: list[str], **_: object) -> list[Any]:
+        if any(name.startswith(VALLE) for name in ids):
+            raise ValueError("no such window")
+        return [SimpleNamespace(text=LONG) for _ in waveforms]
+
+    def stumble(encoder: Any, speech: Any) -> Any:
+        if len(speech) == 16_123:
+            raise ZeroDivisionError("division by zero")
+        return embed(encoder, speech)
+
+    monkeypatch.setattr(recognition, "transcribe", transcribe)
+    monkeypatch.setattr("tasks.scores.embed", stumble)
+    soundfile.write(world.root / "second.wav", np.zeros(16_123), 16_000)
+    (world.root / "text.wav").write_text("no audio")
+    rows = judge(
+        world,
+        whisper,
+        sample(world, TRUTH, 0, 1, heard=0),
+        sample(world, VALLE, 0, 1, audio_path="second.wav"),
+        sample(world, "codec-resynthesis", 0, 1, audio_path="text.wav"),
+    )
+    dropped = {(row["system"], row["metric"]): row["dropped"] for row in rows}
+    metrics = (WER, SIMILARITY, SIMILARITY_DECODED)
+    assert [dropped[TRUTH, metric] for metric in metrics] == [None, None, None]
+    assert [dropped[VALLE, metric] for metric in metrics] == ["error", "error", "error"]
+    assert [dropped["codec-resynthesis", metric] for metric in metrics] == ["unreadable"] * 3
+    assert {row["detail"] for row in rows if row["dropped"] == "error"} == {
+        "ValueError: no such window",
+        "ZeroDivisionError: division by zero",
+    }

@@ -253,3 +253,37 @@ def test_a_setting_that_makes_no_sense_is_a_mistake_at_once(settings: dict[str, 
 
 def test_where_it_works_is_no_part_of_what_it_makes() -> None:
     assert Transcripts(audio=Path("/elsewhere"), device="cuda", batch_size=3) == Transcripts()
+
+
+def test_an_utterance_that_nobody_expected_costs_itself_and_the_others_are_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utterances, recordings = corpus(tmp_path, [FIRST, SECOND, None, FIRST])
+    expected = made(Transcripts(audio=tmp_path), utterances, recordings)
+    heard = recognition.transcribe
+
+    def stumble(*words: Any, ids: list[str], **more: Any) -> Any:
+        if stones & set(ids):
+            raise RuntimeError("kernel size cannot be greater than actual input size")
+        return heard(*words, ids=ids, **more)
+
+    monkeypatch.setattr("model.asr.recognition.transcribe", stumble)
+    stones = {utterances[1]["utterance_id"]}
+    rows = made(Transcripts(audio=tmp_path), utterances, recordings)
+    assert (rows[1]["dropped"], rows[1]["text"]) == ("error", None)
+    assert rows[1]["detail"] == "RuntimeError: kernel size cannot be greater than actual input size"
+    assert [rows[i] for i in (0, 2, 3)] == [expected[i] for i in (0, 2, 3)]
+    stones = {row["utterance_id"] for row in utterances[1:]}
+    with pytest.raises(RuntimeError, match="kernel size"):
+        made(Transcripts(audio=tmp_path), utterances, recordings)
+
+
+def test_a_text_that_nobody_expected_costs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(text: str, *_: Any, **__: Any) -> list[str]:
+        if text == SECOND:
+            raise OverflowError("too large")
+        return []
+
+    monkeypatch.setattr("tasks.transcripts.doubts", stumble)
+    rows = made(Transcripts(model="reference"), *corpus(tmp_path, [FIRST, SECOND]))
+    assert [(row["dropped"], row["detail"]) for row in rows] == [(None, None), ("error", "OverflowError: too large")]

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.audio import voice_activity
+from tasks.audio.cutting import cut
 from tasks.corpora.held_out import held_out
 from tasks.recordings import Recordings
 from tasks.utterances import Utterances, split
@@ -263,3 +264,27 @@ def test_speech_is_found_where_the_corpus_does_not_say(speech):
 def test_silence_holds_no_voice(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.zeros(44_100), 44_100)
     assert voice_activity.stretches(tmp_path / "a.wav", 44_100, 44_100) == []
+
+
+def test_a_recording_that_nobody_expected_costs_itself_and_no_sample_is_lost(monkeypatch):
+    def stumble(*words):
+        if words[1] in stones:
+            raise ZeroDivisionError("division by zero")
+        return cut(*words)
+
+    monkeypatch.setattr("tasks.utterances.cut", stumble)
+    made = [chapter(40 + i, (1.0, 9.0), recording_id=f"r{i}") for i in range(4)]
+    stones = {42 * RATE}
+    rows = cut_up(*made)
+    [lost] = [row for row in rows if row["dropped"] == "error"]
+    assert (lost["utterance_id"], lost["split"], lost["seconds"]) == ("r2#0-42000", rows[0]["split"], 42.0)
+    assert lost["detail"] == "ZeroDivisionError: division by zero"
+    assert sum(row["end_sample"] - row["start_sample"] for row in rows) == (40 + 41 + 42 + 43) * RATE
+    stones = {length * RATE for length in (41, 42, 43)}
+    with pytest.raises(ZeroDivisionError):
+        cut_up(*made)
+
+
+def test_of_a_poisoned_recording_one_row_holds_every_sample():
+    [row] = Utterances().poisoned(recording(recording_id="r"))
+    assert (row["utterance_id"], row["seconds"]) == ("r#0-40000", 40.0)

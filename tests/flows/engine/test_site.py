@@ -62,6 +62,9 @@ def test_folders_of_the_file_are_relative_to_the_file(tmp_path: Path, monkeypatc
         ("retry_delay_seconds = nan", "site key retry_delay_seconds is nan; it must be 0 or more"),
         ("object_store_bytes = 1", r"site key object_store_bytes is 1; it must be 78,643,200 or more"),
         ("[gpus]\ncodes = 0.0", r"site key gpus\.codes is 0\.0; it must be above 0"),
+        ("[gpus]\ncodes = 1.5", r"site key gpus\.codes is 1\.5; above 1 it must be a whole number"),
+        ("shard_timeout_seconds = 0", "site key shard_timeout_seconds is 0.*; it must be above 0"),
+        ("worker_wait_seconds = -1.0", "site key worker_wait_seconds is -1.0; it must be above 0"),
         ("[gpus]\nmine = nan", r"site key gpus\.mine is nan"),
     ],
 )

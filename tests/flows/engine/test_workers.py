@@ -1,0 +1,124 @@
+"""Workers and their pool: what a worker dies of, what breaks it, and what a cluster without room says."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.small_corpus import audio
+from tests.toy import write_corpus
+from warehouse.errors import WorkFailed
+from warehouse.query import select
+
+Run = Callable[..., dict[str, int]]
+DEADLY = f"{Path(__file__).parents[2] / 'deadly.py'}:deadly"
+WHOLE = {"utterances": 3, "codes": 3, "examples": 3, "totals": 1}
+
+
+def rows(root: Path, query: str) -> list[tuple[object, ...]]:
+    return [tuple(row.values()) for row in select(root, query).to_pylist()]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_corpus(tmp_path / "audio", a="pause one three", b="pause six seven eleven", c="pause eleven")
+    return tmp_path / "root"
+
+
+@contextmanager
+def another_run(cpus: int) -> Iterator[None]:
+    """Holds so many of the cluster's two CPUs."""
+    import ray
+
+    class Worker:
+        def ready(self) -> None: ...
+
+    workers: list[Any] = [ray.remote(Worker).options(num_cpus=1).remote() for _ in range(cpus)]
+    ray.get([worker.ready.remote() for worker in workers])
+    yield
+    for worker in workers:
+        ray.kill(worker)
+
+
+@pytest.mark.parametrize(
+    ("what", "keys", "says"),
+    [
+        ("crashes", "", "alone with it, the worker died: %"),
+        ("hangs", "shard_timeout_seconds = 6.0\n", "alone with it, the worker was stuck for more than 6 s, and was %"),
+        ("starves", "", "alone with it, MemoryError: no room for 1 TiB"),
+    ],
+)
+def test_a_poison_row_is_found_and_dropped_and_its_shard_is_made(
+    pipeline: Run, root: Path, capsys: pytest.CaptureFixture[str], what: str, keys: str, says: str
+) -> None:
+    assert pipeline(settings=[f"codes.poison=b#2 {what}"], keys=f"retries = 0\n{keys}") == WHOLE
+    assert rows(root, "select utterance_id, dropped, num_frames from codes where utterance_id[1] = 'b'") == [
+        ("b#1", None, 3),
+        ("b#2", "poison", None),
+        ("b#3", None, 6),
+    ], "in their order"
+    assert rows(root, f"select count(*) from codes where detail like '{says}'") == [(1,)]
+    assert "codes/b: b#2 is dropped as poison: alone with it" in capsys.readouterr().err
+    state = "failed" if what == "starves" else "crashed"
+    attempts = rows(root, "select attempt, state from runs where table_name = 'codes' and shard = 'b' order by attempt")
+    assert attempts == [(1, state), (2, "made")]
+    assert pipeline() == {}, "the shard is current"
+
+
+def test_a_poison_file_or_recording_costs_itself_and_no_sample_is_lost(pipeline: Run, tmp_path: Path) -> None:
+    for name in ("a", "b_deadly", "c", "d_endless", "e"):
+        audio(tmp_path / "audio" / f"{name}.wav").with_suffix(".txt").write_text("Said.")
+    assert pipeline(recipe=DEADLY, keys="retries = 0\n") == {"recordings": 1, "utterances": 1}
+    root = tmp_path / "root"
+    assert rows(root, "select recording_id, dropped, sha256 is null from recordings order by all") == [
+        ("a", None, False),
+        ("b_deadly", "poison", True),
+        ("c", None, False),
+        ("d_endless", None, False),
+        ("e", None, False),
+    ]
+    assert rows(root, "select utterance_id, dropped, seconds from utterances order by all") == [
+        ("a#0-32000", None, 2.0),
+        ("c#0-32000", None, 2.0),
+        ("d_endless#0-32000", "poison", 2.0),
+        ("e#0-32000", None, 2.0),
+    ]
+
+
+def test_poison_is_sought_after_the_last_retry_and_not_before(pipeline: Run, root: Path) -> None:
+    pipeline(settings=["codes.poison=c#1 crashes"], until="codes", keys="retries = 1\n")
+    states = rows(root, "select attempt, state from runs where table_name = 'codes' and shard = 'c' order by attempt")
+    assert states == [(1, "crashed"), (2, "crashed"), (3, "made")]
+
+
+def test_what_crashes_over_every_row_is_no_poison(pipeline: Run, root: Path) -> None:
+    with pytest.raises(WorkFailed, match=r"codes/b: the worker died.*; at least 3 of its 3 rows do that alone"):
+        pipeline(settings=["codes.poison=every crashes"], until="codes", keys="retries = 0\n", only=["codes/b"])
+    assert rows(root, "select shard, error like '%do that alone, the first b#1' from failures") == [("b", True)]
+
+
+def test_a_worker_that_failed_for_no_reason_of_its_shard_is_replaced(pipeline: Run, root: Path, tmp_path: Path) -> None:
+    settings = [f"codes.breaks={tmp_path / 'broken'}"]
+    assert pipeline(settings=settings, keys="workers = 1\nretries = 1\n") == WHOLE
+    failed = rows(root, "select shard, attempt, error from runs where state = 'failed'")
+    assert [(attempt, error) for _, attempt, error in failed] == [
+        (1, "RuntimeError: CUDA error: device-side assert triggered")
+    ]
+
+
+def test_a_cluster_without_room_is_one_sentence_after_a_while(pipeline: Run, root: Path) -> None:
+    with another_run(cpus=2), pytest.raises(WorkFailed) as error:
+        pipeline(keys="worker_wait_seconds = 2.0\nretries = 0\n")
+    assert "had no room for a worker of 1 CPUs and 0 GPUs within 2 s; something else holds it" in str(error.value)
+    assert rows(root, "select count(*) from failures") == [(3,)]
+    assert pipeline() == WHOLE, "when there is room again, it goes on"
+
+
+def test_with_less_room_than_there_seems_to_be_a_run_goes_on_with_fewer_workers(
+    pipeline: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.engine.workers._GRACE", 1.0)
+    with another_run(cpus=1):
+        assert pipeline() == WHOLE
