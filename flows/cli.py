@@ -376,9 +376,12 @@ def _at_home_anywhere() -> None:
 
 
 def _hush() -> None:
-    """Close standard error to what DuckDB's bindings print of leaks as the interpreter goes down with Prefect.
+    """Close standard error to what DuckDB's bindings print of leaks as the interpreter goes down.
 
+    They count their own constants as leaked where a daemon thread, such as Prefect's, outlives the interpreter, and
+    nanobind, which they are made with, lets only C++ switch that off. Where DuckDB is not loaded, nothing is closed.
     Registered first, so it runs last: whatever anybody has to say has been said.
     """
     sys.stderr.flush()
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    if "_duckdb" in sys.modules:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

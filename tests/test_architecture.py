@@ -20,6 +20,7 @@ ROOMS = {  # each room, and the rooms of its own folder that it may import; a fo
     "model.cpu": set(),
     "model.codec": set(),
     "model.asr": {"model.cpu"},
+    "model.speaker": set(),
     "model.valle": {"model.cpu"},
     "model.training": {"model.valle", "model.cpu"},
     "tasks.text": set(),

@@ -54,9 +54,10 @@ def measure(codec: Codec, speech: list[tuple[Path, str]]) -> dict[str, Any]:
     import soxr
     from pesq import pesq
     from pystoi import stoi
-    from resemblyzer import VoiceEncoder
 
-    listener = VoiceEncoder("cpu", verbose=False)
+    from model.speaker.verification import VoiceEncoder
+
+    listener = VoiceEncoder()
     rows: list[dict[str, float]] = []
     heard: dict[str, list[Any]] = {"wer": [], "wer_original": []}
     counts = torch.zeros(codec.num_codebooks, CODEBOOK_SIZE)
@@ -69,7 +70,7 @@ def measure(codec: Codec, speech: list[tuple[Path, str]]) -> dict[str, Any]:
         low, low_decoded = (soxr.resample(x, SAMPLE_RATE, _RATE) for x in (original, decoded))
         heard["wer"].append(low_decoded)
         heard["wer_original"].append(low)
-        voices = [listener.embed_utterance(x) for x in (low, low_decoded)]
+        voices = [listener.embed(x) for x in (low, low_decoded)]
         rows.append(
             {
                 "stoi": stoi(original, decoded, SAMPLE_RATE),

@@ -135,13 +135,14 @@ def _low(codec: Codec, said: Generated) -> NDArray[np.float32]:
 def _nearest(codec: Codec, said: list[Generated], names: list[str], prompts: dict[str, NDArray[np.float32]]) -> float:
     """The share of pieces whose voice is nearer to their prompt's than to any other prompt's."""
     import soxr
-    from resemblyzer import VoiceEncoder
 
-    listener = VoiceEncoder("cpu", verbose=False)
-    known = {name: listener.embed_utterance(soxr.resample(wave, SAMPLE_RATE, _RATE)) for name, wave in prompts.items()}
+    from model.speaker.verification import VoiceEncoder
+
+    listener = VoiceEncoder()
+    known = {name: listener.embed(soxr.resample(wave, SAMPLE_RATE, _RATE)) for name, wave in prompts.items()}
     right = 0
     for one, name in zip(said, names, strict=True):
-        voice = listener.embed_utterance(_low(codec, one))
+        voice = listener.embed(_low(codec, one))
         right += max(known, key=lambda other: float(known[other] @ voice)) == name
     return round(right / len(said), 3)
 

@@ -10,7 +10,9 @@ its neighbours does not suffer, since these products sum each row by itself.
 Shapes: B batch, S slots, N outputs and K inputs of a layer.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
+from functools import cache
 from typing import Literal, TypeVar
 
 import torch
@@ -53,12 +55,33 @@ class Int8(nn.Module):
         self.register_buffer("weight", (linear.weight.detach() / scale[:, None]).round().to(torch.int8))
         self.register_buffer("scale", scale.bfloat16())
         self.register_buffer("bias", linear.bias.detach().clone())
+        self._product = _packed_product() or unpacked_product
 
     def forward(self, x: Tensor) -> Tensor:
         """`[..., K]` to `[..., N]`."""
         rows = x.bfloat16().flatten(0, -2)
-        product = torch._weight_int8pack_mm(rows, self.weight, self.scale)
-        return product.view(*x.shape[:-1], -1) + self.bias
+        return self._product(rows, self.weight, self.scale).view(*x.shape[:-1], -1) + self.bias
+
+
+def unpacked_product(rows: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
+    """Rows `[R, K]` in bfloat16 times integers `[N, K]` times a scale for each output, `[R, N]` in bfloat16.
+
+    What torch's private operator gives, with sums in float32, from weights that are made four times as heavy for it.
+    """
+    return (functional.linear(rows.float(), weight.float()) * scale.float()).bfloat16()
+
+
+@cache
+def _packed_product() -> Callable[[Tensor, Tensor, Tensor], Tensor] | None:
+    """Torch's product with 8-bit weights, where this torch has it and it does as it did in 2.13; else none."""
+    ones = torch.ones(1, 32, dtype=torch.bfloat16)
+    weight, scale = torch.full((16, 32), 3, dtype=torch.int8), torch.full((16,), 0.5, dtype=torch.bfloat16)
+    try:
+        operator: Callable[[Tensor, Tensor, Tensor], Tensor] = torch._weight_int8pack_mm
+        right = torch.equal(operator(ones, weight, scale), torch.full((1, 16), 48, dtype=torch.bfloat16))
+    except (AttributeError, RuntimeError, TypeError):
+        return None
+    return operator if right else None
 
 
 def lighten(half: Half, precision: Precision) -> Half:
@@ -83,6 +106,6 @@ def lighten(half: Half, precision: Precision) -> Half:
         for name, child in module.named_children():
             if isinstance(child, nn.Linear):
                 setattr(module, name, kind(child))
-    if isinstance(light, AR):
+    if isinstance(light, AR) and (kind is BFloat16 or _packed_product() is not None):
         light.even_rows = 1  # these products sum a lone row as they sum many
     return light

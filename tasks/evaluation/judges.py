@@ -7,15 +7,15 @@ similarity.
 import re
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.audio import audio_files
+from model.speaker.weights import identity
+
+if TYPE_CHECKING:
+    from model.speaker.verification import VoiceEncoder
 
 Voice = NDArray[np.float32]  # [256], of length 1
 
@@ -49,33 +49,26 @@ def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
 
 def voice_judge() -> str:
     """The speaker verifier by engine, release and weights: `resemblyzer/0.1.4@1a2b3c4d`."""
-    package = find_spec("resemblyzer")  # found, not imported: a plan has no need of torch and librosa
-    assert package is not None
-    assert package.origin is not None
-    weights = Path(package.origin).parent / "pretrained.pt"
-    return f"resemblyzer/{version('resemblyzer')}@{audio_files.sha256(weights)[:8]}"
+    return identity()
 
 
-def load_voice_encoder(device: str) -> Any:
-    """Resemblyzer's encoder (Wan et al. 2018, arXiv:1710.10467), from the weights in its wheel."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # it imports a part of SciPy by its old name
-        from resemblyzer import VoiceEncoder
-    return VoiceEncoder(device, verbose=False)
+def load_voice_encoder(device: str) -> "VoiceEncoder":
+    """Resemblyzer's encoder (Wan et al. 2018, arXiv:1710.10467), from the weights that ship."""
+    from model.speaker.verification import VoiceEncoder
+
+    return VoiceEncoder(device)
 
 
-def embed(encoder: Any, speech: NDArray[np.float32]) -> Voice | None:
+def embed(encoder: "VoiceEncoder", speech: NDArray[np.float32]) -> Voice | None:
     """The voice in speech at 16 kHz, without its pauses; null in silence.
 
     Where the detector of pauses takes all for one, as it does with noise, all is judged: a sample without a voice
     should be unlike its prompt rather than missing.
     """
-    from resemblyzer import normalize_volume, preprocess_wav
-    from resemblyzer.hparams import audio_norm_target_dBFS
+    from model.speaker.verification import level, without_pauses
 
     if len(speech) < _SHORTEST or not speech.any():
         return None
-    voiced = preprocess_wav(speech)
-    if len(voiced) < _SHORTEST:
-        voiced = normalize_volume(speech, audio_norm_target_dBFS, increase_only=True)
-    return np.asarray(encoder.embed_utterance(voiced), np.float32)
+    loud = level(speech)
+    voiced = without_pauses(loud)
+    return encoder.embed(voiced if len(voiced) >= _SHORTEST else loud)

@@ -219,3 +219,20 @@ def test_a_socks_proxy_is_no_reason_to_fail_on_this_machine(
     assert "a SOCKS proxy" in said.stderr
     assert "ALL_PROXY is left aside" in valle("status", "--root", tmp_path)[2]
     httpx.Client().close()
+
+
+@pytest.mark.parametrize(("loads", "hushed"), [("duckdb", True), ("click", False)])
+def test_a_command_ends_without_a_word_of_duckdbs_leaks_and_hushes_nothing_else(loads: str, hushed: bool) -> None:
+    code = f"""
+import atexit, os, threading, time
+from flows import cli
+atexit.register(os.write, 2, b"said last")  # runs behind what the command registers
+atexit.register(cli._hush)
+import {loads}
+held = duckdb.connect() if "{loads}" == "duckdb" else None
+threading.Thread(target=lambda held: time.sleep(60), args=(held,), daemon=True).start()
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    assert said.stderr == ("" if hushed else "said last")

@@ -91,10 +91,10 @@ def test_an_english_only_model_does_not_guess_the_language(embedded: OpenAI) -> 
 def test_a_transcript_is_the_same_to_the_last_bit_whatever_is_beside_it(embedded: OpenAI) -> None:
     waveforms = [waveform for _, waveform in spoken(2)]
     waveforms += [0.003 * waveforms[0], waveforms[0][::-1].copy()]  # loud beside quiet, and a second try
-    alone, threes, together = (recognition.transcribe(embedded, waveforms, batch_size=size) for size in (1, 3, 16))
-    assert alone == threes == together
+    alone, threes = (recognition.transcribe(embedded, waveforms, batch_size=size) for size in (1, 3))
+    assert alone == threes
     assert any(t.temperature > 0 for t in alone)
-    assert recognition.transcribe(embedded, waveforms[::-1], ids=list("3210"), batch_size=2)[::-1] == alone
+    assert recognition.transcribe(embedded, waveforms[::-1], ids=list("3210"), batch_size=16)[::-1] == alone
 
 
 def test_a_multilingual_models_transcripts_and_languages_are_the_same_beside_others(tmp_path: Path) -> None:

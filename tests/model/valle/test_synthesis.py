@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from model.valle import precision
 from model.valle.decoding import choose
 from model.valle.live import Chunking, stream_codes
 from model.valle.precision import lighten
@@ -98,10 +99,10 @@ def test_a_static_cache_and_a_compiled_step_say_the_same(monkeypatch):
         assert compiled.codes.tolist() == plain.codes.tolist()
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
-def test_lighter_weights_say_nearly_the_same_whatever_the_company(learned, precision):
+@pytest.mark.parametrize("kind", ["bfloat16", "int8"])
+def test_lighter_weights_say_nearly_the_same_whatever_the_company(learned, kind):
     pair, known, _ = learned
-    light = pair.lighten(precision)
+    light = pair.lighten(kind)
     asked = [Request(example.phones, example.codes[:, :8], seed=0) for example in known]
     together = generate(light, asked, GREEDY)
     for result, example in zip(together, known, strict=True):
@@ -109,6 +110,32 @@ def test_lighter_weights_say_nearly_the_same_whatever_the_company(learned, preci
     for request, result in zip(asked, together, strict=True):
         assert generate(light, [request], GREEDY)[0].codes.tolist() == result.codes.tolist()
     assert pair.lighten("float32").ar is pair.ar
+
+
+def test_a_torch_without_the_8_bit_product_says_the_same_more_slowly(learned, monkeypatch):
+    pair, known, _ = learned
+    asked = [Request(example.phones, example.codes[:, :8], seed=0) for example in known]
+    packed = generate(pair.lighten("int8"), asked, GREEDY)
+    monkeypatch.delattr(torch, "_weight_int8pack_mm")
+    precision._packed_product.cache_clear()
+    try:
+        light = pair.lighten("int8")
+        layer = light.ar.transformer.layers[0].ffn_in
+        assert layer._product is precision.unpacked_product
+        together = generate(light, asked, GREEDY)
+        for request, result, before in zip(asked, together, packed, strict=True):
+            assert result.codes.tolist() == before.codes.tolist()
+            assert generate(light, [request], GREEDY)[0].codes.tolist() == result.codes.tolist()
+    finally:
+        precision._packed_product.cache_clear()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_the_8_bit_product_and_what_stands_in_for_it_are_equal(rows):
+    layer = precision.Int8(torch.nn.Linear(512, 96))
+    x = torch.randn(rows, 512, generator=torch.Generator().manual_seed(rows))
+    operands = (x.bfloat16(), layer.weight, layer.scale)
+    torch.testing.assert_close(layer._product(*operands), precision.unpacked_product(*operands), rtol=2**-7, atol=1e-4)
 
 
 def test_lighter_weights_are_lighter():

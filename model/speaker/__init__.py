@@ -1,0 +1,1 @@
+"""Speakers: whether two pieces of speech are of one voice."""
