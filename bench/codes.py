@@ -3,16 +3,12 @@
     python -m bench.codes [--files 16] [--rounds 3] [--minutes 60]
 
 The codec has the published shape, 32 filters, and random weights: arithmetic takes as long with any. The plain loop
-reads a file, resamples it and calls `EncodecModel.encode` at 6 kb/s, as the `encodec` package comes where that is there
-(`pip install encodec`, which brings torchaudio), and else the same layers and quantizer one after the other; ours is
-the stage `codes`, its Arrow table included. Both run one thread, in turns, and are compared by the processor's time,
-user and system, of all threads: the machine may be busy with something else. Speech is espeak-ng's. Peaks are measured
-here.
+reads a file, resamples it and calls `EncodecModel.encode` at 6 kb/s, as the `encodec` package comes; ours is the stage
+`codes`, its Arrow table included. Both run one thread, in turns, and are compared by the processor's time, user and
+system, of all threads: the machine may be busy with something else. Speech is espeak-ng's. Peaks are measured here.
 """
 
 import argparse
-import importlib
-import itertools
 import json
 import resource
 import statistics
@@ -20,11 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-import types
 import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +30,7 @@ import torch
 from pyarrow.dataset import Dataset, dataset
 from torch.nn import functional as F
 
-from model.codec.encodec import Shape, build, load_codec
+from model.codec.encodec import encodec, load_codec
 from tasks.codes import Codes
 from tasks.text.espeak import SAMPLE_RATE, Voice, synthesize
 from warehouse.tables import CODEBOOKS, FRAME_RATE, HOP, RECORDINGS, UTTERANCES
@@ -64,49 +58,29 @@ def speak(folder: Path, num_files: int) -> list[Dataset]:
     ]
 
 
-def weights(path: Path, model: Any = None) -> Any:
-    """Random weights of a model, of the published shape unless one is given, written to a file."""
+def weights(path: Path) -> Any:
+    """A model of the published shape as its package makes it, its weights written to a file."""
     torch.manual_seed(0)
-    model = model or build(Shape())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        model = encodec().EncodecModel.encodec_model_24khz(pretrained=False).eval()
     for layer in model.quantizer.vq.layers:
         layer._codebook.embed.normal_(std=0.01)
         layer._codebook.inited.fill_(1)
     torch.save(model.state_dict(), path)
+    model.set_target_bandwidth(6.0)
     return model
 
 
-def loop_of(path: Path) -> tuple[str, Callable[[torch.Tensor], torch.Tensor]]:
-    """Whose model the plain loop calls, and what it calls for a waveform `[1, 1, N]`; writes its weights to a file."""
-    if find_spec("encodec") is None:
-        return "the same layers, one after the other", partial(layer_by_layer, weights(path))
-    if find_spec("torchaudio") is None:  # with which the package reads files, and nothing else
-        sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        package = importlib.import_module("encodec.model")
-        theirs = weights(path, package.EncodecModel.encodec_model_24khz(pretrained=False).eval())
-    theirs.set_target_bandwidth(6.0)
-    return "the package encodec", lambda wav: theirs.encode(wav)[0][0]
-
-
-def layer_by_layer(model: Any, wav: torch.Tensor) -> torch.Tensor:
-    """Codes `[1, 8, T]` without blocks and without batches."""
-    left, codes = model.encoder(wav)[0].t(), []
-    for layer in itertools.islice(model.quantizer.vq.layers, len(CODEBOOKS)):
-        book = layer.codebook
-        apart = left.pow(2).sum(1, keepdim=True) - 2 * left @ book.t() + book.pow(2).sum(1)
-        codes.append(apart.argmin(1))
-        left = left - book[codes[-1]]
-    return torch.stack(codes)[None]
-
-
-def plain(encode: Callable[[torch.Tensor], torch.Tensor], files: Iterable[Path]) -> list[torch.Tensor]:
+def plain(model: Any, files: Iterable[Path]) -> list[torch.Tensor]:
     """The loop a user would write."""
     codes = []
     for path in files:
         speech, rate = soundfile.read(path, dtype="float32")
+        wav = torch.from_numpy(soxr.resample(speech, rate, 24_000))[None, None]
         with torch.no_grad():
-            codes.append(encode(torch.from_numpy(soxr.resample(speech, rate, 24_000))[None, None]))
+            ((found, _),) = model.encode(wav)
+        codes.append(found)
     return codes
 
 
@@ -131,16 +105,16 @@ def peaks() -> dict[str, float]:
     return {name: round(value / 1e9) for name, value in best.items()}
 
 
-def speeds(num_files: int, rounds: int) -> dict[str, float | str]:
+def speeds(num_files: int, rounds: int) -> dict[str, float]:
     """The plain loop against the stage, in fp32 and in bf16, in turns."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tables, (whose, encode) = speak(folder, num_files), loop_of(folder / "encodec.th")
+        tables, model = speak(folder, num_files), weights(folder / "encodec.th")
         files = [folder / f"{i}.flac" for i in range(num_files)]
         seconds = sum(tables[0].to_table()["seconds"].to_pylist())
         made_by = partial(Codes, model=str(folder / "encodec.th"), audio=folder, check_share=0.0)
         stage = {precision: made_by(precision=precision) for precision in PRECISIONS}
-        loops: dict[str, Callable[[], Any]] = {"plain": lambda: plain(encode, files)}
+        loops: dict[str, Callable[[], Any]] = {"plain": lambda: plain(model, files)}
         loops |= {p: partial(made, *tables) for p, made in stage.items()}
         times: dict[str, list[tuple[float, float]]] = {loop: [] for loop in loops}
         for work in loops.values():
@@ -148,7 +122,7 @@ def speeds(num_files: int, rounds: int) -> dict[str, float | str]:
         for _ in range(rounds):
             for loop, work in loops.items():
                 times[loop].append(taken(work))
-        ours, theirs = stage["fp32"](*tables), plain(encode, files)
+        ours, theirs = stage["fp32"](*tables), plain(model, files)
     cpu = {loop: statistics.median(t[0] for t in times[loop]) / seconds for loop in loops}
     wall = {loop: statistics.median(t[1] for t in times[loop]) / seconds for loop in loops}
     same = [
@@ -156,7 +130,6 @@ def speeds(num_files: int, rounds: int) -> dict[str, float | str]:
         for row, codes in zip(ours.to_pylist(), theirs, strict=True)
     ]
     return {
-        "the plain loop calls": whose,
         "seconds of speech": round(seconds, 1),
         "plain loop, ms of processor for a second of speech": round(1e3 * cpu["plain"], 1),
         "stage codes, the same": round(1e3 * cpu["fp32"], 1),
@@ -240,12 +213,10 @@ def main(words: Iterable[str] | None = None) -> None:
     parser.add_argument("--long", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args(None if words is None else list(words))
     torch.set_num_threads(1)
-    figures: dict[str, float | str]
     if options.long:
-        figures = {**long(options.long)}
+        figures = long(options.long)
     else:
-        speed = speeds(options.files, options.rounds)
-        figures = {**peaks(), **speed, **agreement(), **spoken(0.5), **hour(options.minutes)}
+        figures = peaks() | speeds(options.files, options.rounds) | agreement() | spoken(0.5) | hour(options.minutes)
     print(json.dumps(figures, indent=1))
 
 

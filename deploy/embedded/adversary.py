@@ -1,68 +1,61 @@
 """EnCodec's own STFT discriminator, small, for the last stretch of the codec's training.
 
-Source: Défossez et al. 2022 (arXiv:2210.13438), sections 3.3 and 3.4: hinge losses, and features that should match.
+The `encodec` package's discriminator asks torchaudio for its spectrogram, which torch alone gives as well.
+Source: Défossez et al. 2022 (arXiv:2210.13438), section 3.4: hinge losses, and features that should match.
 
-Shapes: B batch, N samples, F frequencies, T steps of an STFT, C channels.
+Shapes: B batch, N samples.
 """
 
-from itertools import pairwise
+import sys
+import types
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import weight_norm
 
 _FILTERS = 8
 _WINDOWS = (1024, 512, 2048)  # samples of an STFT, for one discriminator each
-_KERNEL = (3, 9)  # steps, frequencies
-_DILATIONS = (1, 2, 4)  # of steps, in the layers that halve the frequencies
 
 
-class _Discriminator(nn.Module):
-    """Judges the STFT of one window."""
+class _Spectrogram(nn.Module):
+    """What torchaudio's `Spectrogram` is where it is asked for complex values."""
 
-    def __init__(self, window: int) -> None:
+    def __init__(self, n_fft: int, hop_length: int, win_length: int, normalized: bool, **_ignored: Any) -> None:
         super().__init__()
-        self.size = window
-        self.register_buffer("window", torch.hann_window(window), persistent=False)
-        self.layers = nn.ModuleList([nn.Conv2d(2, _FILTERS, _KERNEL, padding=(1, 4))])
-        for dilation in _DILATIONS:
-            wide = nn.Conv2d(_FILTERS, _FILTERS, _KERNEL, (1, 2), padding=(dilation, 4), dilation=(dilation, 1))
-            self.layers.append(weight_norm(wide))
-        for outputs in (_FILTERS, 1):
-            self.layers.append(weight_norm(nn.Conv2d(_FILTERS, outputs, 3, padding=1)))
+        self.n_fft, self.hop_length, self.win_length = n_fft, hop_length, win_length
+        self.normalized = normalized
+        self.register_buffer("window", torch.hann_window(win_length), persistent=False)
 
-    def forward(self, wav: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Its judgement of `[B, 1, N]`, and the features `[B, C, T, F']` that lead to it."""
+    def forward(self, wav: Tensor) -> Tensor:
+        """Complex `[B, 1, F, T]` of `[B, 1, N]`."""
         window = self.get_buffer("window")
-        spectrum = torch.stft(wav[:, 0], self.size, self.size // 4, window=window, center=False, return_complex=True)
-        x = torch.view_as_real(spectrum / window.pow(2).sum().sqrt()).permute(0, 3, 2, 1)
-        features = []
-        for layer, _ in pairwise(self.layers):
-            x = F.leaky_relu(layer(x), 0.2)
-            features.append(x)
-        judgement: Tensor = self.layers[-1](x)
-        return judgement, features
-
-
-class _Discriminators(nn.Module):
-    """One for each window."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.discriminators = nn.ModuleList(map(_Discriminator, _WINDOWS))
-
-    def forward(self, wav: Tensor) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """Judgements of `[B, 1, N]`, and features, of each."""
-        found = [one(wav) for one in self.discriminators]
-        return [judgement for judgement, _ in found], [features for _, features in found]
+        spectrum = torch.stft(
+            wav[:, 0], self.n_fft, self.hop_length, self.win_length, window, center=False, return_complex=True
+        )
+        return (spectrum / window.pow(2).sum().sqrt() if self.normalized else spectrum)[:, None]
 
 
 def discriminator() -> Any:
     """An untrained one, the same each time."""
+    from model.codec.encodec import encodec
+
+    encodec()
+    stand_in = types.ModuleType("torchaudio")
+    stand_in.transforms = types.SimpleNamespace(Spectrogram=_Spectrogram)  # type: ignore[attr-defined]
+    before = sys.modules.get("torchaudio")
+    sys.modules["torchaudio"] = stand_in
+    try:
+        from encodec.msstftd import MultiScaleSTFTDiscriminator
+    finally:
+        if before is None:
+            del sys.modules["torchaudio"]
+        else:
+            sys.modules["torchaudio"] = before
     torch.manual_seed(0)
-    return _Discriminators()
+    hops = [window // 4 for window in _WINDOWS]
+    windows = list(_WINDOWS)
+    return MultiScaleSTFTDiscriminator(_FILTERS, n_ffts=windows, hop_lengths=hops, win_lengths=windows)
 
 
 def telling(judge: Any, wav: Tensor, decoded: Tensor) -> Tensor:

@@ -8,9 +8,13 @@ Source: Défossez et al. 2022 (arXiv:2210.13438), the `encodec` package, version
 Shapes: B batch, N samples, Q codebooks, T frames, D width of a latent.
 """
 
+import functools
+import importlib
+import sys
+import types
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,6 @@ from torch import Tensor
 
 from model.codec import streaming
 from model.codec.quantizer import Quantizer
-from model.codec.seanet import CODEBOOK_SIZE, RATIOS, EncodecModel, folded
 from model.codec.streaming import BLOCK, REFLECTED
 from model.codec.weights import (
     EMBEDDED,
@@ -34,21 +37,23 @@ from model.codec.weights import (
 )
 
 __all__ = [
-    "CODEBOOK_SIZE",
     "EMBEDDED",
     "PUBLISHED",
     "Codec",
     "CodecError",
     "Shape",
     "build",
+    "encodec",
     "figures",
     "identity",
     "load_codec",
 ]
 
 SAMPLE_RATE = 24_000  # Hz
-HOP = prod(RATIOS)  # 320 samples a frame
+RATIOS = (8, 5, 4, 2)
+HOP = 320  # samples a frame, the product of RATIOS
 FRAME_RATE = SAMPLE_RATE // HOP  # frames a second
+CODEBOOK_SIZE = 1024
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -56,13 +61,38 @@ _ROWS = 16  # rows that the LSTM's weights are read for together
 _SPAN = 2400  # frames, of all rows together, that pass the LSTM at once
 
 
+@functools.cache
+def encodec() -> Any:
+    """The `encodec` package, also where torchaudio, which it needs for reading files only, is missing or broken."""
+    try:
+        return importlib.import_module("encodec.model")
+    except (ImportError, OSError):
+        sys.modules["torchaudio"] = types.ModuleType("torchaudio")
+        try:
+            return importlib.import_module("encodec.model")
+        finally:
+            del sys.modules["torchaudio"]
+
+
 def build(shape: Shape) -> Any:
-    """An untrained `EncodecModel` of a shape."""
-    return EncodecModel(shape).eval()
+    """An untrained `encodec.EncodecModel` of a shape."""
+    package = encodec()
+    sizes = {"n_filters": shape.n_filters, "dimension": shape.dimension, "lstm": shape.lstm, "norm": shape.norm}
+    kilobits = FRAME_RATE * shape.num_codebooks * 10 / 1000  # 10 bits a code
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the package uses the older form of weight_norm
+        return package.EncodecModel(
+            package.m.SEANetEncoder(causal=True, ratios=list(RATIOS), **sizes),
+            package.m.SEANetDecoder(causal=True, ratios=list(RATIOS), **sizes),
+            package.qt.ResidualVectorQuantizer(shape.dimension, n_q=shape.num_codebooks, bins=CODEBOOK_SIZE),
+            target_bandwidths=[kilobits],
+            sample_rate=SAMPLE_RATE,
+            channels=1,
+        ).eval()
 
 
 class Codec:
-    """An EnCodec ready to encode and decode on one device; it takes the model over.
+    """An EnCodec ready to encode and decode on one device; it takes the model over, whose norms are folded.
 
     `precision` is that of convolutions and LSTM, `fp32` or `bf16`; the quantizer's distances are always fp32.
     """
@@ -78,7 +108,7 @@ class Codec:
             raise CodecError(f"this codec has {model.quantizer.n_q} codebooks, so it cannot give {num_codebooks}")
         if precision not in PRECISIONS:
             raise CodecError(f"a codec's precision is {' or '.join(PRECISIONS)}, not {precision}")
-        model = model.to(device).eval()
+        model = _fold(model.to(device).eval())
         self.num_codebooks = num_codebooks
         self.device = torch.device(device)
         self.precision = precision
@@ -153,6 +183,14 @@ class Codec:
         return streaming.DecoderStream(self._decoder, self._quantizer.decode)
 
 
+def _fold(model: Any) -> Any:
+    """The model with each weight norm worked out once and for all."""
+    for module in model.modules():
+        if hasattr(module, "weight_g"):
+            torch.nn.utils.remove_weight_norm(module)
+    return model
+
+
 def _together(frames: list[int]) -> list[list[int]]:
     """Places of waveforms that are encoded together, of like length; one that is all beginning goes alone."""
     longer = sorted((i for i, n in enumerate(frames) if n > REFLECTED), key=frames.__getitem__)
@@ -182,7 +220,7 @@ def load_codec(
         state, shape = read(weights_path(name_or_path))
     model = build(shape)
     try:
-        lacking = model.load_state_dict(folded(state), strict=False)
+        lacking = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise CodecError(f"{name_or_path} is no EnCodec of {shape}: {str(error).splitlines()[-1].strip()}") from None
     training_only = ("embed_avg", "cluster_size")  # what the codebooks' moving averages need, and nobody else
