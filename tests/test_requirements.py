@@ -17,8 +17,6 @@ BRINGS = {"faster-whisper": {"ctranslate2"}}  # modules of a package that anothe
 OURS = ("flows", "tasks", "model", "warehouse")
 EXTRAS = ("dev", "embedded", "tensorboard")  # what `make` installs
 UNWELCOME = {
-    "encodec": "it asks for torchaudio",
-    "torchaudio": "its wheel is imported only where torch has CUDA",
     "resemblyzer": "it asks for webrtcvad",
     "webrtcvad": "it needs a compiler, and a module that setuptools no longer has: webrtcvad-wheels needs neither",
     "typing": "Python has it",
