@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from flows.engine.shards import LASTING_ERRORS, Failure, Job, make_shard, one_line, record_attempt
 from flows.engine.site import Site
+from flows.machine.ray_start import start_ray
 from warehouse.errors import Mistake
 from warehouse.ledger import CRASHED
 from warehouse.stage import Resources
@@ -109,7 +110,7 @@ class Workers:
         if not ray.is_initialized():
             local = self.site.ray_address == "local"
             room = {"object_store_memory": self.site.object_store_bytes, "include_dashboard": False} if local else {}
-            ray.init(address=self.site.ray_address, log_to_driver=False, logging_level="ERROR", **room)
+            start_ray(self.site.ray_address, **room)
             self._ours = True
         if self._module:
             cloudpickle.register_pickle_by_value(self._module)

@@ -1,0 +1,67 @@
+"""Signals: Ctrl-C, a batch system's SIGTERM and a closed terminal's SIGHUP all interrupt a command, and it ends soon.
+
+What is being made may take hours, and Ray and Prefect have handlers of their own that know nothing of each other. So
+the first signal is an interrupt as Python knows it, and a command that has not come to an end after some seconds is
+ended. What it has started then ends by itself: Ray's processes share its fate, and so does Prefect's server
+(`flows.machine.prefect_server`). A run may be killed at any instant, and the next one goes on.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+
+GRACE = 8.0  # seconds to end in; Docker waits ten before it kills, and Slurm thirty
+INTERRUPTED = "interrupted; what is made is kept, and the next run goes on from there"
+_ALL = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
+
+_heeded: set[signal.Signals] = set()
+_heard = threading.Event()
+
+
+def heed_signals() -> None:
+    """Let the three interrupt this process. One that is ignored, as `nohup` does with SIGHUP, stays so."""
+    _heard.clear()
+    for number in _ALL:
+        if signal.getsignal(number) in _DEFAULTS:
+            signal.signal(number, _interrupt)
+            _heeded.add(number)
+
+
+def heed_again() -> None:
+    """Take back the signals that a library has taken over. Nothing, where they are not ours to heed."""
+    if threading.current_thread() is threading.main_thread():
+        for number in _heeded:
+            signal.signal(number, _interrupt)
+
+
+def leave_signals() -> None:
+    """Heed them no more: each does what it does by default."""
+    for number in _heeded:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
+    _heeded.clear()
+
+
+def is_interrupted() -> bool:
+    """Whether one of them has come. Whatever failed since then failed for that."""
+    return _heard.is_set()
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    if not _heard.is_set():
+        _heard.set()
+        threading.Thread(target=_end_after, args=(GRACE,), name="ending", daemon=True).start()
+        raise KeyboardInterrupt
+    if number == signal.SIGINT:  # a second time: somebody does not want to wait
+        _end_after(0)
+
+
+def _end_after(seconds: float) -> None:
+    time.sleep(seconds)
+    try:
+        print(INTERRUPTED, file=sys.stderr, flush=True)
+    finally:
+        os._exit(130)
