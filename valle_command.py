@@ -1,6 +1,5 @@
 """The command `valle`, under a name that no other module has: it sees to it that `flows` is ours, and goes there."""
 
-import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -19,4 +18,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

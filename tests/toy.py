@@ -69,6 +69,8 @@ class ToyCodes:
     fails: str = field(default="", compare=False)  # the recording whose codes cannot be made
 
     def __call__(self, utterances: ds.Dataset) -> pa.Table:
+        if self.pause and "VALLE_TEST_BEGUN" in os.environ:
+            Path(os.environ["VALLE_TEST_BEGUN"]).touch()
         time.sleep(self.pause)
         kept = utterances.to_table(filter=KEPT).to_pylist()[int(self.loses) :]
         if self.fails in [row["recording_id"] for row in kept]:
@@ -117,6 +119,11 @@ def toy() -> Recipe:
 def slow() -> Recipe:
     """The same rows, with time to be killed in."""
     return Recipe((ToyUtterances(), ToyCodes(pause=0.5), ToyExamples(), ToyTotals()))
+
+
+def endless() -> Recipe:
+    """The same rows, in an hour."""
+    return Recipe((ToyUtterances(), ToyCodes(pause=3600.0), ToyExamples(), ToyTotals()))
 
 
 def write_corpus(folder: Path, **shards: str) -> Path:

@@ -15,10 +15,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
 PATIENCE = 4.0  # seconds for it to stop; Prefect waits five
+PORT_TAKEN = 3  # an exit code: somebody was faster, and Prefect tries another port
 
 
 class Server(subprocess.Popen[bytes]):
@@ -39,7 +41,7 @@ def end_with_us(log: Path) -> None:
         said = get_current_settings().to_environment_variables(exclude_unset=True)
         own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
         with log.open("ab") as file:
-            return Server(
+            process = Server(
                 [sys.executable, "-P", __file__, str(self.port)],
                 env={**os.environ, **own, **said},
                 stdin=subprocess.PIPE,
@@ -47,8 +49,32 @@ def end_with_us(log: Path) -> None:
                 stderr=file,
                 start_new_session=True,
             )
+        _wait_for(process, self.port, log)
+        return process
 
     server.SubprocessASGIServer._run_uvicorn_command = start  # type: ignore[method-assign]
+
+
+def _wait_for(process: Server, port: int, log: Path) -> None:
+    """Wait until it answers. Prefect's own waiting takes a first answer of more than five seconds for an error."""
+    from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS as PATIENCE_TO_START
+
+    from warehouse.errors import Mistake
+
+    until = time.monotonic() + PATIENCE_TO_START.value()
+    while process.poll() is None and time.monotonic() < until:
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)  # which knows no proxies
+        try:
+            connection.request("GET", "/api/health")
+            if connection.getresponse().status == 200:
+                return
+        except (OSError, HTTPException):
+            time.sleep(0.1)
+        finally:
+            connection.close()
+    if process.poll() != PORT_TAKEN:
+        process.kill()
+        raise Mistake(f"Prefect's temporary server does not start; {log} says why")
 
 
 def serve(port: int) -> None:
@@ -72,7 +98,7 @@ def serve(port: int) -> None:
     try:
         place.bind(("127.0.0.1", port))
     except OSError:
-        os._exit(3)  # somebody was faster, and Prefect tries another port
+        os._exit(PORT_TAKEN)
     server.run(sockets=[place])  # which listens when there is somebody to answer
     os._exit(0 if server.started else 1)
 

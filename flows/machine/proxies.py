@@ -32,9 +32,10 @@ def settle_proxies(is_download: bool) -> list[str]:
             if (why := _wrong(value)) and not (is_download and why == _NO_SOCKS):
                 said.append(f"{name} is left aside: {why}")
                 del os.environ[name]
-    for name in ("NO_PROXY", "no_proxy"):
-        hosts = [host for entry in os.environ.get(name, "").split(",") if (host := _host(entry.strip()))]
-        os.environ[name] = ",".join([*hosts, *(host for host in HERE if host not in hosts)])
+    # One for both: Python reads the small letters alone where they are there, others the capitals.
+    spared = [entry.strip() for name in ("no_proxy", "NO_PROXY") for entry in os.environ.get(name, "").split(",")]
+    hosts = ",".join(dict.fromkeys([*filter(None, map(_host, spared)), *HERE]))
+    os.environ |= {"no_proxy": hosts, "NO_PROXY": hosts}
     return said
 
 

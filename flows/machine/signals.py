@@ -2,8 +2,8 @@
 
 What is being made may take hours, and Ray and Prefect have handlers of their own that know nothing of each other. So
 the first signal is an interrupt as Python knows it, and a command that has not come to an end after some seconds is
-ended. What it has started then ends by itself: Ray's processes share its fate, and so does Prefect's server
-(`flows.machine.prefect_server`). A run may be killed at any instant, and the next one goes on.
+ended with all that it has started. After a `kill -9` that ends by itself: Ray's processes share our fate (two of them
+after a minute), and so does Prefect's server (`flows.machine.prefect_server`). The next run goes on.
 """
 
 import os
@@ -11,6 +11,8 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 
 GRACE = 8.0  # seconds to end in; Docker waits ten before it kills, and Slurm thirty
@@ -38,6 +40,11 @@ def heed_again() -> None:
             signal.signal(number, _interrupt)
 
 
+def are_heeded() -> bool:
+    """Whether `heed_signals` has been asked for."""
+    return bool(_heeded)
+
+
 def leave_signals() -> None:
     """Heed them no more: each does what it does by default."""
     for number in _heeded:
@@ -62,6 +69,21 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 def _end_after(seconds: float) -> None:
     time.sleep(seconds)
     try:
+        for process in _descendants():
+            with suppress(OSError):
+                os.kill(process, signal.SIGKILL)
         print(INTERRUPTED, file=sys.stderr, flush=True)
     finally:
         os._exit(130)
+
+
+def _descendants() -> list[int]:
+    """What this process has started, and what that has; where there is no /proc, they see to it themselves."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    found = [os.getpid()]
+    for process in found:
+        found += [child for child, parent in parents.items() if parent == process]
+    return found[1:]
