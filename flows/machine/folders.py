@@ -22,6 +22,8 @@ def settle_home(own: Path) -> None:
     Torch asks for the user's name besides, which a user without an entry in passwd has not.
     """
     if not _can_be_written(_home()):
+        if not _can_be_written(own):
+            own = Path(tempfile.gettempdir(), f"valle-{os.getuid()}")
         own.mkdir(parents=True, exist_ok=True)
         os.environ["HOME"] = str(own)
     if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
