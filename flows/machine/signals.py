@@ -22,15 +22,23 @@ _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 
 _heeded: set[signal.Signals] = set()
 _heard = threading.Event()
+_raised = threading.Event()
 
 
 def heed_signals() -> None:
     """Let the three interrupt this process. One that is ignored, as `nohup` does with SIGHUP, stays so."""
+    if threading.current_thread() is not threading.main_thread():
+        return
     _heard.clear()
+    _raised.clear()
     for number in _ALL:
         if signal.getsignal(number) in _DEFAULTS:
             signal.signal(number, _interrupt)
             _heeded.add(number)
+    ear, mouth = os.pipe()
+    os.set_blocking(mouth, False)
+    signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
+    threading.Thread(target=_listen, args=(ear,), name="ending", daemon=True).start()
 
 
 def heed_again() -> None:
@@ -50,6 +58,8 @@ def leave_signals() -> None:
     for number in _heeded:
         signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
     _heeded.clear()
+    if (mouth := signal.set_wakeup_fd(-1)) >= 0:
+        os.close(mouth)
 
 
 def is_interrupted() -> bool:
@@ -58,12 +68,21 @@ def is_interrupted() -> bool:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
-    if not _heard.is_set():
+    if not _raised.is_set():
         _heard.set()
-        threading.Thread(target=_end_after, args=(GRACE,), name="ending", daemon=True).start()
+        _raised.set()
         raise KeyboardInterrupt
     if number == signal.SIGINT:  # a second time: somebody does not want to wait
         _end_after(0)
+
+
+def _listen(ear: int) -> None:
+    """Hear of signals as they come: the handler waits for as long as Python's main thread is busy in a library."""
+    while heard := os.read(ear, 1):
+        if heard[0] in _heeded:
+            _heard.set()
+            _end_after(GRACE)
+    os.close(ear)
 
 
 def _end_after(seconds: float) -> None:

@@ -19,16 +19,16 @@ for number in (signal.SIGINT, signal.SIGTERM):
 signals.heed_again()
 try:
     print("ready", flush=True)
-    time.sleep(60)
+    {waits}
 except KeyboardInterrupt:
     assert signals.is_interrupted()
     {then}
 """
 
 
-def told(number: signal.Signals, then: str, first: str = "") -> tuple[int, str]:
+def told(number: signal.Signals, then: str, first: str = "", waits: str = "time.sleep(60)") -> tuple[int, str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", CODE.format(then=then, first=first)],
+        [sys.executable, "-c", CODE.format(then=then, first=first, waits=waits)],
         cwd=HOUSE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -61,3 +61,11 @@ def test_a_second_ctrl_c_does_not_wait() -> None:
 def test_under_nohup_a_hang_up_stays_unheard() -> None:
     later = "threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()"
     assert told(signal.SIGHUP, "sys.exit(7)", f"signal.signal(signal.SIGHUP, signal.SIG_IGN); {later}")[0] == 7
+
+
+def test_a_library_that_does_not_come_back_is_not_waited_for() -> None:
+    """A handler runs between two steps of Python, and a call into a library is one step, however long."""
+    stuck = "lock = ctypes.create_string_buffer(64); [ctypes.CDLL(None).pthread_mutex_lock(lock) for _ in range(2)]"
+    code, said = told(signal.SIGTERM, "sys.exit(7)", "import ctypes", waits=stuck)
+    assert code == 130
+    assert said.startswith("interrupted")
