@@ -6,11 +6,9 @@ Heavy imports wait inside the commands, so that help and SQL start at once.
 """
 
 import atexit
-import io
 import os
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -327,52 +325,61 @@ def _root(root: str | None, site: str | None) -> Path:
 
 def main() -> None:
     """The entry point: 0 done, 1 some work failed, 2 a wrong word, setting or file, 130 interrupted."""
-    from warehouse.errors import Mistake, WorkFailed
+    from flows.machine.namesakes import ours_first
+    from flows.machine.signals import INTERRUPTED, heed_signals, is_interrupted, leave_signals
+    from flows.machine.standard_streams import settle_streams
+
+    settle_streams()
+    ours_first()
+    from flows.machine.proxies import settle_proxies
 
     atexit.register(_hush)
-    _at_home_anywhere()
+    heed_signals()
     try:
-        valle(standalone_mode=False)
+        for words in settle_proxies(is_download=sys.argv[1:2] == ["download"]):
+            click.echo(f"valle: {words}", err=True)
+        code = _ended(valle)
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except Exception:
+        if not is_interrupted():
+            raise
+        code = 130
+    if code == 130 or is_interrupted():
+        click.echo(INTERRUPTED, err=True)
+        code = 130
+    leave_signals()
+    sys.exit(code)
+
+
+def _ended(command: click.Group) -> int:
+    """The exit code of a command, with what is to be said of a mistake said."""
+    from warehouse.errors import Mistake, WorkFailed
+
+    try:
+        command(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; what is made is kept, and the next run goes on from there", err=True)
-        sys.exit(130)
+        return 2
     except Mistake as error:
         click.echo(f"valle: {error}", err=True)
-        sys.exit(2)
+        return 2
     except WorkFailed as error:
         click.echo(f"valle: {error}", err=True)
-        sys.exit(1)
+        return 1
     except ImportError as error:
         if "socksio" not in str(error):
             raise
         click.echo("valle: a SOCKS proxy, as the environment names one, needs `pip install socksio`", err=True)
-        sys.exit(2)
+        return 2
     except BrokenPipeError:
-        sys.exit(0)  # `valle sql … | head` has read enough
+        return 0  # `valle sql … | head` has read enough
     except OSError as error:
         if error.filename is None:
             raise
         click.echo(f"valle: {error.filename}: {error.strerror}", err=True)
-        sys.exit(2)
-
-
-def _at_home_anywhere() -> None:
-    """Makes of a terminal that lacks a letter no error, and of a proxy nobody that is asked for this very machine."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    for name in ("NO_PROXY", "no_proxy"):
-        said = os.environ.get(name, "")
-        here = [host for host in ("127.0.0.1", "localhost", "::1") if host not in said.split(",")]
-        os.environ[name] = ",".join([*filter(None, [said]), *here])
-    if sys.argv[1:2] != ["download"] and not find_spec("socksio"):  # else httpx makes no client, not even for 127.0.0.1
-        for name, value in list(os.environ.items()):
-            if name.lower().endswith("_proxy") and value.lower().startswith("socks"):
-                click.echo(f"valle: {name} is left aside: a SOCKS proxy needs `pip install socksio`", err=True)
-                del os.environ[name]
+        return 2
+    return 0
 
 
 def _hush() -> None:

@@ -137,11 +137,10 @@ class Recordings:
                 return Folder()
 
     def _row(self, entry: Entry, recording_id: str, poison: str | None, faults: Faults) -> Row:
-        corpus = self.audio.resolve().name if self.layout == "folder" else self.layout
         known = {name: value for name, value in asdict(entry).items() if name in RECORDINGS.schema.names}
         row = known | {
             "recording_id": recording_id,
-            "corpus": corpus,
+            "corpus": self.layout,  # not the folder's name: a copy of it holds the same
             "audio_path": entry.path,
             "detail": entry.note,
         }

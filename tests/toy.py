@@ -78,6 +78,8 @@ class ToyCodes:
     breaks: str = field(default="", compare=False)  # a file that the first process leaves, whose device then is broken
 
     def __call__(self, utterances: ds.Dataset) -> pa.Table:
+        if self.pause and "VALLE_TEST_BEGUN" in os.environ:
+            Path(os.environ["VALLE_TEST_BEGUN"]).touch()
         time.sleep(self.pause)
         kept = utterances.to_table(filter=KEPT).to_pylist()[int(self.loses) :]
         self._suffer([row["utterance_id"] for row in kept])
@@ -168,6 +170,11 @@ def slow() -> Recipe:
 def trained() -> Recipe:
     """With a training at its end."""
     return Recipe((ToyUtterances(), ToyCodes(), ToyTraining()))
+
+
+def endless() -> Recipe:
+    """The same rows, in an hour."""
+    return Recipe((ToyUtterances(), ToyCodes(pause=3600.0), ToyExamples(), ToyTotals()))
 
 
 def write_corpus(folder: Path, **shards: str) -> Path:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from flows.commands.options import RunOptions, quiet, said_by_the_environment
+from flows.commands.options import RunOptions, prefects_mistakes, quiet, said_by_the_environment
 
 
 def download(options: RunOptions, name: str, *, dest: str | None, leave_free_gib: float, **how: Any) -> None:
@@ -15,7 +15,7 @@ def download(options: RunOptions, name: str, *, dest: str | None, leave_free_gib
     if is_there(DownloadRequest(name=name, dest=folder, leave_free=int(leave_free_gib * GIB), **how), site.root):
         return
     quiet(site.root, options.verbose)
-    from flows.pipeline import download as flow
+    with said_by_the_environment(site), prefects_mistakes(site.root):
+        from flows.pipeline import download as flow
 
-    with said_by_the_environment(site):
         flow(name, options.site or "", str(folder), leave_free_gib=leave_free_gib, **how)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 from flows.engine.recipe import Recipe
 from flows.engine.site import Site, environment, load_site
+from flows.machine.folders import settle_home, settle_prefect
+from flows.machine.prefect_server import end_with_us
 from flows.terminal.output import say
+from warehouse.errors import Mistake
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +57,17 @@ def said_by_the_environment(site: Site) -> Iterator[None]:
 
 
 def quiet(root: Path, verbose: bool) -> None:
-    """Prefect calls nobody, and says on the console only what a person asked for; the rest goes to a file."""
+    """Prefect calls nobody, and says on the console only what a person asked for; the rest goes to a file.
+
+    Where its home, or anybody's, cannot be used, a folder of the warehouse's logs is one.
+    """
+    settle_home(root / "logs" / "home")
+    settle_prefect(root / "logs" / "prefect")
     for name, value in {
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "INFO" if verbose else "CRITICAL",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_FLOW_RUNS_LEVEL": "INFO" if verbose else "CRITICAL",
@@ -68,3 +76,39 @@ def quiet(root: Path, verbose: bool) -> None:
         os.environ.setdefault(name, value)
     if verbose:
         say(f"logs lie in {root / 'logs'}")
+
+
+@contextmanager
+def prefects_mistakes(root: Path) -> Iterator[None]:
+    """Prefect is imported and flows are run in here: its temporary server ends with us, its own troubles are sentences.
+
+    Raises:
+        Mistake: it cannot be set up, or the server that somebody has named does not answer.
+    """
+    try:
+        import prefect.context
+    except Exception as error:
+        words = " ".join(str(error).split())
+        raise Mistake(f"Prefect cannot be set up: {type(error).__name__}: {words} ({_settings_files()})") from error
+    (root / "logs").mkdir(parents=True, exist_ok=True)
+    end_with_us(root / "logs" / "prefect-server.log")
+    try:
+        yield
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        if os.environ.get("PREFECT_API_URL"):
+            raise Mistake(f"{error}: start Prefect's server, or unset PREFECT_API_URL to do without") from error
+        profile = prefect.context.get_settings_context().profile.name
+        raise Mistake(
+            f"{error}: start Prefect's server, or do without by PREFECT_PROFILE=ephemeral; its address is said by "
+            f"profile {profile!r} or another of Prefect's settings ({_settings_files()})"
+        ) from error
+
+
+def _settings_files() -> str:
+    """The files that Prefect's settings are read from, of those that there are."""
+    home = Path(os.environ.get("PREFECT_HOME") or "~/.prefect").expanduser()
+    profiles = Path(os.environ.get("PREFECT_PROFILES_PATH") or home / "profiles.toml")
+    files = [profiles, *(Path(name).absolute() for name in (".env", "prefect.toml", "pyproject.toml"))]
+    return f"see {', '.join(str(path) for path in files if path.exists()) or 'its variables in the environment'}"

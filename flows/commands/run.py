@@ -1,11 +1,8 @@
 """`valle run`: what is missing is made, by Prefect's flow, here."""
 
-import signal
-
-from flows.commands.options import RunOptions, quiet, said_by_the_environment
+from flows.commands.options import RunOptions, prefects_mistakes, quiet, said_by_the_environment
 from flows.terminal.output import say
 from warehouse.catalogue import Catalogue
-from warehouse.errors import Mistake
 
 
 def run(options: RunOptions) -> None:
@@ -33,12 +30,9 @@ def run(options: RunOptions) -> None:
 
 def _flow(options: RunOptions) -> None:
     """Run the flow, here, and tell Prefect's server of it where there is one."""
-    # Prefect's own server is a child of this process. A Ctrl-C at the terminal must not reach it, or the flow could not
-    # report its end: the server is born with the signal blocked, and `materialize` opens this process to it again.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    from flows.pipeline import pipeline
+    with prefects_mistakes(options.where().root):
+        from flows.pipeline import pipeline
 
-    try:
         pipeline(
             recipe=options.recipe,
             site=options.site or "",
@@ -47,9 +41,3 @@ def _flow(options: RunOptions) -> None:
             only=None if options.only is None else list(options.only),
             again=list(options.again),
         )
-    except RuntimeError as error:
-        if "Failed to reach API" not in str(error):
-            raise
-        raise Mistake(f"{error}: start Prefect's server, or unset PREFECT_API_URL to do without") from error
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from flows.commands import prompt_consent, warehouse_lookup
 from flows.commands.renditions import STANDARD, Pipe, Rendition, place, wav
 from flows.engine.site import Site, device_of
+from flows.machine.folders import settle_home
 from flows.terminal.output import say as tell
 from tasks.evaluation import checkpoint_pairs
 from tasks.text.splitting import Piece, pieces
@@ -65,6 +66,7 @@ def say(order: Order, site: Site) -> list[dict[str, Any]]:
         Mistake: a word, a file, a voice or a checkpoint cannot be used.
         WorkFailed: a file cannot be written.
     """
+    settle_home(site.root / "logs" / "home")
     with _mistakes():
         usual = warehouse_lookup.defaults(site.root)
         language, whisper = order.language or usual.language, order.whisper or usual.whisper

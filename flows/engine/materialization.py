@@ -6,7 +6,6 @@ catalogue's to know, not Prefect's cache.
 """
 
 import logging
-import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +26,7 @@ from flows.engine.site import Site, device_of
 from flows.engine.task_runs import Batch, make
 from flows.engine.trainings import newest, say_schedules
 from flows.engine.workers import RayTrain, Workers
+from flows.machine.signals import heed_again
 from flows.terminal.output import say
 from flows.terminal.progress_bars import Progress
 from warehouse import ledger
@@ -76,7 +76,7 @@ def materialize(
         Mistake: the recipe makes no table called `until`, or names weights or a corpus that is not there.
         WorkFailed: some shards could not be made; the others are there.
     """
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # see flows.commands.run
+    heed_again()
     catalogue = Catalogue(site.root)
     (site.root / "logs").mkdir(parents=True, exist_ok=True)
     tables = recipe.until(until)

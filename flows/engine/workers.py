@@ -18,6 +18,7 @@ from uuid import uuid4
 from flows.engine.placement import room
 from flows.engine.shards import LASTING_ERRORS, Failure, Job, make_shard, one_line, record_attempt, rehearse
 from flows.engine.site import Site
+from flows.machine.ray_start import start_ray
 from tasks.training.worker import shared_out
 from warehouse.errors import Mistake
 from warehouse.ledger import CRASHED, FAILED
@@ -158,6 +159,7 @@ class Workers:
         if self._started:
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")  # rather than 60: a machine may be busy
         os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # seconds a report waits
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as Ray will do by itself; else it warns
         import ray
@@ -166,7 +168,7 @@ class Workers:
         if not ray.is_initialized():
             local = self.site.ray_address == "local"
             room = {"object_store_memory": self.site.object_store_bytes, "include_dashboard": False} if local else {}
-            ray.init(address=self.site.ray_address, log_to_driver=False, logging_level="ERROR", **room)
+            start_ray(self.site.ray_address, **room)
             self._ours = True
         if self._module:
             cloudpickle.register_pickle_by_value(self._module)

@@ -147,7 +147,7 @@ def test_a_manifest_or_a_text_beside_a_file_of_a_folder_is_read(tmp_path):
         "manifest.jsonl/3": (tmp_path.name, None, "no_audio"),
         "manifest.jsonl/4": (tmp_path.name, None, "no_audio"),
     }
-    assert {row["corpus"] for row in found.values()} == {tmp_path.name}
+    assert {row["corpus"] for row in found.values()} == {"folder"}
     assert set(folder(tmp_path).shards()["anna"]) == {"anna/one.wav", "anna/two.mp3", "anna/two.txt", "manifest.jsonl"}
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,11 +17,13 @@ from warehouse.query import select
 
 TABLES = ("utterances", "codes", "examples", "totals")
 SLOW = TOY.replace(":toy", ":slow")
+AGENTS = {"ray::DashboardA", "ray::RuntimeEnv"}  # of Ray's, which look for its head for a minute before they end
+ENDLESS = TOY.replace(":toy", ":endless")
 
 
-def start(root: Path, audio: Path) -> subprocess.Popen[bytes]:
+def start(root: Path, audio: Path, recipe: str = SLOW) -> subprocess.Popen[bytes]:
     """`valle run` in a process group of its own, which hears Ctrl-C even where these tests run in the background."""
-    command = [Path(sys.executable).parent / "valle", "run", "--recipe", SLOW, "--audio", audio, "--root", root]
+    command = [Path(sys.executable).parent / "valle", "run", "--recipe", recipe, "--audio", audio, "--root", root]
     return subprocess.Popen(
         command,
         start_new_session=True,
@@ -28,6 +31,16 @@ def start(root: Path, audio: Path) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
+
+
+def left(mark: str) -> list[str]:
+    """The processes that carry a mark in their environment."""
+    names = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"VALLE_TEST_MARK={mark}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                names.append((process / "comm").read_text().strip())
+    return names
 
 
 def contents(root: Path) -> list[list[dict[str, object]]]:
@@ -69,3 +82,26 @@ def test_a_ctrl_c_at_the_terminal_ends_soon_and_says_so(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "interrupted; what is made is kept" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.timeout(700)
+def test_however_a_run_ends_no_process_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By SIGTERM and by `kill -9` of the command alone, each in the midst of a shard that takes an hour."""
+    audio = write_corpus(tmp_path / "audio", a="pause one three")
+    monkeypatch.setenv("VALLE_TEST_MARK", str(tmp_path))
+    for number, code in ((signal.SIGTERM, 130), (signal.SIGKILL, -9)):
+        begun = tmp_path / f"begun {number}"
+        monkeypatch.setenv("VALLE_TEST_BEGUN", str(begun))
+        process = start(tmp_path / "root", audio, ENDLESS)
+        deadline = time.monotonic() + 300
+        while not begun.exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1].decode()
+        assert process.returncode == code, said
+        assert "Traceback" not in said
+        deadline = time.monotonic() + 30
+        while remaining := set(left(str(tmp_path))) - (AGENTS if number == signal.SIGKILL else set()):
+            assert time.monotonic() < deadline, remaining
+            time.sleep(0.1)

@@ -1,0 +1,114 @@
+"""Prefect's temporary server: it ends with the command that it was started for, however that ends.
+
+Prefect starts one where none is named, as a child that it stops when Python goes down. A `kill -9` of the command
+leaves it behind, a signal to the whole process group takes it away too soon, and it imports what lies in the current
+folder. So it is started otherwise: by this file, which imports nothing of ours, in a session of its own, deaf to
+signals, and with a pipe as its standard input. The pipe ends with the command, and the server with the pipe.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+PATIENCE = 4.0  # seconds for it to stop; Prefect waits five
+PORT_TAKEN = 3  # an exit code: somebody was faster, and Prefect tries another port
+
+
+class Server(subprocess.Popen[bytes]):
+    """The server's process, as Prefect holds it."""
+
+    def terminate(self) -> None:
+        """Close its pipe, which is the one thing that it heeds."""
+        if self.stdin:
+            self.stdin.close()
+
+
+def end_with_us(log: Path) -> None:
+    """Have Prefect start its temporary servers in the way of this file; what they say goes to `log`."""
+    from prefect.server.api import server
+    from prefect.settings import get_current_settings
+
+    def start(self: Any) -> Server:
+        said = get_current_settings().to_environment_variables(exclude_unset=True)
+        own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+        with log.open("ab") as file:
+            process = Server(
+                [sys.executable, "-P", __file__, str(self.port)],
+                env={**os.environ, **own, **said},
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+        _wait_for(process, self.port, log)
+        return process
+
+    server.SubprocessASGIServer._run_uvicorn_command = start  # type: ignore[method-assign]
+
+
+def _wait_for(process: Server, port: int, log: Path) -> None:
+    """Wait until it answers. Prefect's own waiting takes a first answer of more than five seconds for an error."""
+    from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS as PATIENCE_TO_START
+
+    from warehouse.errors import Mistake
+
+    until = time.monotonic() + PATIENCE_TO_START.value()
+    while process.poll() is None and time.monotonic() < until:
+        connection = HTTPConnection("127.0.0.1", port, timeout=30)  # which knows no proxies
+        try:
+            connection.request("GET", "/api/health")
+            if connection.getresponse().status == 200:
+                return
+        except (OSError, HTTPException):
+            time.sleep(0.1)
+        finally:
+            connection.close()
+    if process.poll() != PORT_TAKEN:
+        process.kill()
+        raise Mistake(f"Prefect's temporary server does not start; {log} says why")
+
+
+def serve(port: int) -> None:
+    """Serve until standard input ends. Runs in a process of its own."""
+    import uvicorn
+
+    class DeafServer(uvicorn.Server):
+        """Whoever signals a whole group of processes, or a terminal, does not mean the server."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    app = "prefect.server.api.server:create_app"
+    server = DeafServer(uvicorn.Config(app, factory=True, log_level="error", lifespan="on"))
+    threading.Thread(target=_end_with_the_pipe, args=(server,), daemon=True).start()
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        place.bind(("127.0.0.1", port))
+    except OSError:
+        os._exit(PORT_TAKEN)
+    server.run(sockets=[place])  # which listens when there is somebody to answer
+    os._exit(0 if server.started else 1)
+
+
+def _end_with_the_pipe(server: Any) -> None:
+    sys.stdin.buffer.read()
+    server.should_exit = True
+    time.sleep(PATIENCE)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

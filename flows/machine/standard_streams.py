@@ -1,0 +1,26 @@
+"""Standard streams: closed ones become nothing, and a letter that a terminal lacks is no error."""
+
+import io
+import os
+import sys
+
+
+def settle_streams() -> None:
+    """Put this process's standard streams right, and those of whatever it starts.
+
+    Where one is closed, the next file to be opened would get its number, and be written to by whoever has words to say.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nothing = os.open(os.devnull, os.O_RDWR)
+            if nothing != number:
+                os.dup2(nothing, number)
+                os.close(nothing)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

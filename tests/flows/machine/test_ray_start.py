@@ -1,0 +1,48 @@
+"""One run on a machine that has everything against it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TOY
+from tests.toy import write_corpus
+from warehouse.query import select
+
+NAMESAKES = ("tasks", "flows", "model/__init__", "warehouse/__init__")
+
+
+@pytest.mark.timeout(400)
+def test_a_run_in_a_hostile_place(tmp_path: Path) -> None:
+    """Somebody's own modules, a proxy that is not there, a long TMPDIR, no home, no name, few files, no streams."""
+    for name in (*NAMESAKES, "here/random", "here/pyarrow"):
+        for place in ("mine", "here"):
+            path = tmp_path / place / f"{name.removeprefix('here/')}.py"
+            if place == "here" or not name.startswith("here/"):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(f"raise RuntimeError('{name} of {place}')")
+    long = tmp_path / ("x" * 90)
+    long.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name not in ("USER", "LOGNAME")} | {
+        "PYTHONPATH": str(tmp_path / "mine"),
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+        "ALL_PROXY": "nonsense://",
+        "NO_PROXY": "fd00::/8,[::1]",
+        "TMPDIR": str(long),
+        "HOME": "/proc/nowhere",
+        "LC_ALL": "C",
+        "PYTHONIOENCODING": "ascii",
+    }
+    corpus = write_corpus(tmp_path / "corpus", a="pause one three", b="pause i seven")
+    valle = Path(sys.executable).parent / "valle"
+    command = f"ulimit -n 256; exec {valle} run --recipe {TOY} --audio {corpus} --root {tmp_path / 'root'}"
+    ended = subprocess.run(
+        ["bash", "-c", f"{command} <&- >&- 2>&-"], cwd=tmp_path / "here", env=environment, check=False
+    )
+    logs = tmp_path / "root" / "logs"
+    said = "\n".join(path.read_text(errors="replace") for path in logs.glob("*.*")) if logs.is_dir() else "nothing"
+    assert ended.returncode == 0, said
+    assert [row["frames"] for row in select(tmp_path / "root", "from totals").to_pylist()] == [13]
