@@ -68,6 +68,6 @@ def test_under_nohup_a_hang_up_stays_unheard() -> None:
 def test_a_library_that_does_not_come_back_is_not_waited_for() -> None:
     """A handler runs between two steps of Python, and a call into a library is one step, however long."""
     stuck = "lock = ctypes.create_string_buffer(64); [ctypes.CDLL(None).pthread_mutex_lock(lock) for _ in range(2)]"
-    code, said = told(signal.SIGTERM, "sys.exit(7)", "import ctypes", waits=stuck)
+    code, said = told(signal.SIGTERM, stuck, "import ctypes", waits=stuck)
     assert code == 130
     assert said.startswith("interrupted")
