@@ -1,6 +1,7 @@
 """Options: the words that say what to make and where, and how they reach Prefect's flows."""
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -85,6 +86,7 @@ def prefects_mistakes(root: Path) -> Iterator[None]:
     Raises:
         Mistake: it cannot be set up, or the server that somebody has named does not answer.
     """
+    warnings.filterwarnings("ignore", "Setting .* is not recognized")  # by this version, in a profile of another's
     try:
         import prefect.context
     except Exception as error:

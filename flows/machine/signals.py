@@ -38,7 +38,7 @@ def heed_signals() -> None:
     ear, mouth = os.pipe()
     os.set_blocking(mouth, False)
     signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
-    threading.Thread(target=_listen, args=(ear,), name="ending", daemon=True).start()
+    threading.Thread(target=_listen, args=(ear,), name="listening", daemon=True).start()
 
 
 def heed_again() -> None:
@@ -69,8 +69,8 @@ def is_interrupted() -> bool:
 
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     if not _raised.is_set():
-        _heard.set()
         _raised.set()
+        _begin_to_end()
         raise KeyboardInterrupt
     if number == signal.SIGINT:  # a second time: somebody does not want to wait
         _end_after(0)
@@ -80,9 +80,14 @@ def _listen(ear: int) -> None:
     """Hear of signals as they come: the handler waits for as long as Python's main thread is busy in a library."""
     while heard := os.read(ear, 1):
         if heard[0] in _heeded:
-            _heard.set()
-            _end_after(GRACE)
+            _begin_to_end()
     os.close(ear)
+
+
+def _begin_to_end() -> None:
+    if not _heard.is_set():
+        _heard.set()
+        threading.Thread(target=_end_after, args=(GRACE,), name="ending", daemon=True).start()
 
 
 def _end_after(seconds: float) -> None:

@@ -202,6 +202,33 @@ def test_not_a_number_is_null_in_json(made: Path, valle: Callable[..., Said]) ->
     assert json.loads(out) == [{"x": None, "y": None}]
 
 
+@pytest.mark.parametrize(
+    ("profiles", "says"),
+    [
+        ('active = "work"\n[profiles.work]\nPREFECT_API_URL = "http://127.0.0.1:9/api"\n', "profile 'work'"),
+        ('active = "work\n[profiles.work\n', "Prefect cannot be set up: TOMLDecodeError"),
+        ('active = "work"\n[profiles.work]\nPREFECT_CLIENT_MAX_RETRIES = "many"\n', "Prefect cannot be set up"),
+    ],
+)
+def test_a_profile_of_prefects_that_cannot_be_used_is_named(
+    tmp_path: Path, corpus: Path, profiles: str, says: str
+) -> None:
+    (tmp_path / "prefect").mkdir()
+    (tmp_path / "prefect" / "profiles.toml").write_text(profiles)
+    kept = {name: value for name, value in os.environ.items() if name not in ("PREFECT_API_URL", "PREFECT_PROFILE")}
+    said = subprocess.run(
+        [Path(sys.executable).parent / "valle", "run", "--recipe", TOY, "--audio", corpus, "--root", tmp_path / "root"],
+        env=kept | {"PREFECT_HOME": str(tmp_path / "prefect")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 2, said.stderr
+    assert says in said.stderr
+    assert str(tmp_path / "prefect" / "profiles.toml") in said.stderr
+    assert "Traceback" not in said.stderr
+
+
 @pytest.mark.skipif(find_spec("socksio") is not None, reason="here such a proxy can be used")
 def test_a_socks_proxy_is_no_reason_to_fail_on_this_machine(
     valle: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
