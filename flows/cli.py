@@ -326,7 +326,7 @@ def _root(root: str | None, site: str | None) -> Path:
 def main() -> None:
     """The entry point: 0 done, 1 some work failed, 2 a wrong word, setting or file, 130 interrupted."""
     from flows.machine.namesakes import ours_first
-    from flows.machine.signals import INTERRUPTED, heed_signals, is_interrupted, leave_signals
+    from flows.machine.signals import heed_signals, is_interrupted, leave_signals, tell_of_the_interrupt
     from flows.machine.standard_streams import settle_streams
 
     settle_streams()
@@ -346,7 +346,7 @@ def main() -> None:
             raise
         code = 130
     if code == 130 or is_interrupted():
-        click.echo(INTERRUPTED, err=True)
+        tell_of_the_interrupt()
         code = 130
     leave_signals()
     sys.exit(code)

@@ -23,14 +23,15 @@ _DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 _heeded: set[signal.Signals] = set()
 _heard = threading.Event()
 _raised = threading.Event()
+_told = threading.Event()
 
 
 def heed_signals() -> None:
     """Let the three interrupt this process. One that is ignored, as `nohup` does with SIGHUP, stays so."""
     if threading.current_thread() is not threading.main_thread():
         return
-    _heard.clear()
-    _raised.clear()
+    for event in (_heard, _raised, _told):
+        event.clear()
     for number in _ALL:
         if signal.getsignal(number) in _DEFAULTS:
             signal.signal(number, _interrupt)
@@ -67,6 +68,13 @@ def is_interrupted() -> bool:
     return _heard.is_set()
 
 
+def tell_of_the_interrupt() -> None:
+    """Say so, once."""
+    if not _told.is_set():
+        _told.set()
+        print(INTERRUPTED, file=sys.stderr, flush=True)
+
+
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     if not _raised.is_set():
         _raised.set()
@@ -96,7 +104,7 @@ def _end_after(seconds: float) -> None:
         for process in _descendants():
             with suppress(OSError):
                 os.kill(process, signal.SIGKILL)
-        print(INTERRUPTED, file=sys.stderr, flush=True)
+        tell_of_the_interrupt()
     finally:
         os._exit(130)
 
