@@ -326,7 +326,7 @@ def _root(root: str | None, site: str | None) -> Path:
 def main() -> None:
     """The entry point: 0 done, 1 some work failed, 2 a wrong word, setting or file, 130 interrupted."""
     from flows.machine.namesakes import ours_first
-    from flows.machine.signals import heed_signals, is_interrupted, leave_signals, tell_of_the_interrupt
+    from flows.machine.signals import end_now, heed_signals, is_interrupted, leave_signals, tell_of_the_interrupt
     from flows.machine.standard_streams import settle_streams
 
     settle_streams()
@@ -341,13 +341,15 @@ def main() -> None:
         code = _ended(valle)
     except (click.Abort, KeyboardInterrupt):
         code = 130
-    except Exception:
+    except BaseException:  # of whatever kind, where it was interrupted
         if not is_interrupted():
             raise
         code = 130
     if code == 130 or is_interrupted():
         tell_of_the_interrupt()
         code = 130
+    if is_interrupted():
+        end_now()
     leave_signals()
     sys.exit(code)
 

@@ -75,6 +75,18 @@ def tell_of_the_interrupt() -> None:
         print(INTERRUPTED, file=sys.stderr, flush=True)
 
 
+def end_now() -> None:
+    """End this process and all that it has started.
+
+    Not by way of Python's own end, which waits for threads, and in which a library that was interrupted while it
+    started may never come back.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    _end_after(0)
+
+
 def _interrupt(number: int, _frame: FrameType | None) -> None:
     if not _raised.is_set():
         _raised.set()

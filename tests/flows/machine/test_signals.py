@@ -71,3 +71,17 @@ def test_a_library_that_does_not_come_back_is_not_waited_for() -> None:
     code, said = told(signal.SIGTERM, stuck, "import ctypes", waits=stuck)
     assert code == 130
     assert said.startswith("interrupted")
+
+
+def test_a_command_that_was_interrupted_does_not_wait_for_pythons_own_end() -> None:
+    code = """
+import atexit, signal
+from flows import cli
+atexit.register(print, "an end of Python's own")
+cli._ended = lambda _command: signal.raise_signal(signal.SIGTERM)
+print("words")
+cli.main()
+"""
+    said = subprocess.run([sys.executable, "-c", code], cwd=HOUSE, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout) == (130, "words\n")
+    assert said.stderr == "interrupted; what is made is kept, and the next run goes on from there\n"
