@@ -1,10 +1,9 @@
 """Codes as the AR itself would say them, for it to go on from in training as it must in speaking.
 
 A half that heard nothing but true codes is lost at its own first error: with the true codes before each code `tiny.en`
-misheard 62 % of its words, with its own 89 % (LOG.md). So part of what it hears are its own guesses, drawn without
-gradients, first behind the truth and then behind those guesses, and what it should say next stays the truth. Source:
-scheduled sampling (Bengio et al. 2015, arXiv:1506.03099) as transformers can do it, all codes at once (Mihaylova and
-Martins 2019, arXiv:1906.07651; Duckworth et al. 2019, arXiv:1906.04331, for passes over its own guesses).
+misheard 62 % of its words, with its own 89 % (LOG.md). So part of what it hears are its own guesses, drawn beside the
+truth in a pass without gradients, and what it should say next stays the truth. Source: scheduled sampling (Bengio et
+al. 2015, arXiv:1506.03099), in two passes as transformers need it (Mihaylova and Martins 2019, arXiv:1906.07651).
 
 Shapes: B batch, T frames.
 """
@@ -17,8 +16,6 @@ from model.valle.batch import Batch
 from model.valle.sampling import draw
 from model.valle.settings import CODEBOOK_SIZE
 
-_PASSES = 2
-
 
 @torch.no_grad()
 def own_codes(
@@ -29,16 +26,13 @@ def own_codes(
     A row's beginning, half of it at most, stays true, as a prompt is. The generator draws where, and which codes.
     """
     codes = batch.codes[:, 0]
-    where, *chances = torch.rand((1 + _PASSES, *codes.shape), generator=generator).to(codes.device)
+    where, chances = torch.rand((2, *codes.shape), generator=generator).to(codes.device)
     beginnings = torch.rand((len(codes), 1), generator=generator).to(codes.device) / 2
     frames = torch.arange(codes.shape[1], device=codes.device)
     is_own = (where < share) & (frames >= beginnings * batch.code_lengths[:, None])
     was_training = model.training
     model.eval()
-    heard = codes
-    for chance in chances:
-        logits = model(batch.phones, batch.phone_lengths, heard, batch.code_lengths, languages, pointed)
-        said = logits[:, : codes.shape[1], :CODEBOOK_SIZE].float().softmax(-1)
-        heard = torch.where(is_own, draw(said.flatten(0, 1), chance.flatten()).view_as(codes), codes)
+    logits = model(batch.phones, batch.phone_lengths, codes, batch.code_lengths, languages, pointed)
     model.train(was_training)
-    return heard
+    said = logits[:, : codes.shape[1], :CODEBOOK_SIZE].float().softmax(-1)
+    return torch.where(is_own, draw(said.flatten(0, 1), chances.flatten()).view_as(codes), codes)
