@@ -351,7 +351,8 @@ def main() -> None:
     if is_interrupted():
         end_now()
     leave_signals()
-    sys.exit(code)
+    if code:
+        sys.exit(code)
 
 
 def _ended(command: click.Group) -> int:

@@ -286,5 +286,5 @@ def test_a_recording_that_nobody_expected_costs_itself_and_no_sample_is_lost(mon
 
 
 def test_of_a_poisoned_recording_one_row_holds_every_sample():
-    [row] = Utterances().poisoned(recording(recording_id="r"))
+    [row] = Utterances().poisoned(recording(recording_id="r", corpus="librilight"))
     assert (row["utterance_id"], row["seconds"]) == ("r#0-40000", 40.0)

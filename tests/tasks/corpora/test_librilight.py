@@ -32,6 +32,7 @@ def test_a_chapter_of_librilight_carries_what_its_json_says(tmp_path):
         "snr_db": pytest.approx(5.391),
         "speech": [{"start_sample": 1_280, "end_sample": 12_800}, {"start_sample": 15_360, "end_sample": 25_600}],
         "text": None,
+        "language": None,
         "sha256": None,
         "audio_digest": None,
         "dropped": None,
