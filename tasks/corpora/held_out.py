@@ -11,6 +11,7 @@ Source: SPEAKERS.TXT of LibriSpeech, Panayotov et al. 2015, openslr.org/12: 146 
 """
 
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Literal
 
@@ -36,6 +37,7 @@ LIBRISPEECH: Mapping[str, str] = MappingProxyType(
 """The readers of each subset: 40, 33, 40 and 33 of them."""
 
 
+@cache
 def held_out(name: str) -> Mapping[str, Split]:
     """The split that each of these speakers has, whatever a hash would say: `dev` or `test`, by speaker id.
 
@@ -49,8 +51,9 @@ def held_out(name: str) -> Mapping[str, Split]:
         raise Mistake(f"utterances.hold_out is {name!r}; it may be {' or '.join(NAMES)}")
     if name == "none":
         return {}
-    return {
+    readers: dict[str, Split] = {
         speaker: "dev" if subset.startswith("dev") else "test"
         for subset, speakers in LIBRISPEECH.items()
         for speaker in speakers.split()
     }
+    return MappingProxyType(readers)
