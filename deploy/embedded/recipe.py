@@ -39,7 +39,7 @@ def two_languages() -> Recipe:
 
 
 def embedded() -> Recipe:
-    """From the speech of mixed voices to a pair of 17 MB."""
+    """From the speech of mixed voices to a pair of 19 MB."""
     return Recipe(
         (
             Recordings(layout="folder", min_seconds=0.3),
