@@ -330,6 +330,7 @@ def main() -> None:
     from flows.machine.standard_streams import settle_streams
 
     settle_streams()
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a thread that spins for another starves it on a busy core
     ours_first()
     from flows.machine.proxies import settle_proxies
 

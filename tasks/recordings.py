@@ -28,6 +28,7 @@ import pyarrow as pa
 from tasks.audio import flac
 from tasks.audio.audio_files import Examination, Unreadable, examine, must_be_there, sha256, will_stay
 from tasks.corpora import sample_corpus
+from tasks.corpora.corpus_name import corpus_name, settle
 from tasks.corpora.folder import Folder
 from tasks.corpora.librilight import SUBSETS, LibriLight
 from tasks.corpora.librispeech import LibriSpeech
@@ -50,7 +51,7 @@ class Recordings:
     """Describes a corpus. A shard is a speaker, or a folder where nothing is known of speakers."""
 
     makes, takes = RECORDINGS, ()
-    needs, version, gathers = Resources(), 5, False
+    needs, version, gathers = Resources(), 6, False
 
     layout: str  # one of LAYOUTS
     subset: str | None = None  # librilight: small, medium or large; librispeech: one folder; None takes all
@@ -60,6 +61,7 @@ class Recordings:
     # No setting of a shard: it says which are wanted, so those made of 10 hours are current when all are asked for.
     max_hours: float | None = field(default=None, compare=False)  # of audio, to try a large corpus; None takes all
     audio: Path = field(default=Path("audio"), compare=False)  # where the corpus lies
+    root: Path | None = field(default=None, compare=False)  # of the warehouse, which keeps the name of a folder
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
@@ -77,6 +79,8 @@ class Recordings:
         """Makes the sample corpus where it is asked for and not there yet; other corpora are left as they are."""
         if self.layout == "sample":
             sample_corpus.make(self.audio)
+        if self.layout == "folder" and self.root is not None and self.audio.is_dir():
+            settle(self.root, self.audio)
 
     def shards(self) -> dict[str, SourceFiles]:
         """The shards, and the files that each is made from: found by names, sizes and times, none is opened.
@@ -140,7 +144,7 @@ class Recordings:
         known = {name: value for name, value in asdict(entry).items() if name in RECORDINGS.schema.names}
         row = known | {
             "recording_id": recording_id,
-            "corpus": self.layout,  # not the folder's name: a copy of it holds the same
+            "corpus": corpus_name(self.root, self.audio) if self.layout == "folder" else self.layout,
             "audio_path": entry.path,
             "detail": entry.note,
         }

@@ -77,7 +77,7 @@ RECORDINGS = Table(
         column(
             "recording_id", pa.string(), "path under the corpus without suffix, which stays where two would share an id"
         ),
-        column("corpus", pa.string(), "how it is laid out: librilight, librispeech, sample or folder"),
+        column("corpus", pa.string(), "librilight, librispeech, sample, or the folder's name when it was first listed"),
         column("subset", pa.string(), "such as small or test-clean"),
         column("speaker_id", pa.string(), "who reads; the folder's name where nothing else is known"),
         column("book_id", pa.string(), "LibriVox id or chapter, null where unknown"),

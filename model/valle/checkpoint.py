@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from model.valle.ar import AR
@@ -65,12 +65,12 @@ def save(folder: Path, model: AR | NAR) -> str:
 
 
 class _Blank(TorchFunctionMode):
-    """Draws no random weights. On the meta device they would be nothing, after three seconds of imports for them."""
+    """Draws and scales no weights. On the meta device they are nothing, after five seconds of imports for them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """The tensor as it is, where it was to be filled by chance."""
+        """The tensor as it is, where it was to be filled by chance, or scaled then."""
         kwargs = kwargs or {}
-        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.__itruediv__, Tensor.div_):
             return kwargs["tensor"] if "tensor" in kwargs else args[0]
         return func(*args, **kwargs)
 

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.cpu.threads import SMALL, one_thread
 from model.valle import monotonic
 from model.valle.ar import AR, NUM_CODES, Reading
 from model.valle.batch import Batch, Example, collate
@@ -91,7 +92,7 @@ def speak(
         together: which cache (`model.valle.cache`); null for the one that suits the device.
         compile: lets torch.compile make the step; it means rows together, in a batch whose shape seldom changes.
     """
-    device, group = ar.code_embedding.weight.device, ar.settings.group
+    device, group, size = ar.code_embedding.weight.device, ar.settings.group, ar.settings.size
     limits = [limit(request) for request in requests]
     slots = [row for row in range(len(requests)) if limits[row] > 0]  # the request of each row of the batch
     going = set(slots)
@@ -128,7 +129,8 @@ def speak(
         if len(kept) < len(slots):
             reading.keep(kept)
             slots, codes, recent, chances = [slots[place] for place in kept], codes[kept], recent[kept], chances[kept]
-        logits = ar.step(codes, reading, read)
+        with one_thread(where=len(slots) * size.width * size.ffn_width < SMALL):
+            logits = ar.step(codes, reading, read)
 
 
 def _begin(

@@ -7,7 +7,6 @@ Source: snakers4/silero-vad, MIT licence, weights in its wheel.
 
 import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,7 +39,9 @@ def stretches(path: Path, rate: int, length: int) -> list[tuple[int, int]]:
     Raises:
         Unreadable: the file cannot be decoded.
     """
-    with _one_thread():
+    from model.cpu.threads import one_thread
+
+    with one_thread():  # silero-vad's own import would leave one to the whole process for good
         marks = [min(length, round(at * rate / _RATE)) for at in _marks(_frames(path, rate, length))]
     if len(marks) % 2:
         marks.append(length)
@@ -85,22 +86,6 @@ def _weights() -> Path:
             "silero-vad is not installed; it finds speech where a corpus does not say: pip install silero-vad"
         )
     return Path(found.origin).parent / "data" / "silero_vad.jit"
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keeps torch to one thread: frames are so small that a second one makes it ten times slower.
-
-    silero-vad's own import would leave one thread to the whole process for good.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @cache

@@ -9,16 +9,18 @@ the speaker has any; else the first 3 s of a longer one, with as many of its wor
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyarrow.dataset import Dataset
 
 from tasks.text.symbols import BOUNDARY
 from warehouse.tables import CODEBOOKS
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset  # which brings pandas, and half a second for `valle say`
 
 Row = dict[str, Any]
 Codes = NDArray[np.uint16]  # [8, T]
@@ -64,11 +66,11 @@ def choose(target: str, lengths: Iterable[tuple[str, float]], seconds: float = S
 
 def gather(
     ids: Collection[str],
-    utterances: Dataset,
-    recordings: Dataset,
-    transcripts: Dataset,
-    phones: Dataset,
-    codes: Dataset,
+    utterances: "Dataset",
+    recordings: "Dataset",
+    transcripts: "Dataset",
+    phones: "Dataset",
+    codes: "Dataset",
 ) -> dict[str, Utterance]:
     """These utterances with their words, phones and codes."""
     stretches = pick(utterances, ids, ["utterance_id", "recording_id", "start_sample", "end_sample"])
@@ -93,14 +95,14 @@ def gather(
     }
 
 
-def paths(recordings: Dataset, stretches: Iterable[Row]) -> dict[str, str]:
+def paths(recordings: "Dataset", stretches: Iterable[Row]) -> dict[str, str]:
     """Where the recordings lie that these utterances are cut from, by their ids."""
     ids = {row["recording_id"] for row in stretches}
     found = pick(recordings, ids, ["recording_id", "audio_path"], "recording_id")
     return {row["recording_id"]: row["audio_path"] for row in found}
 
 
-def pick(rows: Dataset, ids: Collection[str], columns: list[str], key: str = "utterance_id") -> list[Row]:
+def pick(rows: "Dataset", ids: Collection[str], columns: list[str], key: str = "utterance_id") -> list[Row]:
     """The kept rows with these ids. A shard without any is not read beyond its ids: codes are heavy."""
     wanted = pa.array(sorted(ids), pa.string())
     found: list[Row] = []

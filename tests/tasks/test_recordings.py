@@ -147,8 +147,23 @@ def test_a_manifest_or_a_text_beside_a_file_of_a_folder_is_read(tmp_path):
         "manifest.jsonl/3": (tmp_path.name, None, "no_audio"),
         "manifest.jsonl/4": (tmp_path.name, None, "no_audio"),
     }
-    assert {row["corpus"] for row in found.values()} == {"folder"}
+    assert {row["corpus"] for row in found.values()} == {tmp_path.name}
     assert set(folder(tmp_path).shards()["anna"]) == {"anna/one.wav", "anna/two.mp3", "anna/two.txt", "manifest.jsonl"}
+
+
+def test_a_folders_corpus_is_called_as_it_was_first_and_never_as_librivoxs(tmp_path):
+    audio(tmp_path / "mine/one.wav")
+    root = tmp_path / "warehouse"
+    before = Recordings(layout="folder", audio=tmp_path / "mine", root=root)
+    before.provide()
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    after = Recordings(layout="folder", audio=tmp_path / "moved", root=root)
+    after.provide()
+    assert {row["corpus"] for row in rows(after).values()} == {"mine"}
+    assert after == before
+    (tmp_path / "moved").rename(tmp_path / "librispeech")
+    own = Recordings(layout="folder", audio=tmp_path / "librispeech")
+    assert {row["corpus"] for row in rows(own).values()} == {"librispeech (folder)"}
 
 
 def test_files_that_differ_in_suffix_alone_keep_it_in_their_ids(tmp_path):

@@ -187,7 +187,7 @@ def test_saying_needs_neither_prefect_nor_ray() -> None:
     code = "import sys, flows.commands.say; print(*sys.modules)"
     here = Path(__file__).parents[3]
     loaded = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True)
-    assert not {"prefect", "ray", "torch", "whisper"} & set(loaded.stdout.split())
+    assert not {"prefect", "ray", "torch", "whisper", "pandas"} & set(loaded.stdout.split())
 
 
 def test_real_voices_say_odd_texts(say: Say, world: World, speech: Path, hears: list[int]) -> None:

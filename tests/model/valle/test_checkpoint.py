@@ -1,6 +1,9 @@
 """Checkpoints: what was saved is what is loaded, and anything else is refused in one sentence."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -119,3 +122,15 @@ def test_loading_leaves_torch_s_random_numbers_alone(folder):
     torch.manual_seed(0)
     load(folder)
     assert torch.rand(1).equal(expected)
+
+
+def test_loading_brings_no_algebra_for_weights_that_are_not_there(folder):
+    code = """
+import pathlib, sys
+from model.valle.checkpoint import load
+load(pathlib.Path(sys.argv[1]))
+print("sympy" in sys.modules)
+"""
+    here = Path(__file__).parents[3]
+    loaded = subprocess.run([sys.executable, "-c", code, folder], cwd=here, capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "False"

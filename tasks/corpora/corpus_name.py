@@ -1,0 +1,41 @@
+"""What a corpus in a folder of somebody's own is called: as that folder was when the warehouse first listed it.
+
+A copy of the corpus under another name holds the same, and nothing is made again for it, so the first name stays.
+"""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+from tasks.corpora.held_out import LIBRIVOX
+
+_FILE = "corpus.json"
+
+
+def settle(root: Path, audio: Path) -> None:
+    """Writes down the folder's name in a warehouse that has none yet; of two that come at once, the first counts."""
+    if (root / _FILE).exists():
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=root, prefix=".corpus-", encoding="utf-8") as draft:
+        json.dump({"name": _name(audio)}, draft)
+        draft.flush()
+        try:
+            os.link(draft.name, root / _FILE)
+        except FileExistsError:
+            return
+
+
+def corpus_name(root: Path | None, audio: Path) -> str:
+    """The name that the warehouse knows the corpus by, or the folder's own."""
+    try:
+        return str(json.loads((root / _FILE).read_text(encoding="utf-8"))["name"]) if root else _name(audio)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return _name(audio)
+
+
+def _name(audio: Path) -> str:
+    """A folder's name; one that is called as a corpus of LibriVox is not taken for it."""
+    name = audio.resolve().name
+    return f"{name} (folder)" if name in LIBRIVOX else name
