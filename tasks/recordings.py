@@ -210,7 +210,10 @@ class Recordings:
         if found.seconds < self.min_seconds:
             return "too_short", f"{found.seconds:.3f} s, under {self.min_seconds:g} s"
         if found.peak < _SILENT:
-            return "silent", f"its loudest sample is {found.peak:.1e} of full scale"
+            return (
+                "silent",
+                f"its loudest sample is {found.peak:.1e} of full scale" if found.peak else "all samples are zero",
+            )
         return found.fault or (None, None)
 
 

@@ -1,5 +1,6 @@
 """What the tests share. Prefect's harness and Ray start once, and only for the tests that ask for them."""
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from flows.machine.standard_streams import hush_leaks
+
+atexit.register(hush_leaks)
 os.environ |= {
     "DO_NOT_TRACK": "1",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -24,3 +24,15 @@ def settle_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def hush_leaks() -> None:
+    """Close standard error to what DuckDB's bindings print of leaks as the interpreter goes down.
+
+    They count their own constants as leaked where a daemon thread, such as Prefect's, outlives the interpreter, and
+    nanobind, which they are made with, lets only C++ switch that off. Where DuckDB is not loaded, nothing is closed.
+    Registered first, so it runs last: whatever anybody has to say has been said.
+    """
+    sys.stderr.flush()
+    if "_duckdb" in sys.modules:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -83,7 +83,7 @@ def _short(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 100 else f"{value:.1f}"
+        return f"{value:.4g}" if abs(value) < 100 else f"{value:.1f}".removesuffix(".0")
     if isinstance(value, (list, tuple)) and len(value) > 12:
         return f"[{', '.join(str(item) for item in value[:12])}, … {len(value)} in all]"
     return str(_cell(value))
