@@ -29,6 +29,7 @@ VIEWS = (
     "speakers",
     "duplicates",
     "codebook_usage",
+    "codec_fidelity",
     "phone_coverage",
     "alarms",
     "leaderboard",
