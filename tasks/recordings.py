@@ -50,7 +50,7 @@ class Recordings:
     """Describes a corpus. A shard is a speaker, or a folder where nothing is known of speakers."""
 
     makes, takes = RECORDINGS, ()
-    needs, version, gathers = Resources(), 5, False
+    needs, version, gathers = Resources(), 6, False
 
     layout: str  # one of LAYOUTS
     subset: str | None = None  # librilight: small, medium or large; librispeech: one folder; None takes all

@@ -5,12 +5,14 @@ and the voice encoder other voices. Whatever loads a model says so here, and it 
 Source: PyTorch's notes on CUDA semantics, section TensorFloat-32.
 """
 
+from typing import Any
+
 import torch
 
 
 def keep_fp32() -> None:
     """From now on, fp32 is fp32 in all matrix products, convolutions and recurrent layers of this process."""
-    backends = torch.backends
+    backends: Any = torch.backends
     torch.set_float32_matmul_precision("highest")
     backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = False
     if hasattr(backends.cudnn, "conv"):  # torch 2.9 has a second way to say it, which has the last word
