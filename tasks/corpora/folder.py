@@ -169,7 +169,7 @@ def _word(said: dict[str, Any], key: str) -> str | None:
 
 
 def _text(path: Path, note: str | None) -> tuple[str | None, str | None]:
-    """What a file beside a recording says, and what is to be noted of the recording: why it says nothing, or as before."""
+    """What a file beside a recording says, and the recording's note, with the reason where the file is no text."""
     try:
         return text_of(path).strip() or None, note
     except ValueError as error:

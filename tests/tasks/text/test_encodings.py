@@ -25,7 +25,7 @@ def test_what_an_older_windows_wrote_is_read_line_by_line(tmp_path):
     [
         (b"caf\xe9 \x81", "caf\\xe9 \\x81"),  # 81 has no meaning in Windows-1252
         (b"\xef\xbb\xbfcaf\xe9", "caf\\xe9"),  # its mark says that it is UTF-8
-        ("café".encode("utf-16-le"), "c\\x00a\\x00f\\x00é\\x00"),  # no mark says that it is UTF-16
+        ("café".encode("utf-16-le"), "c\\x00a\\x00f\\x00\\xe9\\x00"),  # no mark says that it is UTF-16
         ("\ufeffcafé".encode("utf-16-le")[:-1], "caf\\xe9"),  # cut off in the middle of a letter
     ],
 )
