@@ -36,7 +36,7 @@ from warehouse.catalogue import Catalogue
 from warehouse.ledger import Record
 from warehouse.plan import StagePlan, Wanted, inputs_of, plan_stage
 from warehouse.store import Artifact, shard_path
-from warehouse.tables import Table
+from warehouse.tables import Table, Tally
 
 VALLE = str(Path(sys.executable).parent / "valle")
 TIMES = 3
@@ -122,7 +122,7 @@ def _shard(root: Path, table: Table, shard: str, fingerprint: str, stage: str, i
         "stage": stage,
         "inputs": inputs,
         "made_at": datetime.now(UTC).isoformat(),
-        "tally": json.dumps({tally.name: list(_tally(tally.by, shard, kept, seconds)) for tally in table.tallies}),
+        "tally": json.dumps({tally.name: list(_tally(tally, shard, kept, seconds)) for tally in table.tallies}),
     }
     artifact = Artifact(**said, bytes=0)  # type: ignore[arg-type]
     whole = _file(table, json.dumps(asdict(artifact)))
@@ -131,16 +131,18 @@ def _shard(root: Path, table: Table, shard: str, fingerprint: str, stage: str, i
     return Artifact(**said, bytes=len(whole))  # type: ignore[arg-type]
 
 
-def _tally(by: tuple[str, ...], shard: str, kept: int, seconds: float) -> Iterator[dict[str, Any]]:
+def _tally(tally: Tally, shard: str, kept: int, seconds: float) -> Iterator[dict[str, Any]]:
     """What `warehouse.tallies` would count of one reader's shard."""
     split = ("dev", "test", *["train"] * 48)[int(shard.rsplit("-", 1)[-1]) % 50]
     values = {"speaker_id": shard.rsplit("-", 1)[-1], "split": split}
-    groups = [values | {"book_id": f"{shard}-{book}"} for book in range(2)] if "book_id" in by else [values]
+    groups = [values | {"book_id": f"{shard}-{book}"} for book in range(2)] if "book_id" in tally.by else [values]
     for group in groups:
         rows = kept // len(groups)
-        count = {"of": {name: group[name] for name in by}, "rows": rows, "seconds": rows * seconds}
-        if "speaker_id" in by and "split" in by:
+        count = {"of": {name: group[name] for name in tally.by}, "rows": rows, "seconds": rows * seconds}
+        if "speaker_id" in tally.by and "split" in tally.by:
             count |= {"distinct": {"recording_id": RECORDINGS}, "half_seconds": HALF_SECONDS}
+        if tally.means:
+            count["means"] = {name: {"rows": 2, "mean": 0.999} for name in tally.means}
         yield count
 
 

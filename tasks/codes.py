@@ -2,7 +2,8 @@
 
 Batching is only a matter of time. Utterances of like length are encoded together, and the
 codes of each are those it would have alone, so neither the batch nor the memory of a device is a setting. A small
-share of them, the same ones always, is decoded again, so that a broken codec shows in the table it has made.
+share of them, the same ones always, is decoded again, so that a broken codec shows in the table it has made; and of
+two of each shard, a few seconds are encoded on a CPU in fp32, so that it shows how near another device comes to it.
 Source: Defossez et al. 2022 (arXiv:2210.13438); the codec itself is `model/codec/encodec.py`.
 """
 
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from pyarrow import compute as pc
 from pyarrow.dataset import Dataset
 
-from tasks.audio.fidelity import is_checked, si_sdr_db
+from tasks.audio.fidelity import is_checked, place_of, si_sdr_db
 from warehouse.errors import Mistake
 from warehouse.faults import Faults, together_or_alone
 from warehouse.stage import Resources, in_range
@@ -38,6 +39,8 @@ PRECISIONS = ("fp32", "bf16")
 
 _AHEAD = 2  # batches that are read while one is encoded
 _CHECKED = 30 * FRAME_RATE  # frames of an utterance that are decoded again, at most
+_COMPARED = 2  # utterances of a shard whose codes are compared with a CPU's
+_COMPARED_FRAMES = 5 * FRAME_RATE  # of each of them, at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +48,11 @@ class Codes:
     """The codes of every kept utterance, in the utterances' order."""
 
     makes, takes = CODES, (UTTERANCES, RECORDINGS)
-    needs, version, gathers = Resources(gpus=0.25), 2, False
+    needs, version, gathers = Resources(gpus=0.25), 3, False
 
     model: str = "embedded"  # the EnCodec: a known name, `embedded` or a file
     precision: str = "fp32"  # of its convolutions and its LSTM; or bf16, which makes other codes
-    check_share: float = 0.01  # of utterances, whose codes are decoded again and compared
+    check_share: float = 0.01  # of utterances, whose codes are decoded again; with 0, nothing is compared either
     audio: Path = field(default=Path("audio"), compare=False)  # where the corpus lies
     device: str = field(default="cpu", compare=False)  # as torch names it
     batch_seconds: float = field(default=240.0, compare=False)  # of audio, padding included, encoded together
@@ -78,6 +81,7 @@ class Codes:
         path_of = {row["recording_id"]: row["audio_path"] for row in paths}
         rows: list[Row] = [{"utterance_id": utterance["utterance_id"]} for utterance in kept]
         encoder, faults = self._encoder(self.precision), Faults()
+        compared = self._compared(row["utterance_id"] for row in rows)
 
         def read(batch: list[int]) -> dict[int, Waveform]:
             """The waveforms of a batch by their place; a row without one says why."""
@@ -100,31 +104,52 @@ class Codes:
         for waveforms in _ahead(read, batches, sizes, _AHEAD * self.batch_seconds):
             encoded = together_or_alone(encoder.encode, list(waveforms.values()))
             for i, codes in zip(waveforms, encoded, strict=True):
-                rows[i] |= self._row(rows[i]["utterance_id"], waveforms[i], codes, faults)
+                name = rows[i]["utterance_id"]
+                rows[i] |= self._row(name, waveforms[i], codes, faults, compared=name in compared)
             waveforms.clear()  # before the next ones are read
             faults.check(len(kept))
         return pa.Table.from_pylist(rows, schema=CODES.schema)
 
-    def _row(self, utterance_id: str, waveform: Waveform, codes: NDArray[np.uint16] | Exception, faults: Faults) -> Row:
-        """An utterance's codes, and how well they keep it where it is asked; or why there are none."""
-        exact = self._encoder("fp32") if is_checked(utterance_id, self.check_share) else None
+    def _row(
+        self,
+        utterance_id: str,
+        waveform: Waveform,
+        codes: NDArray[np.uint16] | Exception,
+        faults: Faults,
+        *,
+        compared: bool,
+    ) -> Row:
+        """An utterance's codes, and how good they are where it is asked; or why there are none."""
         try:
             if isinstance(codes, Exception):
                 raise codes
-            return _columns(codes, len(waveform)) | (self._check(exact, waveform, codes) if exact else {})
+            row = _columns(codes, len(waveform))
+            if is_checked(utterance_id, self.check_share):
+                row["si_sdr_db"] = self._kept(waveform, codes)
+            if compared:
+                row["fp32_agreement"] = self._agreement(waveform, codes)
+            return row
         except Exception as error:
             return faults.refusal(error)
 
-    def _check(self, exact: "Encoder", waveform: Waveform, codes: NDArray[np.uint16]) -> Row:
+    def _kept(self, waveform: Waveform, codes: NDArray[np.uint16]) -> float | None:
         """What the codes of an utterance's first 30 s have kept; what follows changes neither them nor the speech."""
         waveform, codes = waveform[: _CHECKED * HOP], codes[:, :_CHECKED]
-        checked: Row = {"si_sdr_db": si_sdr_db(exact.decode(codes)[: len(waveform)], waveform)}
-        if self.precision != "fp32":
-            checked["fp32_agreement"] = float(np.mean(codes == exact.encode([waveform])[0]))
-        return checked
+        return si_sdr_db(self._encoder("fp32").decode(codes)[: len(waveform)], waveform)
 
-    def _encoder(self, precision: str) -> "Encoder":
-        return _encoder(str(self.identity()["model"]), self.model, self.device, precision)
+    def _agreement(self, waveform: Waveform, codes: NDArray[np.uint16]) -> float:
+        """The share of an utterance's first codes that a CPU gives in fp32, too."""
+        truth = self._encoder("fp32", device="cpu").encode([waveform[: _COMPARED_FRAMES * HOP]])[0]
+        return float(np.mean(codes[:, :_COMPARED_FRAMES] == truth))
+
+    def _compared(self, utterance_ids: Iterable[str]) -> set[str]:
+        """The utterances whose codes are compared with a CPU's: none where a CPU makes them in fp32."""
+        if not self.check_share or (self.device == "cpu" and self.precision == "fp32"):
+            return set()
+        return set(sorted(utterance_ids, key=place_of)[:_COMPARED])
+
+    def _encoder(self, precision: str, device: str | None = None) -> "Encoder":
+        return _encoder(str(self.identity()["model"]), self.model, device or self.device, precision)
 
 
 def in_batches(seconds: Sequence[float], at_most: float) -> Iterator[list[int]]:

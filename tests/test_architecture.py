@@ -18,11 +18,12 @@ MAY_IMPORT = {
 }
 ROOMS = {  # each room, and the rooms of its own folder that it may import; a folder's name alone is what lies on top
     "model.cpu": set(),
-    "model.codec": set(),
-    "model.asr": {"model.cpu"},
-    "model.speaker": set(),
-    "model.valle": {"model.cpu"},
-    "model.training": {"model.valle", "model.cpu"},
+    "model.gpu": set(),
+    "model.codec": {"model.gpu"},
+    "model.asr": {"model.cpu", "model.gpu"},
+    "model.speaker": {"model.gpu"},
+    "model.valle": {"model.cpu", "model.gpu"},
+    "model.training": {"model.valle", "model.cpu", "model.gpu"},
     "tasks.text": set(),
     "tasks.audio": set(),
     "tasks.corpora": {"tasks.audio", "tasks.text"},

@@ -75,6 +75,7 @@ class ToyCodes:
     loses: bool = field(default=False, compare=False)  # a row, against the contract
     fails: str = field(default="", compare=False)  # the recording whose codes cannot be made
     poison: str = field(default="", compare=False)  # such as `b#1 crashes`: what happens over an utterance
+    device: str = field(default="cpu", compare=False)
     breaks: str = field(default="", compare=False)  # a file that the first process leaves, whose device then is broken
 
     def __call__(self, utterances: ds.Dataset) -> pa.Table:

@@ -280,7 +280,15 @@ class Catalogue:
 
     @contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The private database, migrated, under DuckDB's own lock on its file."""
+        """The private database, migrated, under DuckDB's own lock on its file.
+
+        Raises:
+            Mistake: DuckDB can keep no database there: it reads the end of a path from a question mark on as options.
+        """
+        if "?" in str(self.root):
+            raise Mistake(
+                f"{self.root} has a question mark in its path, and DuckDB writes no database there; rename it"
+            )
         self.root.mkdir(parents=True, exist_ok=True)
         ledger.folder(self.root).mkdir(exist_ok=True)
         with _THREADS, closing(_connect(self._private)) as db, _whole(self._private):

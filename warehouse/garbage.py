@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import pyarrow as pa
@@ -63,7 +64,7 @@ def free(root: Path, found: Iterable[Garbage]) -> None:
     for one in sorted(found, key=lambda one: not one.path.endswith(".parquet")):
         path = root / one.path
         if path.is_dir():
-            for note in path.parent.glob(f".{path.name}.*.json"):
+            for note in path.parent.glob(f".{escape(path.name)}.*.json"):
                 note.unlink()
             shutil.rmtree(path)
         else:

@@ -6,6 +6,7 @@ none, whatever the statement says; DuckDB's own parser decides what a SELECT is.
 
 from collections.abc import Sequence
 from contextlib import closing
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,8 @@ def connect(root: Path) -> duckdb.DuckDBPyConnection:
         raise Mistake(f"{published} cannot be opened; `valle catalogue rebuild` makes it anew: {error}") from error
     db.execute("set autoinstall_known_extensions = false").fetchall()
     db.execute("set temp_directory = ''").fetchall()  # nothing is spilled to disk: a query never writes
-    db.execute("set allowed_directories = ?", [[str(root.resolve())]]).fetchall()
+    inside = str(root.resolve())  # and as a pattern is told it, for DuckDB compares letters
+    db.execute("set allowed_directories = ?", [[inside, escape(inside)]]).fetchall()
     db.execute("set enable_external_access = false").fetchall()
     db.execute("set lock_configuration = true").fetchall()
     return db

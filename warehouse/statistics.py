@@ -6,6 +6,7 @@ every shard, so they need not open the shards themselves.
 
 from base64 import b64decode
 from collections.abc import Iterable
+from glob import escape
 from pathlib import Path
 
 import duckdb
@@ -29,6 +30,7 @@ VIEWS = (
     "speakers",
     "duplicates",
     "codebook_usage",
+    "codec_fidelity",
     "phone_coverage",
     "alarms",
     "leaderboard",
@@ -80,7 +82,7 @@ def create_views(db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePla
     }
     for name in schemas.keys() | {name for name, paths in current.items() if paths}:
         _create_table_view(db, root, name, current.get(name, []), schemas.get(name))
-    folder = str(root / "examples").replace("'", "''")
+    folder = escape(str(root / "examples")).replace("'", "''")  # a root may be called `speech [2024]`
     db.execute(
         "create macro examples_of(version) as table "
         f"from read_parquet('{folder}/' || version || '/*.parquet', hive_partitioning = false)"

@@ -25,11 +25,17 @@ class Tally:
     by: tuple[str, ...]  # columns: rows and seconds are counted for each of their values
     distinct: tuple[str, ...] = ()  # columns whose values are counted once each
     spread: bool = False  # how many rows last 0 to 0.5 s, 0.5 to 1 s, …
+    means: tuple[str, ...] = ()  # columns whose mean is kept, over the rows that have a value
 
     @property
     def name(self) -> str:
-        """Such as `speaker_id, split`."""
-        return ", ".join(self.by)
+        """Such as `speaker_id, split`; of all rows together, `all`."""
+        return ", ".join(self.by) or "all"
+
+    @property
+    def columns(self) -> set[str]:
+        """What it reads of a row."""
+        return {*self.by, *self.distinct, *self.means}
 
 
 @dataclass(frozen=True)
@@ -183,12 +189,17 @@ CODES = Table(
     "codes",
     grain="the EnCodec codes of an utterance",
     key=("utterance_id",),
+    tallies=(Tally(by=(), means=("si_sdr_db", "fp32_agreement")),),
     schema=schema(
         _UTTERANCE_ID,
         column("num_frames", pa.int32(), "T, 75 per second: ceil(samples at 24 kHz / 320)"),
         *(column(name, pa.list_(pa.uint16()), "[T], 0 <= code < 1024") for name in CODEBOOKS),
         column("si_sdr_db", pa.float32(), "dB, of the first 30 s decoded against what was encoded; null: not checked"),
-        column("fp32_agreement", pa.float32(), "0..1, share of those codes that fp32 gives too; null: not checked"),
+        column(
+            "fp32_agreement",
+            pa.float32(),
+            "0..1, share of its first 5 s that a CPU gives in fp32, too; null: not compared",
+        ),
     ),
 )
 

@@ -25,8 +25,8 @@ _KNOWN = {table.name: table for table in TABLES}
 def tally_rows(table: Table, rows: pa.Table, seconds: pa.ChunkedArray | None) -> str:
     """The tallies of a shard's kept rows, as JSON: the name of each to its counts.
 
-    A count is `{"of": {column: value}, "rows": n, "seconds": s, "distinct": {column: n}, "half_seconds": [n, …]}`;
-    `seconds` is null where rows are not speech.
+    A count is `{"of": {column: value}, "rows": n, "seconds": s, "distinct": {column: n}, "half_seconds": [n, …],
+    "means": {column: {"rows": n, "mean": x}}}`; `seconds` is null where rows are not speech.
 
     Args:
         rows: the table's columns that its tallies speak of, and `dropped`.
@@ -35,7 +35,7 @@ def tally_rows(table: Table, rows: pa.Table, seconds: pa.ChunkedArray | None) ->
     if not table.tallies:
         return NONE
     seconds = pa.chunked_array([pa.nulls(rows.num_rows, pa.float64())]) if seconds is None else seconds
-    names = sorted({name for tally in table.tallies for name in (*tally.by, *tally.distinct)})
+    names = sorted({name for tally in table.tallies for name in tally.columns})
     half_seconds = pc.min_element_wise(pc.floor(pc.multiply(seconds, 2.0)), float(_LONGEST), skip_nulls=False)
     counted = rows.select(names).append_column("_seconds", seconds)
     counted = counted.append_column("_half_seconds", half_seconds.cast(pa.int32()))
@@ -51,10 +51,10 @@ def tally_shard(root: Path, table_name: str, path: str, inputs: str) -> str:
         inputs: the JSON of what it was made from, where the seconds of its rows are found if it has none.
 
     Raises:
-        OSError, pa.ArrowException: the shard cannot be read.
+        OSError, pa.ArrowException: the shard cannot be read, or has other columns.
     """
     table = _KNOWN[table_name]
-    names = {name for tally in table.tallies for name in (*tally.by, *tally.distinct)} | {"dropped", *table.key}
+    names = {name for tally in table.tallies for name in tally.columns} | {"dropped", *table.key}
     names |= {"seconds"} & set(table.schema.names)
     rows = pq.read_table(root / path, columns=sorted(names))
     return tally_rows(table, rows, rows["seconds"] if "seconds" in names else _seconds(root, table, rows, inputs))
@@ -68,16 +68,18 @@ def names_of_tallies() -> dict[str, list[str]]:
 def _counts(tally: Tally, kept: pa.Table) -> Iterable[dict[str, Any]]:
     by = list(tally.by)
     asked = [([], "count_all"), ("_seconds", "sum"), *((name, "count_distinct") for name in tally.distinct)]
+    asked += [(name, what) for name in tally.means for what in ("count", "mean")]
     spread = _spread(tally, kept) if tally.spread else {}
-    for row in (
-        kept.group_by(by, use_threads=False).aggregate(asked).sort_by([(n, "ascending") for n in by]).to_pylist()
-    ):
+    counted = kept.group_by(by, use_threads=False).aggregate(asked)
+    for row in (counted.sort_by([(n, "ascending") for n in by]) if by else counted).to_pylist():
         key = tuple(row[name] for name in by)
         count = {"of": dict(zip(by, key, strict=True)), "rows": row["count_all"], "seconds": row["_seconds_sum"]}
         if tally.distinct:
             count["distinct"] = {name: row[f"{name}_count_distinct"] for name in tally.distinct}
         if tally.spread:
             count["half_seconds"] = spread[key]
+        if tally.means:
+            count["means"] = {n: {"rows": row[f"{n}_count"], "mean": row[f"{n}_mean"]} for n in tally.means}
         yield count
 
 

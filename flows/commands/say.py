@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.commands import prompt_consent, warehouse_lookup
 from flows.commands.renditions import STANDARD, Pipe, Rendition, place, wav
-from flows.engine.site import Site, device_of
+from flows.engine.site import Site, device_here
 from flows.machine.folders import settle_home
 from flows.terminal.output import say as tell
 from tasks.evaluation import checkpoint_pairs
@@ -73,7 +73,7 @@ def say(order: Order, site: Site) -> list[dict[str, Any]]:
         parts = pieces(order.text, language)
         paths = place(STANDARD if order.stream else order.output, order.num, order.prompt)
         chosen = prompt_consent.find(order.prompt, order.prompt_text, site.root, order.consent)
-        device = _usable(device_of(site))
+        device = _usable(device_here(site))
         pair, checkpoint_id = _pair(order, site.root, device)
         codec = _codec(order, usual, pair, device)
         if checkpoint_pairs.is_embedded(checkpoint_id) and not audio_prompt.is_machine(chosen.voice):

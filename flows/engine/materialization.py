@@ -20,9 +20,9 @@ from prefect.futures import as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.engine.patience import Patience
-from flows.engine.recipe import Listings, Recipe
+from flows.engine.recipe import Listings, Recipe, placed
 from flows.engine.shards import Failure, Job
-from flows.engine.site import Site, device_of
+from flows.engine.site import Site
 from flows.engine.task_runs import Batch, make
 from flows.engine.trainings import newest, say_schedules
 from flows.engine.workers import RayTrain, Workers
@@ -80,7 +80,7 @@ def materialize(
     catalogue = Catalogue(site.root)
     (site.root / "logs").mkdir(parents=True, exist_ok=True)
     tables = recipe.until(until)
-    recipe = recipe.place(places(site))
+    recipe = recipe.place({"audio": site.corpus, "root": site.root})
     for stage in recipe.stages:
         if provide := getattr(stage, "provide", None):
             provide()
@@ -112,15 +112,10 @@ def _named(failures: list[Failure]) -> str:
     return f"{number} shard{'s' * (number > 1)} failed, the first {failures[0].name}: {failures[0].error}"
 
 
-def places(site: Site) -> dict[str, Any]:
-    """The values of the fields that say where a stage works."""
-    device = device_of(site)
-    return {
-        "audio": site.corpus,
-        "root": site.root,
-        "device": device,
-        "launch": RayTrain(site.train_workers, device == "cuda", site.root / "logs" / "train"),
-    }
+def on_device(stage: Stage, site: Site, device: str) -> Stage:
+    """A stage that works on a device: the one of the workers, which is known when there is work for them."""
+    launch = RayTrain(site.train_workers, device == "cuda", site.root / "logs" / "train")
+    return placed(stage, {"device": device, "launch": launch})
 
 
 class _Run:
@@ -194,7 +189,6 @@ class _Run:
                     inputs=listings.get(pending.shard, pending.inputs),
                     reads=tuple(tuple(self.site.root / above.current[n].path for n in names) for above, names in read),
                     again=(plan.wanted.table, pending.shard) in self.selection.again,
-                    device=getattr(stage, "device", "cpu"),
                 )
             )
         return jobs
@@ -234,6 +228,8 @@ class _Run:
 
     def _make(self, table: str, jobs: list[Job], progress: Progress) -> list[Failure]:
         """Makes shards, and returns how some of them failed."""
+        stage = on_device(jobs[0].stage, self.site, self.workers.device)
+        jobs = [replace(job, stage=stage, device=getattr(stage, "device", "cpu")) for job in jobs]
         at_a_time = self.workers.prepare(self._needs(jobs[0].stage), len(jobs))
         size = -(-len(jobs) // MOST_TASKS)
         patience = Patience(table, len(jobs))

@@ -23,6 +23,11 @@ def room(nodes: Iterable[Mapping[str, Any]], needs: Resources, train_workers: in
     return sum(_on_node(node.get("CPU", 0), node.get("GPU", 0), needs) for node in there)
 
 
+def has_gpu(nodes: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether a node of the cluster has a GPU to give away, whatever this machine has."""
+    return any(node["Alive"] and node["Resources"].get("GPU", 0) > 0 for node in nodes)
+
+
 def _on_node(cpus: float, gpus: float, needs: Resources) -> int:
     """On one node. A share of a GPU is of one GPU: two of 0.4 leave a fifth of it to nobody."""
     by_cpus = int(cpus / needs.cpus + _NEARLY)

@@ -77,7 +77,7 @@ class Recipe:
     def place(self, where: Mapping[str, Any]) -> "Recipe":
         """The recipe with the fields that say where a stage works put in, wherever a stage has them."""
         settings = {f"{s.makes.name}.{f.name}": getattr(s, f.name) for s in self.stages for f in _fields(s)}
-        return replace(self, stages=tuple(_placed(stage, where, settings) for stage in self.stages))
+        return replace(self, stages=tuple(_sharing(placed(stage, where), settings) for stage in self.stages))
 
     def until(self, table: str | None) -> list[str]:
         """The tables up to and with one; all of them, if none is said.
@@ -153,6 +153,12 @@ def source_shards(stage: Any) -> dict[str, str]:
     return {shard: source_listing(files) for shard, files in named.items()}
 
 
+def placed(stage: Stage, where: Mapping[str, Any]) -> Stage:
+    """A stage with those fields put in that say where it works, as far as it has them."""
+    places = {f.name: where[f.name] for f in _fields(stage) if not f.compare and f.name in where}
+    return replace(stage, **places)  # type: ignore[type-var]
+
+
 def is_one_to_one(stage: Stage) -> bool:
     """Whether a stage gives one row for every kept row of the first table it takes."""
     keys = [table.key for table in (stage.makes, *stage.takes)]
@@ -182,10 +188,10 @@ def _wanted(stage: Stage, prints: dict[str, str], listings: Listings) -> Wanted:
     )
 
 
-def _placed(stage: Stage, where: Mapping[str, Any], settings: Mapping[str, Any]) -> Stage:
-    places = {f.name: where[f.name] for f in _fields(stage) if not f.compare and f.name in where}
+def _sharing(stage: Stage, settings: Mapping[str, Any]) -> Stage:
+    """A stage with the settings that it shares with another."""
     shared = {f.name: f.metadata["same_as"] for f in _fields(stage) if f.metadata.get("same_as") in settings}
-    return replace(stage, **places, **{name: settings[other] for name, other in shared.items()})  # type: ignore[type-var]
+    return replace(stage, **{name: settings[other] for name, other in shared.items()})  # type: ignore[type-var]
 
 
 def _fields(stage: Stage) -> tuple[Field[Any], ...]:

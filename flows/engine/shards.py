@@ -44,7 +44,7 @@ class Job:
     inputs: str  # what it is made from, as JSON
     reads: tuple[tuple[Path, ...], ...]  # for each table taken, the shards of it
     again: bool  # asked for by name: what lies there is no reason to stop
-    device: str
+    device: str = "cpu"
     poison: Mapping[str, str] = field(default_factory=dict)  # rows or files that are left out, and what they do
 
     @property

@@ -26,7 +26,7 @@ class Site:
 
     root: Path = Path("warehouse-data")  # the warehouse
     audio: Path | None = None  # the corpus; <root>/audio unless said
-    device: str = "auto"  # cpu, cuda, or auto: cuda where this machine has one
+    device: str = "auto"  # cpu, cuda, or auto: cuda where a node of the cluster has one
     ray_address: str = "local"  # local, auto, or host:port of a cluster
     workers: int | None = (
         None  # at most so many shards at a time; as many as there are CPUs (or GPU shares) unless said
@@ -73,8 +73,8 @@ def load_site(path: str | None = None, **overrides: Any) -> Site:
     return replace(site, root=root, audio=audio)
 
 
-def device_of(site: Site) -> str:
-    """The device that a site means, as torch names it."""
+def device_here(site: Site) -> str:
+    """The device that a site means for what this process itself computes, as torch names it."""
     if site.device != "auto":
         return site.device
     if not Path("/proc/driver/nvidia").exists():

@@ -15,9 +15,9 @@ from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
-from flows.engine.placement import room
+from flows.engine.placement import has_gpu, room
 from flows.engine.shards import LASTING_ERRORS, Failure, Job, make_shard, one_line, record_attempt, rehearse
-from flows.engine.site import Site
+from flows.engine.site import Site, device_here
 from flows.machine.ray_start import start_ray
 from tasks.training.worker import shared_out
 from warehouse.errors import Mistake
@@ -79,6 +79,21 @@ class Workers:
         self._started = False
         self._ours = False  # whether Ray was started here, and not by whoever called
         self.stopped = False  # whether the run is being interrupted, so that nothing more is begun
+
+    @property
+    def device(self) -> str:
+        """The device that workers have: the site's, or where that is `auto`, `cuda` if a node of the cluster has one.
+
+        A local cluster is this machine, whose torch has to know CUDA as well.
+        """
+        if self.site.device != "auto":
+            return self.site.device
+        if self.site.ray_address == "local" and device_here(self.site) == "cpu":
+            return "cpu"
+        self._start()
+        import ray
+
+        return "cuda" if has_gpu(ray.nodes()) else "cpu"
 
     def prepare(self, needs: Resources, num_jobs: int) -> int:
         """Make ready for a stage. Returns how many shards it will make at a time."""

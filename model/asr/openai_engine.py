@@ -28,6 +28,7 @@ from whisper.tokenizer import Tokenizer, get_tokenizer
 
 from model.asr.engine import MAX_SAMPLES, OPENAI, SAMPLE_RATE, Decoding, Waveform, Word
 from model.cpu import onednn
+from model.gpu.full_precision import keep_fp32
 
 TILE = 8  # rows that a matrix kernel is given at once, on a CPU
 OPENING, CLOSING = (
@@ -52,6 +53,7 @@ class OpenAI:
     name = OPENAI
 
     def __init__(self, model: Whisper) -> None:
+        keep_fp32()
         self.model = model
         self.fp16 = model.device.type == "cuda"
         if self.fp16:  # else each matrix is cast anew at each step

@@ -35,6 +35,7 @@ from model.codec.weights import (
     read,
     weights_path,
 )
+from model.gpu.full_precision import keep_fp32
 
 __all__ = [
     "EMBEDDED",
@@ -108,6 +109,7 @@ class Codec:
             raise CodecError(f"this codec has {model.quantizer.n_q} codebooks, so it cannot give {num_codebooks}")
         if precision not in PRECISIONS:
             raise CodecError(f"a codec's precision is {' or '.join(PRECISIONS)}, not {precision}")
+        keep_fp32()
         model = _fold(model.to(device).eval())
         self.num_codebooks = num_codebooks
         self.device = torch.device(device)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from model.gpu.full_precision import keep_fp32
 from model.speaker.weights import WEIGHTS
 
 RATE = 16_000  # Hz
@@ -34,6 +35,7 @@ class VoiceEncoder(nn.Module):
         from safetensors.torch import load_file
 
         super().__init__()
+        keep_fp32()
         self.lstm = nn.LSTM(_BANDS, 256, 3, batch_first=True)
         self.linear = nn.Linear(256, 256)
         self.load_state_dict(load_file(WEIGHTS))

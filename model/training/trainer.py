@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from model.cpu import onednn
+from model.gpu.full_precision import keep_fp32
 from model.training import alarms, states, throughput
 from model.training.batches import Chunks, Curriculum, Position, Share, ahead, stream
 from model.training.initialization import begin, listen
@@ -159,6 +160,7 @@ class _Run:
         self.model = begin(settings, start, codebooks)
         if isinstance(self.model, AR) and settings.monotonic and start is None and states.newest(folder) is None:
             self.model.heard_as.data.copy_(listen(chunks, settings, training.seed))
+        keep_fp32()
         self.model = self.model.to(where.device)
         self.model.transformer.checkpoint_activations = where.checkpoint_activations
         self.gradients = self._share_out()

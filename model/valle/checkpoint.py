@@ -21,6 +21,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from model.gpu.full_precision import keep_fp32
 from model.valle.ar import AR
 from model.valle.nar import NAR
 from model.valle.settings import Half, Settings, Size
@@ -105,6 +106,7 @@ def load(folder: Path, device: str = "cpu", symbols: tuple[str, ...] | None = No
     except (SafetensorError, RuntimeError) as error:
         cause = str(error).splitlines()[0]
         raise CheckpointError(f"{folder / WEIGHTS} holds other weights than {SETTINGS} describes: {cause}") from error
+    keep_fp32()
     return model.to(torch.device(device), torch.float32).eval().requires_grad_(False)  # half precision may be stored
 
 

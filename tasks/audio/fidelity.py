@@ -36,5 +36,9 @@ def is_checked(utterance_id: str, share: float) -> bool:
 
     It depends on the id alone, so the same utterances are asked every time, and a larger share asks these too.
     """
-    number = int.from_bytes(sha256(f"checked/{utterance_id}".encode()).digest()[:8], "big")
-    return number < share * 2**64
+    return place_of(utterance_id) < share * 2**64
+
+
+def place_of(utterance_id: str) -> int:
+    """Where an utterance stands among those that are checked: a number of its id alone, the least one first."""
+    return int.from_bytes(sha256(f"checked/{utterance_id}".encode()).digest()[:8], "big")

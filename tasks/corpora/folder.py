@@ -3,7 +3,7 @@
 A `manifest.jsonl`, in any folder, tells of files below it: one JSON object a line, with `path` (relative to
 the manifest or absolute; NeMo's `audio_filepath` means the same), and where known `speaker` and `text`. Else a `.txt`
 beside a file of the same name is its text. Slashes and backslashes are one, and so are an é of one character and of
-two. No line is lost: one that fits no file is a row that says so.
+two. No line is lost: one that fits no file, or is no text, is a row that says so.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 
 from tasks.audio.audio_files import will_stay
 from tasks.corpora.listing import Entry, Group, Portion, Stat, is_audio, join, may_hold, no_warehouse, parent, walk
-from tasks.text.encodings import text_of
+from tasks.text.encodings import NO_TEXT, lines_of, text_of
 
 MANIFEST = "manifest.jsonl"
 _PATHS = ("path", "audio_filepath")  # the keys that name a file
@@ -64,10 +64,10 @@ class Folder:
                 line = said.get(_plain(join(folder, name)), Line(None, None))
                 alike = f"{PurePosixPath(name).stem}.txt"
                 beside = alike if alike in files else texts.get(_plain(alike))
-                text = line.text or (_text(root / folder / beside) if beside else None)
-                yield Entry(
-                    join(folder, name), line.speaker or speaker, text=text, language=line.language, note=line.note
-                )
+                text, note = line.text, line.note
+                if beside and not text:
+                    text, note = _text(root / folder / beside, note)
+                yield Entry(join(folder, name), line.speaker or speaker, text=text, language=line.language, note=note)
             there = {_plain(join(folder, name)) for name in filter(is_audio, files)}
             for path in _ours(root, folder, said.keys() - there):
                 note = f"only its line in {MANIFEST} is there"
@@ -120,14 +120,15 @@ def _lines(root: Path, manifest: str) -> tuple[dict[str, Line], list[Entry]]:
     """A manifest's lines by plain path relative to the corpus, and an entry for each that names no file below it."""
     lines: dict[str, Line] = {}
     astray: list[Entry] = []
-    for number, words in enumerate(text_of(root / manifest).split("\n"), start=1):  # U+2028 may stand in a text
+    for number, (words, is_text) in enumerate(lines_of(root / manifest), start=1):
         if not words.strip():
             continue
-        said = _object(words)
+        said = _object(words) if is_text else {}
         path, line = _path(root, manifest, said), Line(*(_word(said, key) for key in ("speaker", "text", "language")))
         if path is None:
             speaker = line.speaker or _speaker(root, parent(manifest))
-            note = f"line {number} of {manifest} names no file below its folder: {words.strip()[:_TOLD]}"
+            wrong = "names no file below its folder" if is_text else f"is {NO_TEXT}"
+            note = f"line {number} of {manifest} {wrong}: {words.strip()[:_TOLD]}"
             astray.append(
                 Entry(f"{manifest}/{number}", speaker, text=line.text, language=line.language, note=note, missing=True)
             )
@@ -167,10 +168,13 @@ def _word(said: dict[str, Any], key: str) -> str | None:
     return str(value).strip() or None if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
-def _text(path: Path) -> str | None:
+def _text(path: Path, note: str | None) -> tuple[str | None, str | None]:
+    """What a file beside a recording says, and the recording's note, with the reason where the file is no text."""
     try:
-        return text_of(path).strip() or None
+        return text_of(path).strip() or None, note
+    except ValueError as error:
+        return None, "; ".join(filter(None, (note, f"it has no text: {error}")))
     except OSError as error:
         if not will_stay(error):
             raise
-        return None
+        return None, note

@@ -23,7 +23,7 @@ from tasks.corpora.listing import (
     subfolders,
     walk,
 )
-from tasks.text.encodings import lines_of
+from tasks.text.encodings import NO_TEXT, lines_of
 
 SPEAKERS = "SPEAKERS.TXT"
 
@@ -57,10 +57,9 @@ class LibriSpeech:
             subset = readers.get(speaker, subset)
             texts = _texts(root, [path for path in portion.shared if parent(path) == folder])
             for name in files:
-                text = texts.pop(PurePosixPath(name).stem, None)
-                note = None if text else "no line in a .trans.txt"
+                text, note = texts.pop(PurePosixPath(name).stem, (None, "no line in a .trans.txt"))
                 yield Entry(join(folder, name), speaker, subset, chapter, text=text, note=note)
-            for name, text in texts.items():
+            for name, (text, _) in texts.items():
                 path, note = join(folder, f"{name}.flac"), "only its line in a .trans.txt is there"
                 yield Entry(path, speaker, subset, chapter, text=text, note=note, missing=True)
 
@@ -86,16 +85,16 @@ def _stat(root: Path, path: str) -> dict[str, Stat]:
 
 def _readers(path: Path) -> dict[str, str]:
     """The subset of each reader: lines of `ID | SEX | SUBSET | MINUTES | NAME`, and comments that begin with `;`."""
-    lines = [line.split("|") for line in lines_of(path) if not line.startswith(";")]
+    lines = [words.split("|") for words, _ in lines_of(path) if not words.startswith(";")]
     return {line[0].strip(): line[2].strip() for line in lines if len(line) > 2}
 
 
-def _texts(root: Path, transcripts: list[str]) -> dict[str, str]:
-    """The text of each utterance; a line that is no UTF-8 keeps what can be read of it."""
-    texts: dict[str, str] = {}
+def _texts(root: Path, transcripts: list[str]) -> dict[str, tuple[str | None, str | None]]:
+    """The text of each utterance, or why its line is none."""
+    texts: dict[str, tuple[str | None, str | None]] = {}
     for path in transcripts:
-        for line in lines_of(root / path):
-            name, _, text = line.strip().partition(" ")
+        for words, is_text in lines_of(root / path):
+            name, _, text = words.strip().partition(" ")
             if text:
-                texts[name] = text.strip()
+                texts[name] = (text.strip(), None) if is_text else (None, f"its line in a .trans.txt is {NO_TEXT}")
     return texts

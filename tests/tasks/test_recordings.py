@@ -120,6 +120,18 @@ def test_librispeech_brings_its_text(tmp_path):
     assert (third["text"], third["dropped"]) == ("STUFF IT INTO YOU", "no_audio")
 
 
+def test_a_line_of_librispeech_that_is_no_text_costs_its_own_text(tmp_path):
+    chapter = tmp_path / "LibriSpeech/test-clean/1089/134686"
+    for number in range(2):
+        audio(chapter / f"1089-134686-000{number}.flac")
+    lines = b"1089-134686-0000 CAF\xc9 \x81\n1089-134686-0001 CAF\xc9\n"
+    (chapter / "1089-134686.trans.txt").write_bytes(lines)
+    first, second = rows(Recordings(layout="librispeech", audio=tmp_path)).values()
+    assert first["text"] is None
+    assert first["detail"] == "its line in a .trans.txt is neither UTF-8 nor Windows-1252"
+    assert (second["text"], second["detail"]) == ("CAFÉ", None)
+
+
 def test_librispeech_believes_its_list_of_speakers_before_a_folders_name(tmp_path):
     for place in (tmp_path, tmp_path / "LibriSpeech"):
         audio(place / "mixed/1089/134686/1089-134686-0000.flac")

@@ -245,3 +245,9 @@ def test_a_damaged_recipe_is_named_and_the_next_run_mends_it(catalogue: Catalogu
     catalogue.remember("toy", RECIPE, {})
     catalogue.take_up()
     assert count(catalogue.root, "artifacts") == 1
+
+
+def test_a_root_with_a_question_mark_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(Mistake, match="has a question mark in its path, and DuckDB writes no database there"):
+        Catalogue(tmp_path / "what?" / "root").take_up()
+    assert list(tmp_path.iterdir()) == [], "and nothing is left there"

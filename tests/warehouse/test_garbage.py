@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import Said
 from tests.small_warehouse import make_warehouse
 from warehouse.catalogue import Catalogue
-from warehouse.garbage import OLDER, UNFINISHED, UNWANTED, garbage
+from warehouse.garbage import OLDER, UNFINISHED, UNWANTED, Garbage, free, garbage
 from warehouse.query import select
 from warehouse.store import Artifact, write_shard
 from warehouse.tables import CHECKPOINTS, SAMPLES
@@ -81,6 +81,15 @@ def test_a_training_that_never_ended_is_told_as_such(root: Path) -> None:
     (root / "checkpoints" / "gone" / "ar" / "states").mkdir(parents=True)
     train(root, "whole", "nar", ["nar"], {})
     assert listed(root)["checkpoints/gone/ar"] == UNFINISHED
+
+
+def test_the_notes_of_a_training_go_with_it_and_no_others(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints" / ("f" * 12)
+    for name in ("[ar]", "a"):
+        (folder / name).mkdir(parents=True)
+        (folder / f".{name}.inputs.json").touch()
+    free(tmp_path, [Garbage((folder / "[ar]").relative_to(tmp_path).as_posix(), 0, OLDER)])
+    assert sorted(path.name for path in folder.iterdir()) == [".a.inputs.json", "a"]
 
 
 def test_the_command_lists_asks_and_frees(root: Path, valle: Callable[..., Said]) -> None:

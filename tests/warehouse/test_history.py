@@ -121,6 +121,15 @@ def test_a_folder_above_the_root_is_no_column(tmp_path: Path) -> None:
     assert "lang" not in select(root, f"from examples_of('{version}')").column_names
 
 
+@pytest.mark.parametrize("name", ["speech [2024]", "**", "[a-c]", "it's [!x]"])
+def test_a_root_whose_name_looks_like_a_pattern_is_that_folder(tmp_path: Path, name: str) -> None:
+    root = tmp_path / name / "root"
+    make_warehouse(root, tmp_path / "audio")
+    assert history(root, GOOD).verdict == "in dataset, split train"
+    [version] = select(root, "select distinct fingerprint from artifacts where table_name = 'examples'")[0].to_pylist()
+    assert select(root, f"from examples_of('{version}')").num_rows == select(root, "from examples").num_rows > 0
+
+
 @pytest.mark.parametrize("left", [None, 0, 100])
 def test_a_damaged_shard_is_named(tmp_path: Path, left: int | None) -> None:
     make_warehouse(tmp_path, tmp_path / "audio")

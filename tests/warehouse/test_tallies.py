@@ -16,10 +16,15 @@ from warehouse.ledger import Record
 from warehouse.plan import Wanted
 from warehouse.query import select
 from warehouse.store import write_shard
-from warehouse.tables import EXAMPLES, RECORDINGS, UTTERANCES, Table
+from warehouse.tables import CODES, EXAMPLES, RECORDINGS, UTTERANCES, Table
 from warehouse.tallies import tally_rows
 
-TAKES: dict[str, tuple[str, ...]] = {"recordings": (), "utterances": ("recordings",), "examples": ("utterances",)}
+TAKES: dict[str, tuple[str, ...]] = {
+    "recordings": (),
+    "utterances": ("recordings",),
+    "examples": ("utterances",),
+    "codes": (),
+}
 PRINT = "f" * 12
 SHARDS = ("a", "b", "c")
 
@@ -189,3 +194,31 @@ def test_what_lasts_longer_than_a_minute_is_counted_with_the_longest() -> None:
     assert count["of"] == {"speaker_id": "anna", "split": None}
     assert (count["rows"], count["seconds"]) == (4, 61.5)
     assert count["half_seconds"] == [1, 1, *[0] * 117, 1]
+
+
+def test_what_codes_have_kept_and_how_many_of_them_fp32_gives_is_told_of_every_shard(tmp_path: Path) -> None:
+    checks: dict[str, list[tuple[float | None, float | None]]] = {
+        "a": [(5.0, 0.75), (None, 0.25), (None, None)],
+        "b": [(None, None)],
+        "c": [(3.0, None)],
+    }
+    for shard, device in {"a": "cuda", "b": "cuda", "c": "cpu"}.items():
+        rows = [
+            {"utterance_id": f"{shard}{i}", "si_sdr_db": kept, "fp32_agreement": same}
+            for i, (kept, same) in enumerate(checks[shard])
+        ]
+        rows.append({"utterance_id": "bad", "si_sdr_db": 99.0, "fp32_agreement": 0.0, "dropped": "unreadable"})
+        arrow = pa.Table.from_pylist(rows, schema=CODES.schema)
+        stage = json.dumps({"stage": "Codes", "version": 3, "settings": {"precision": "fp32"}})
+        artifact = write_shard(tmp_path, CODES, shard, PRINT, arrow, stage=stage, inputs='{"files": {}}', seconds=None)
+        ledger.emit(tmp_path, Record(attempt(artifact, device=device), artifact))
+    catalogue = Catalogue(tmp_path)
+    catalogue.remember("codes", [_wanted(CODES)], {})
+    catalogue.take_up()
+    names = "shard, num_checked, si_sdr_db, num_compared, fp32_agreement"
+    told = select(tmp_path, f"select {names} from codec_fidelity order by shard").to_pylist()
+    assert [tuple(row.values()) for row in told] == [
+        ("a", 1, 5.0, 2, 0.5),
+        ("b", 0, None, 0, None),
+        ("c", 1, 3.0, 0, 1.0),
+    ]

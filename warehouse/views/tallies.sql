@@ -13,7 +13,8 @@ counted as (
         unnest(
             from_json(
                 counts -> tally,
-                '[{"of": "JSON", "rows": "BIGINT", "seconds": "DOUBLE", "distinct": "JSON", "half_seconds": ["BIGINT"]}]'
+                '[{"of": "JSON", "rows": "BIGINT", "seconds": "DOUBLE", "distinct": "JSON", "half_seconds": ["BIGINT"],
+                "means": "JSON"}]'
             ),
             recursive := true
         )
@@ -28,5 +29,6 @@ select
     "rows" as num_rows,
     seconds,
     "distinct" as num_distinct,  -- column -> how many values it has
-    half_seconds  -- rows that last 0 to 0.5 s, 0.5 to 1 s, … ; the last of 120 counts all that last longer
+    half_seconds,  -- rows that last 0 to 0.5 s, 0.5 to 1 s, … ; the last of 120 counts all that last longer
+    means  -- column -> how many rows have a value, and their mean
 from counted;

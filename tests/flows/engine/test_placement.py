@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flows.engine.placement import room
+from flows.engine.placement import has_gpu, room
 from warehouse.stage import Resources
 
 
@@ -40,3 +40,9 @@ def test_what_only_launches_trainings_is_counted_by_what_they_hold() -> None:
     assert room([node(8, 4), node(8, 4)], Resources(cpus=0.0), train_workers=4) == 2
     assert room([node(2)], Resources(cpus=0.0), train_workers=2) == 1
     assert room([node(1)], Resources(cpus=0.0), train_workers=2) == 1, "with fewer workers than asked for"
+
+
+def test_a_cluster_has_a_gpu_where_a_node_that_lives_has_one() -> None:
+    assert has_gpu([node(8), node(8, 1)])
+    assert not has_gpu([node(8), node(8, 1, alive=False)])
+    assert not has_gpu([node(8, 0), node(8)])

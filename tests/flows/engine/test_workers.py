@@ -108,6 +108,49 @@ def test_a_worker_that_failed_for_no_reason_of_its_shard_is_replaced(pipeline: R
     ]
 
 
+class Nodes:
+    """A cluster whose only GPU is on another machine."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+        import ray
+
+        self.asked = 0
+        self.real = ray.nodes
+        monkeypatch.setattr(ray, "nodes", self.told)
+        monkeypatch.setenv("VALLE_DEVICE", "auto")
+        monkeypatch.setenv("VALLE_RAY_ADDRESS", address)
+
+    def told(self) -> list[dict[str, Any]]:
+        self.asked += 1
+        return [*self.real(), {"Alive": True, "Resources": {"CPU": 0.0, "GPU": 1.0}}]
+
+
+def test_with_auto_the_cluster_is_asked_for_a_device_and_not_this_machine(
+    pipeline: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = Nodes(monkeypatch, address="auto")
+    pipeline(until="codes")
+    assert rows(root, "select distinct table_name, device from runs order by all") == [
+        ("codes", "cuda"),
+        ("utterances", "cpu"),
+    ], "what has no device works on a CPU"
+    asked = nodes.asked
+    assert pipeline(until="codes") == {}
+    assert nodes.asked == asked, "without work, nobody is asked"
+
+
+def test_a_cluster_of_this_machine_alone_needs_a_torch_that_knows_cuda(
+    pipeline: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Nodes(monkeypatch, address="local")
+    monkeypatch.setattr("flows.engine.workers.device_here", lambda _site: "cpu")
+    pipeline(until="codes")
+    assert rows(root, "select distinct device from runs") == [("cpu",)]
+    monkeypatch.setattr("flows.engine.workers.device_here", lambda _site: "cuda")
+    pipeline(until="codes", settings=["codes.step=2"])
+    assert rows(root, "select distinct device from runs order by all") == [("cpu",), ("cuda",)]
+
+
 def test_a_cluster_without_room_is_one_sentence_after_a_while(pipeline: Run, root: Path) -> None:
     with another_run(cpus=2), pytest.raises(WorkFailed) as error:
         pipeline(keys="worker_wait_seconds = 2.0\nretries = 0\n")

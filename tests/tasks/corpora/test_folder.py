@@ -18,23 +18,39 @@ def manifest(at: Path, *lines: Any, encoding: str = "utf-8") -> None:
     (at / MANIFEST).write_bytes(words.encode(encoding))
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_no_encoding_costs_a_line_or_adds_to_a_word(tmp_path, encoding):
+    separator = " " if encoding == "cp1252" else "\u2028"
     for name in "abc":
         audio(tmp_path / f"{name}.wav")
     manifest(
         tmp_path,
-        {"path": "a.wav", "text": "First\u2028line.", "speaker": "ann"},
+        {"path": "a.wav", "text": f"Première{separator}line.", "speaker": "ann"},
         {"path": "b.wav", "text": "Second.", "speaker": 17},
         encoding=encoding,
     )
-    (tmp_path / "c.txt").write_bytes("Third.\r\n".encode(encoding))
+    (tmp_path / "c.txt").write_bytes("“Third”, 5 €.\r\n".encode(encoding))
     found = rows(folder(tmp_path))
-    assert {name: (row["speaker_id"], row["text"]) for name, row in found.items()} == {
-        "a": ("ann", "First\u2028line."),
-        "b": ("17", "Second."),
-        "c": (tmp_path.name, "Third."),
+    assert {name: (row["speaker_id"], row["text"], row["detail"]) for name, row in found.items()} == {
+        "a": ("ann", f"Première{separator}line.", None),
+        "b": ("17", "Second.", None),
+        "c": (tmp_path.name, "“Third”, 5 €.", None),
     }
+
+
+def test_what_is_no_text_is_told_and_not_guessed(tmp_path):
+    for name in "ab":
+        audio(tmp_path / f"{name}.wav")
+    lines = [b'{"path": "a.wav", "text": "caf\x81"}', b'{"path": "a.wav", "text": "Said."}']
+    (tmp_path / MANIFEST).write_bytes(b"\n".join(lines))
+    (tmp_path / "b.txt").write_bytes(b"First.\ncaf\xe9 \x81")
+    found = rows(folder(tmp_path))
+    assert (found["a"]["text"], found["a"]["detail"]) == ("Said.", None)
+    assert (found["b"]["text"], found["b"]["dropped"]) == (None, None)
+    assert found["b"]["detail"] == "it has no text: line 2 of b.txt is neither UTF-8 nor Windows-1252"
+    [astray] = [row for name, row in found.items() if name not in "ab"]
+    assert astray["dropped"] == "no_audio"
+    assert astray["detail"].startswith(f'line 1 of {MANIFEST} is neither UTF-8 nor Windows-1252: {{"path"')
 
 
 @pytest.mark.parametrize(
