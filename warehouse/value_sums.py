@@ -62,10 +62,12 @@ def add_up(db: duckdb.DuckDBPyConnection, plans: list[StagePlan]) -> None:
     """Bring the sums to what is current, in one transaction; forget counts of shards that are there no more."""
     _register(db, [a for plan in plans if plan.wanted.table in COUNTED for a in plan.current.values()])
     db.execute("begin").fetchall()
-    sums = _Sums(db)
-    sums.add(db, "from now join value_counts using (path, digest) anti join summed using (path, digest)", 1)
-    sums.add(db, "from summed join value_counts using (path, digest) anti join now using (path, digest)", -1)
-    if sums.changed:
+    come = "from now join value_counts using (path, digest) anti join summed using (path, digest)"
+    gone = "from summed join value_counts using (path, digest) anti join now using (path, digest)"
+    if db.sql(f"select 1 {come} union all select 1 {gone} limit 1").fetchall():
+        sums = _Sums(db)
+        sums.add(db, come, 1)
+        sums.add(db, gone, -1)
         sums.write(db)
         db.execute("delete from summed").fetchall()
         db.execute("insert into summed from now semi join value_counts using (path, digest)").fetchall()
@@ -127,18 +129,17 @@ class _Sums:
     def __init__(self, db: duckdb.DuckDBPyConnection) -> None:
         self.words: dict[tuple[str, str, str], list[int]] = {}
         self.numbers: dict[tuple[str, str], np.ndarray[Any, Any]] = {}
-        self.changed = False
         for table, column, value, times, num_rows in db.sql("from value_sums").fetchall():
             if num_rows:
                 self.words[table, column, value] = [times, num_rows]
             else:
-                self._add_numbers((table, column), [0] * int(value) + [times], 1)
+                numbers = self._numbers((table, column), int(value) + 1)
+                numbers[int(value)] = times
 
     def add(self, db: duckdb.DuckDBPyConnection, shards: str, sign: int) -> None:
         """Add what shards have, or take it away."""
         answer = db.execute(f"select path, packed {shards}")
         while found := answer.fetchmany(200):
-            self.changed = True
             for path, packed in found:
                 table = path.partition("/")[0]
                 for column, counts in unpack(packed).items():
@@ -166,8 +167,11 @@ class _Sums:
             total[1] += sign * num_rows
 
     def _add_numbers(self, key: tuple[str, str], counts: list[int], sign: int) -> None:
+        self._numbers(key, len(counts))[: len(counts)] += sign * np.asarray(counts, np.int64)
+
+    def _numbers(self, key: tuple[str, str], length: int) -> "np.ndarray[Any, Any]":
+        """The counts of a column, with room for as many numbers."""
         total = self.numbers.get(key, np.zeros(0, np.int64))
-        if len(total) < len(counts):
-            total = np.concatenate([total, np.zeros(len(counts) - len(total), np.int64)])
-        total[: len(counts)] += sign * np.asarray(counts, np.int64)
-        self.numbers[key] = total
+        if len(total) < length:
+            total = self.numbers[key] = np.concatenate([total, np.zeros(max(length - len(total), 1024), np.int64)])
+        return total
