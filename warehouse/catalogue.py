@@ -21,11 +21,11 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from warehouse import catalogue_rows, ledger
+from warehouse import catalogue_rows, ledger, value_sums
 from warehouse.errors import BrokenPromise, Mistake, WorkFailed
 from warehouse.plan import Artifacts, StagePlan, Wanted, excuse_again, from_json, plan, to_json
 from warehouse.query import connect
-from warehouse.statistics import INDEX, VIEWS, create_views
+from warehouse.statistics import INDEX, PUBLISHED, VIEWS, create_views
 from warehouse.store import Artifact, clear_unfinished, list_shards, read_artifact, write_atomically
 from warehouse.tables import TABLES
 from warehouse.tallies import names_of_tallies, tally_shard
@@ -100,6 +100,10 @@ MIGRATIONS = (
         said_by varchar, host varchar
     )
     """,
+    """
+    alter table artifacts add column sha256 varchar default ''  -- of the file; '' where nobody has kept it
+    """,
+    value_sums.LAYOUT,
 )
 
 
@@ -135,6 +139,8 @@ class Catalogue:
             if look_at_disk:
                 self._look_at_disk(db)
             plans = self.plan(catalogue_rows.artifacts(db))
+            if look_at_disk:
+                value_sums.count_old(db, self.root, plans)
             self._publish(db, plans)
             ledger.keep(self.root, records, waiting)
             return plans
@@ -146,7 +152,7 @@ class Catalogue:
         """
         try:
             with self._open() as db:
-                for table in ("artifacts", "runs", "archives", "consents"):
+                for table in ("artifacts", "runs", "archives", "consents", "value_counts", "summed", "value_sums"):
                     db.execute(f"delete from {table}").fetchall()
                 db.execute("delete from told").fetchall()  # last: until then nothing is lost
         except (duckdb.Error, Mistake):  # damaged, perhaps beyond opening
@@ -230,7 +236,7 @@ class Catalogue:
         clear_unfinished(self.root, self._tables(artifacts))
         gone, found = self._differences(artifacts)
         db.execute("delete from artifacts where path in (select unnest(?::varchar[]))", [gone]).fetchall()
-        catalogue_rows.insert_rows(db, "artifacts", found)
+        catalogue_rows.insert_artifacts(db, found)
         self._tally_what_is_not(db)
 
     def _tally_what_is_not(self, db: duckdb.DuckDBPyConnection) -> None:
@@ -268,14 +274,14 @@ class Catalogue:
         for leftover in self.root.glob(".publishing-*"):
             leftover.unlink()
         unfinished = self.root / f".publishing-{uuid4().hex}"
+        value_sums.add_up(db, plans)
+        uncounted = value_sums.uncounted(db, plans)
         db.execute(f"attach '{_quoted(unfinished)}' as copy (storage_version '{STORAGE}')").fetchall()
-        db.execute("create table copy.artifacts as from artifacts").fetchall()
-        db.execute("create table copy.runs as from runs").fetchall()
-        db.execute("create table copy.archives as from archives").fetchall()
-        db.execute("create table copy.consents as from consents").fetchall()
+        for table in PUBLISHED:
+            db.execute(f"create table copy.{table} as from {table}").fetchall()
         db.execute("detach copy").fetchall()
         with closing(duckdb.connect(unfinished)) as copy:
-            create_views(copy, self.root.resolve(), plans)
+            create_views(copy, self.root.resolve(), plans, uncounted)
         unfinished.replace(self.published)
 
     @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from warehouse import ledger
+from warehouse import ledger, value_sums
 from warehouse.store import Artifact
 
 
@@ -55,14 +55,21 @@ def _insert_runs(db: duckdb.DuckDBPyConnection, records: list[ledger.Record]) ->
     insert_rows(db, "runs", [record.attempt for record in new])
     made = {record.artifact.path: record.artifact for record in new if record.artifact}
     db.execute("delete from artifacts where path in (select unnest(?::varchar[]))", [list(made)]).fetchall()
-    insert_rows(db, "artifacts", list(made.values()))
+    insert_artifacts(db, list(made.values()))
     db.execute("commit").fetchall()
 
 
-def insert_rows(db: duckdb.DuckDBPyConnection, table: str, rows: list[Any]) -> None:
-    """Dataclasses as rows of a table of the same columns."""
+def insert_artifacts(db: duckdb.DuckDBPyConnection, found: list[Artifact]) -> None:
+    """Shards that are new. The counts of their values are no column of theirs: see `warehouse.value_sums`."""
+    insert_rows(db, "artifacts", found, leave_out="counts")
+    value_sums.take_up(db, found)
+
+
+def insert_rows(db: duckdb.DuckDBPyConnection, table: str, rows: list[Any], leave_out: str = "") -> None:
+    """Dataclasses as rows of a table of the same columns, less one."""
     if rows:
         incoming = pa.Table.from_pylist([vars(row) for row in rows])  # flat, and `asdict` would copy
+        incoming = incoming.drop_columns([leave_out]) if leave_out else incoming
         db.register("incoming", incoming)
         db.execute(f"insert into {table} by name from incoming").fetchall()
         db.unregister("incoming")

@@ -5,7 +5,7 @@ every shard, so they need not open the shards themselves.
 """
 
 from base64 import b64decode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from glob import escape
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from warehouse.plan import StagePlan
-from warehouse.tables import TABLES
+from warehouse.tables import CODES, EXAMPLES, PHONES, TABLES, UTTERANCES
 
 VIEWS = (
     "status",
@@ -36,8 +36,14 @@ VIEWS = (
     "leaderboard",
 )
 
-INDEX = ("artifacts", "runs", "archives", "stages", "wanted")
-"""The tables that a published catalogue holds itself."""
+PUBLISHED = ("artifacts", "runs", "archives", "consents", "value_sums")
+"""The tables that a published catalogue has from the private database."""
+
+UNCOUNTED = {table.name: f"uncounted_{table.name}" for table in (UTTERANCES, PHONES, CODES, EXAMPLES)}
+"""Views of the rows of shards that were written before what is counted of them now was counted: mostly none."""
+
+INDEX = (*PUBLISHED, "stages", "wanted", *UNCOUNTED.values())
+"""The names of what a published catalogue holds itself, beside the views."""
 
 _STAGES = pa.schema(
     {
@@ -61,13 +67,16 @@ _WANTED = pa.schema(
 )
 
 
-def create_views(db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePlan]) -> None:
+def create_views(
+    db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePlan], uncounted: Mapping[str, Set[str]]
+) -> None:
     """Everything a reader finds beside `artifacts` and `runs`: what the last run asked for, the tables, the statistics.
 
     And `examples_of(version)`: the examples of any dataset version, so that two can be compared row by row.
 
     Args:
         root: absolute, so that the views work from any folder.
+        uncounted: by table, the shards that views have to read, for what they ask was not counted.
     """
     db.register("incoming", pa.Table.from_pylist(list(_stage_rows(plans)), schema=_STAGES))
     db.execute("create table stages as from incoming").fetchall()
@@ -82,6 +91,8 @@ def create_views(db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePla
     }
     for name in schemas.keys() | {name for name, paths in current.items() if paths}:
         _create_table_view(db, root, name, current.get(name, []), schemas.get(name))
+    for name, view in UNCOUNTED.items():
+        _create_table_view(db, root, view, sorted(uncounted.get(name, ())), schemas[name])
     folder = escape(str(root / "examples")).replace("'", "''")  # a root may be called `speech [2024]`
     db.execute(
         "create macro examples_of(version) as table "

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from io import BytesIO
@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from warehouse.errors import BrokenPromise
 from warehouse.tables import Table
 from warehouse.tallies import NONE, tally_rows
+from warehouse.value_counts import count_values
 
 _PROVENANCE = b"artifact"  # the footer's key
 _DIGITS = 16  # hex digits of a digest
@@ -48,7 +49,9 @@ class Artifact:
     stage: str  # JSON: name, version and settings
     inputs: str  # JSON: what was read; see `warehouse.plan`
     made_at: str  # ISO 8601, UTC
-    tally: str = NONE  # JSON: what is counted of its kept rows; see `warehouse.tallies`
+    tally: str = NONE  # JSON: what is counted of its rows; see `warehouse.tallies`
+    counts: str = ""  # how often each phone or code stands in it; see `warehouse.value_counts`. Not in the catalogue
+    sha256: str = field(default="", compare=False)  # of the file; its own footer cannot say it
 
 
 def shard_path(root: Path, table: str, fingerprint: str, shard: str) -> Path:
@@ -99,7 +102,7 @@ def write_shard(
         # `codebook_1.list.element`), and a code would take 32 bits instead of 10.
         writer.write_table(rows.combine_chunks())
         with file.getbuffer() as pages:
-            digest = sha256(pages).hexdigest()[:_DIGITS]
+            hashed, num_hashed = sha256(pages), len(pages)
         artifact = Artifact(
             table_name=table.name,
             shard=shard,
@@ -110,19 +113,21 @@ def write_shard(
             seconds=None if seconds is None else float(pc.sum(seconds).as_py() or 0.0),
             dropped=json.dumps(refusals, sort_keys=True),
             bytes=0,
-            digest=digest,
+            digest=hashed.hexdigest()[:_DIGITS],
             stage=stage,
             inputs=inputs,
             made_at=datetime.now(UTC).isoformat(),
             tally=tally_rows(table, rows, seconds),
+            counts=count_values(table, rows),
         )
         writer.add_key_value_metadata({_PROVENANCE: json.dumps(asdict(artifact))})
     with file.getbuffer() as whole:
         num_rows = pq.read_metadata(pa.BufferReader(whole)).num_rows
         if num_rows != rows.num_rows:
             raise BrokenPromise(f"{table.name}/{shard}: {rows.num_rows} rows became {num_rows} in the file")
+        hashed.update(whole[num_hashed:])  # the footer
         write_atomically(path, whole)
-        return replace(artifact, bytes=whole.nbytes)
+        return replace(artifact, bytes=whole.nbytes, sha256=hashed.hexdigest())
 
 
 def read_artifact(root: Path, path: Path) -> Artifact:

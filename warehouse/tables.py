@@ -20,12 +20,13 @@ CODEBOOKS = tuple(f"codebook_{q}" for q in range(1, NUM_CODEBOOKS + 1))
 
 @dataclass(frozen=True)
 class Tally:
-    """What is counted of a shard's kept rows when it is written, so that statistics need not open it."""
+    """What is counted of a shard's rows when it is written, so that statistics need not open it."""
 
     by: tuple[str, ...]  # columns: rows and seconds are counted for each of their values
     distinct: tuple[str, ...] = ()  # columns whose values are counted once each
     spread: bool = False  # how many rows last 0 to 0.5 s, 0.5 to 1 s, …
     means: tuple[str, ...] = ()  # columns whose mean is kept, over the rows that have a value
+    dropped: bool = False  # of the dropped rows rather than the kept
 
     @property
     def name(self) -> str:
@@ -49,6 +50,7 @@ class Table:
     files: bool = False  # its stage makes files beside its rows, and gets a folder for them
     lasting: bool = False  # stays current when the data above it merely grows
     tallies: tuple[Tally, ...] = ()  # what is counted when a shard is written
+    counted: tuple[str, ...] = ()  # columns of lists; how often each value stands in kept rows is counted, too
 
 
 def column(name: str, type_: pa.DataType, meaning: str) -> pa.Field:
@@ -177,6 +179,7 @@ PHONES = Table(
     "phones",
     grain="the phonemes of an utterance",
     key=("utterance_id",),
+    counted=("phones",),
     schema=schema(
         _UTTERANCE_ID,
         column("text_spoken", pa.string(), "the text with numbers and abbreviations said out"),
@@ -190,6 +193,7 @@ CODES = Table(
     grain="the EnCodec codes of an utterance",
     key=("utterance_id",),
     tallies=(Tally(by=(), means=("si_sdr_db", "fp32_agreement")),),
+    counted=CODEBOOKS,
     schema=schema(
         _UTTERANCE_ID,
         column("num_frames", pa.int32(), "T, 75 per second: ceil(samples at 24 kHz / 320)"),
@@ -207,7 +211,7 @@ EXAMPLES = Table(
     "examples",
     grain="an utterance that may train",
     key=("utterance_id",),
-    tallies=(Tally(by=("split",)),),
+    tallies=(Tally(by=("split",)), Tally(by=("failed", "dropped"), dropped=True)),
     schema=schema(
         _UTTERANCE_ID,
         column("speaker_id", pa.string(), "as in utterances"),

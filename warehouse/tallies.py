@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 from warehouse.tables import TABLES, Table, Tally
 
 NONE = "{}"  # of a table that counts nothing
+_BETWEEN = "\x1f"  # the words of a list, as one word
 _LONGEST = 119  # the last half second of a minute; what lasts longer is counted there
 
 _KNOWN = {table.name: table for table in TABLES}
 
 
 def tally_rows(table: Table, rows: pa.Table, seconds: pa.ChunkedArray | None) -> str:
-    """The tallies of a shard's kept rows, as JSON: the name of each to its counts.
+    """The tallies of a shard's rows, as JSON: the name of each to its counts.
 
     A count is `{"of": {column: value}, "rows": n, "seconds": s, "distinct": {column: n}, "half_seconds": [n, …],
     "means": {column: {"rows": n, "mean": x}}}`; `seconds` is null where rows are not speech.
@@ -39,9 +40,12 @@ def tally_rows(table: Table, rows: pa.Table, seconds: pa.ChunkedArray | None) ->
     half_seconds = pc.min_element_wise(pc.floor(pc.multiply(seconds, 2.0)), float(_LONGEST), skip_nulls=False)
     counted = rows.select(names).append_column("_seconds", seconds)
     counted = counted.append_column("_half_seconds", half_seconds.cast(pa.int32()))
-    if "dropped" in rows.column_names:
-        counted = counted.filter(pc.is_null(rows["dropped"]))
-    return json.dumps({tally.name: list(_counts(tally, counted)) for tally in table.tallies})
+    for place, name in enumerate(names):
+        if pa.types.is_list(counted.schema.field(name).type):  # which rows cannot be grouped by
+            counted = counted.set_column(place, name, pc.binary_join(counted[name], _BETWEEN))
+    is_kept = pc.is_null(rows["dropped"])
+    kept, dropped = counted.filter(is_kept), counted.filter(pc.invert(is_kept))
+    return json.dumps({t.name: list(_counts(t, dropped if t.dropped else kept, table)) for t in table.tallies})
 
 
 def tally_shard(root: Path, table_name: str, path: str, inputs: str) -> str:
@@ -65,15 +69,17 @@ def names_of_tallies() -> dict[str, list[str]]:
     return {table.name: [tally.name for tally in table.tallies] for table in TABLES if table.tallies}
 
 
-def _counts(tally: Tally, kept: pa.Table) -> Iterable[dict[str, Any]]:
+def _counts(tally: Tally, rows: pa.Table, table: Table) -> Iterable[dict[str, Any]]:
     by = list(tally.by)
+    lists = {name for name in by if pa.types.is_list(table.schema.field(name).type)}
     asked = [([], "count_all"), ("_seconds", "sum"), *((name, "count_distinct") for name in tally.distinct)]
     asked += [(name, what) for name in tally.means for what in ("count", "mean")]
-    spread = _spread(tally, kept) if tally.spread else {}
-    counted = kept.group_by(by, use_threads=False).aggregate(asked)
+    spread = _spread(tally, rows) if tally.spread else {}
+    counted = rows.group_by(by, use_threads=False).aggregate(asked)
     for row in (counted.sort_by([(n, "ascending") for n in by]) if by else counted).to_pylist():
         key = tuple(row[name] for name in by)
-        count = {"of": dict(zip(by, key, strict=True)), "rows": row["count_all"], "seconds": row["_seconds_sum"]}
+        of = {name: _split(row[name]) if name in lists else row[name] for name in by}
+        count = {"of": of, "rows": row["count_all"], "seconds": row["_seconds_sum"]}
         if tally.distinct:
             count["distinct"] = {name: row[f"{name}_count_distinct"] for name in tally.distinct}
         if tally.spread:
@@ -83,11 +89,15 @@ def _counts(tally: Tally, kept: pa.Table) -> Iterable[dict[str, Any]]:
         yield count
 
 
-def _spread(tally: Tally, kept: pa.Table) -> dict[tuple[Any, ...], list[int]]:
+def _split(words: str | None) -> list[str] | None:
+    return words.split(_BETWEEN) if words else None if words is None else []
+
+
+def _spread(tally: Tally, rows: pa.Table) -> dict[tuple[Any, ...], list[int]]:
     """For each group, how many of its rows last 0 to 0.5 s, 0.5 to 1 s, … to the longest."""
     found: dict[tuple[Any, ...], list[int]] = {}
     for row in (
-        kept.group_by([*tally.by, "_half_seconds"], use_threads=False).aggregate([([], "count_all")]).to_pylist()
+        rows.group_by([*tally.by, "_half_seconds"], use_threads=False).aggregate([([], "count_all")]).to_pylist()
     ):
         counts = found.setdefault(tuple(row[name] for name in tally.by), [])
         if (half := row["_half_seconds"]) is not None:

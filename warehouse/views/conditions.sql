@@ -1,5 +1,6 @@
 -- What each condition of the current filter costs: rows and hours that fail it, that it is the first to refuse, and
--- that fail nothing else, which is what would be won if it were lifted. It reads `examples` and `utterances`.
+-- that fail nothing else, which is what would be won if it were lifted. From what was counted of each shard when it
+-- was written; rows are read of shards alone that are older than that.
 create view conditions as
 with current as (
     select any_value(a.stage -> 'settings' -> 'where') as filter
@@ -18,20 +19,33 @@ listed as (
     from named
     group by condition
 ),
-failing as (
-    select unnest(e.failed) as condition, e.dropped, len(e.failed) = 1 as alone, u.seconds
-    from examples as e
-    join utterances as u using (utterance_id)
+refused as (
+    select
+        from_json("of" -> 'failed', '["VARCHAR"]') as failed,
+        "of" ->> 'dropped' as dropped,
+        num_rows,
+        seconds
+    from tallies
+    semi join (from wanted where state = 'made') using (table_name, shard, fingerprint)
+    where table_name = 'examples' and tally = 'failed, dropped'
+    union all
+    select e.failed, e.dropped, count(*) as num_rows, sum(u.seconds) as seconds
+    from uncounted_examples as e
+    join uncounted_utterances as u using (utterance_id)
     where e.dropped is not null
+    group by all
+),
+failing as (
+    select unnest(failed) as condition, dropped, len(failed) = 1 as alone, num_rows, seconds from refused
 )
 select
     l.condition,
     l.holds,
-    count(f.condition) as rows_failing,
+    coalesce(sum(f.num_rows), 0)::bigint as rows_failing,
     coalesce(sum(f.seconds), 0) / 3600 as hours_failing,
-    count(*) filter (f.dropped = l.condition) as rows_refused,
+    coalesce(sum(f.num_rows) filter (f.dropped = l.condition), 0)::bigint as rows_refused,
     coalesce(sum(f.seconds) filter (f.dropped = l.condition), 0) / 3600 as hours_refused,
-    count(*) filter (f.alone) as rows_alone,
+    coalesce(sum(f.num_rows) filter (f.alone), 0)::bigint as rows_alone,
     coalesce(sum(f.seconds) filter (f.alone), 0) / 3600 as hours_alone
 from listed as l
 left join failing as f using (condition)

@@ -1,4 +1,4 @@
--- One row for each kept example: what a model trains on.
+-- One row for each kept example: what a model trains on. It reads the rows of five tables, all of them.
 create view dataset as
 select
     e.utterance_id,

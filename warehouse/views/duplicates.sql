@@ -1,5 +1,6 @@
 -- Kept recordings that sound exactly alike, to the last sample, one row for each sound. Doubles within a shard are
--- dropped where `recordings` is made; a shard cannot know of another, so those across shards are told here.
+-- dropped where `recordings` is made; a shard cannot know of another, so those across shards are told here. It reads the
+-- rows of `recordings`, one for each file of the corpus, and no other table.
 create view duplicates as
 select
     audio_digest,
