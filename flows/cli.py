@@ -8,33 +8,12 @@ Heavy imports wait inside the commands, so that help and SQL start at once.
 import atexit
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-FORMATS = click.Choice(["table", "csv", "json"])
-Command = Callable[..., Any]
-
-
-def where(command: Command) -> Command:
-    """The options of every command on a warehouse."""
-    root = click.option("--root", envvar="VALLE_ROOT", help="The warehouse. Default: ./warehouse-data.")
-    site = click.option("--site", help="A site: TOML that says where things are.")
-    return root(site(command))
-
-
-def what(command: Command) -> Command:
-    """The options that say what to make."""
-    for option in (
-        click.option("--set", "settings", multiple=True, metavar="STAGE.FIELD=VALUE", help="Change a setting."),
-        click.option("--until", metavar="TABLE", help="The last table to make. Default: all."),
-        click.option("--audio", envvar="VALLE_AUDIO", help="Where the corpus lies. Default: audio under the root."),
-        click.option("--recipe", default="demo", show_default=True, help="A name, or FILE.py:FUNCTION."),
-    ):
-        command = option(command)
-    return where(command)
+from flows.cli_options import FORMATS, what, where
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -238,6 +217,21 @@ def download(verbose: bool, /, name: str, root: str | None, site: str | None, **
     from flows.commands.options import RunOptions
 
     bring(RunOptions(root=root, site=site, verbose=verbose), name, **how)
+
+
+@valle.command()
+@what
+@click.option("--cron", help="When `pipeline` runs: '0 3 * * *' is every night at three. Default: never by itself.")
+@click.option("--timezone", default="UTC", show_default=True, help="Of --cron, such as Europe/Berlin.")
+@click.option("--limit", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time.")
+@click.option("--port", type=click.IntRange(1, 65535), default=4200, show_default=True, help="Of Prefect's pages.")
+@click.pass_obj
+def serve(verbose: bool, /, cron: str | None, timezone: str, limit: int, port: int, **words: Any) -> None:
+    """Serve the flows from this machine, by a schedule and from Prefect's pages."""
+    from flows.commands.options import RunOptions
+    from flows.commands.serve import serve as keep_serving
+
+    keep_serving(RunOptions(**words, verbose=verbose), cron=cron, timezone=timezone, limit=limit, port=port)
 
 
 @valle.command()

@@ -1,4 +1,7 @@
-"""The flows that Prefect sees. Their parameters are plain names, so that a schedule can hold them."""
+"""The flows that Prefect sees. Their parameters are plain names, so that a schedule can hold them.
+
+Each may be retried, from Prefect's pages as well: it makes only what is missing.
+"""
 
 from pathlib import Path
 
@@ -7,13 +10,14 @@ from prefect import flow
 from flows.downloads.request import GIB, DownloadRequest
 from flows.downloads.resumable import download_archive
 from flows.engine.materialization import Selection, materialize
+from flows.engine.prefect_pages import run_name, tell_of_failure
 from flows.engine.site import load_site
 from flows.recipes import load_recipe, words
 
 Names = list[str]
 
 
-@flow(log_prints=False)
+@flow(flow_run_name=run_name, on_failure=[tell_of_failure], on_crashed=[tell_of_failure])
 def pipeline(
     recipe: str = "demo",
     site: str = "",
@@ -49,7 +53,7 @@ def pipeline(
     return tally.made
 
 
-@flow(log_prints=False)
+@flow(flow_run_name=run_name, on_failure=[tell_of_failure], on_crashed=[tell_of_failure])
 def download(
     name: str,
     site: str = "",
@@ -64,6 +68,7 @@ def download(
 
     Args:
         name: as `librilight-small`, or a URL.
+        site: a TOML file; nothing means the defaults and the environment.
         dest: the folder to extract it to; the site's corpus unless said.
         mirror: a server with the publisher's path names.
         md5: the sum of a URL's archive.
@@ -87,27 +92,48 @@ def download(
     return download_archive(request, where.root).num_members
 
 
-@flow(log_prints=False)
+@flow(flow_run_name=run_name, on_failure=[tell_of_failure], on_crashed=[tell_of_failure])
 def prepare(
     recipe: str = "demo", site: str = "", until: str | None = "examples", settings: Names | None = None
 ) -> dict[str, int]:
-    """From raw audio to the examples that may train."""
+    """From raw audio to the examples that may train.
+
+    Args:
+        recipe: a name, or `FILE.py:FUNCTION`.
+        site: a TOML file; nothing means the defaults and the environment.
+        until: the last table to make.
+        settings: `TABLE.FIELD=VALUE`.
+    """
     return pipeline.fn(recipe, site, until, settings)
 
 
-@flow(log_prints=False)
+@flow(flow_run_name=run_name, on_failure=[tell_of_failure], on_crashed=[tell_of_failure])
 def train(
     recipe: str = "demo", site: str = "", until: str | None = "checkpoints", settings: Names | None = None
 ) -> dict[str, int]:
-    """The AR and the NAR model, and whatever they still need."""
+    """The AR and the NAR model, and whatever they still need.
+
+    Args:
+        recipe: a name, or `FILE.py:FUNCTION`.
+        site: a TOML file; nothing means the defaults and the environment.
+        until: the last table to make.
+        settings: `TABLE.FIELD=VALUE`.
+    """
     return pipeline.fn(recipe, site, until, settings)
 
 
-@flow(log_prints=False)
+@flow(flow_run_name=run_name, on_failure=[tell_of_failure], on_crashed=[tell_of_failure])
 def evaluate(
     recipe: str = "demo", site: str = "", until: str | None = "scores", settings: Names | None = None
 ) -> dict[str, int]:
-    """Speech from the models, and its scores."""
+    """Speech from the models, and its scores.
+
+    Args:
+        recipe: a name, or `FILE.py:FUNCTION`.
+        site: a TOML file; nothing means the defaults and the environment.
+        until: the last table to make.
+        settings: `TABLE.FIELD=VALUE`.
+    """
     return pipeline.fn(recipe, site, until, settings)
 
 

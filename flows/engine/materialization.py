@@ -8,7 +8,7 @@ catalogue's to know, not Prefect's cache.
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,10 +16,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from prefect import runtime
 from prefect.futures import as_completed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.engine.patience import Patience
+from flows.engine.prefect_pages import Bar, Pages
 from flows.engine.recipe import Listings, Recipe, placed
 from flows.engine.shards import Failure, Job
 from flows.engine.site import Site
@@ -32,7 +34,9 @@ from flows.terminal.progress_bars import Progress
 from warehouse import ledger
 from warehouse.catalogue import Catalogue
 from warehouse.errors import WorkFailed
+from warehouse.ledger import MADE
 from warehouse.plan import WAITS, Shards, StagePlan, Wanted, plan, plan_stage, reads
+from warehouse.query import select
 from warehouse.stage import Resources, Stage
 from warehouse.store import Artifact, shard_path
 
@@ -88,7 +92,10 @@ def materialize(
     wanted = catalogue.excused(recipe.wanted(listings))
     catalogue.remember(recipe.name, wanted, dict(options or {}))
     catalogue.take_up(look_at_disk=True)
-    run = _Run(wanted, listings, site, catalogue.artifacts(), selection, Workers(site, module))
+    pages = Pages(recipe.name, site.root)
+    pages.tag(tables)
+    selection = replace(selection, again=_not_made_yet(selection.again, site.root))
+    run = _Run(wanted, listings, site, catalogue.artifacts(), selection, Workers(site, module), pages)
     try:
         with _publishing(catalogue), _logging(site.root):
             for stage in recipe.stages[: len(tables)]:
@@ -98,6 +105,7 @@ def materialize(
         if (excused := list(run.wanted.values())) != wanted:
             catalogue.remember(recipe.name, excused, dict(options or {}))
         catalogue.take_up()
+        pages.tables()
     if run.tally.failures:
         others = f" ({len(run.tally.excused)} more are tolerated)" if run.tally.excused else ""
         what_now = "the rest is kept, and `valle rerun --failed` takes up what failed"
@@ -105,6 +113,16 @@ def materialize(
     if run.tally.excused:
         say(f"{_named(run.tally.excused)}; the site tolerates that, and `valle rerun --failed` takes up what failed")
     return run.tally
+
+
+def _not_made_yet(again: Shards, root: Path) -> Shards:
+    """Of the shards to make again, those that this flow run has not made yet: Prefect may retry a run."""
+    if not again or (runtime.flow_run.run_count or 1) < 2:
+        return again
+    query = (
+        f"select distinct table_name, shard from runs where flow_run_id = '{runtime.flow_run.id}' and state = '{MADE}'"
+    )
+    return again - {(row["table_name"], row["shard"]) for row in select(root, query).to_pylist()}
 
 
 def _named(failures: list[Failure]) -> str:
@@ -129,8 +147,9 @@ class _Run:
         artifacts: dict[tuple[str, str, str], Artifact],
         selection: Selection,
         workers: Workers,
+        pages: Pages,
     ) -> None:
-        self.site, self.selection, self.workers = site, selection, workers
+        self.site, self.selection, self.workers, self.pages = site, selection, workers, pages
         self.wanted = {stage.table: stage for stage in wanted}
         self.listings = listings
         self.artifacts = artifacts
@@ -161,7 +180,7 @@ class _Run:
         version, made = self.wanted[table].version, len(plan.current)
         with Progress(table, version, made=made, to_make=len(jobs), look=look) as progress:
             if jobs:
-                failures = self._make(table, jobs, progress)
+                failures = self._make(table, jobs, [progress, self.pages.bar(table, len(jobs))])
                 self._plan(table)  # again, with what is made now; what could not be made stays pending
         if table in self.tally.given_up:
             say(self.tally.given_up[table])
@@ -226,7 +245,7 @@ class _Run:
             if name in above.pending
         )
 
-    def _make(self, table: str, jobs: list[Job], progress: Progress) -> list[Failure]:
+    def _make(self, table: str, jobs: list[Job], bars: Sequence[Progress | Bar]) -> list[Failure]:
         """Makes shards, and returns how some of them failed."""
         stage = on_device(jobs[0].stage, self.site, self.workers.device)
         jobs = [replace(job, stage=stage, device=getattr(stage, "device", "cpu")) for job in jobs]
@@ -239,7 +258,7 @@ class _Run:
             futures: dict[Any, Batch] = {runner.submit(self._task(batch), {"batch": batch}): batch for batch in batches}
             try:
                 for future in as_completed(list(futures)):
-                    self._hear(future, futures[future], progress)
+                    self._hear(future, futures[future], bars)
             except BaseException:
                 self.workers.stopped = True  # before the runner waits for what is in hand
                 raise
@@ -248,7 +267,7 @@ class _Run:
         self.tally.made[table] = sum(len(batch.made) for batch in batches)
         return [failure for batch in batches for failure in batch.failures]
 
-    def _hear(self, future: Any, batch: Batch, progress: Progress) -> None:
+    def _hear(self, future: Any, batch: Batch, bars: Sequence[Progress | Bar]) -> None:
         """Take in how a task run has ended."""
         future.wait()
         if not future.state.is_completed() and not batch.failures:  # Prefect's own trouble, or ours
@@ -256,7 +275,8 @@ class _Run:
         for artifact in batch.made.values():
             self.artifacts[artifact.table_name, artifact.shard, artifact.fingerprint] = artifact
             self.touched.add((artifact.table_name, artifact.shard))
-        progress.advance(len(batch.made), len(batch.failures))
+        for bar in bars:
+            bar.advance(len(batch.made), len(batch.failures))
 
     def _task(self, batch: Batch) -> Any:
         return make.with_options(

@@ -1,4 +1,4 @@
-"""Prefect's temporary server: it ends with the command that it was started for, however that ends.
+"""Prefect's server, where nobody has named one: it ends with the command that it was started for, however that ends.
 
 Prefect starts one where none is named, as a child that it stops when Python goes down. A `kill -9` of the command
 leaves it behind, a signal to the whole process group takes it away too soon, and it imports what lies in the current
@@ -35,24 +35,54 @@ class Server(subprocess.Popen[bytes]):
 def end_with_us(log: Path) -> None:
     """Have Prefect start its temporary servers in the way of this file; what they say goes to `log`."""
     from prefect.server.api import server
-    from prefect.settings import get_current_settings
 
     def start(self: Any) -> Server:
-        said = get_current_settings().to_environment_variables(exclude_unset=True)
         own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-        with log.open("ab") as file:
-            process = Server(
-                [sys.executable, "-P", __file__, str(self.port)],
-                env={**os.environ, **own, **said},
-                stdin=subprocess.PIPE,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-            )
-        _wait_for(process, self.port, log)
-        return process
+        return _start(self.port, log, own)
 
     server.SubprocessASGIServer._run_uvicorn_command = start  # type: ignore[method-assign]
+
+
+@contextmanager
+def lasting_server(port: int, log: Path) -> Iterator[str]:
+    """A server with its pages and its schedules, while the block lasts: its address. What it says goes to `log`.
+
+    Raises:
+        Mistake: it does not start, or the port is somebody else's.
+    """
+    from warehouse.errors import Mistake
+
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _place(port).close()
+    except OSError as error:
+        raise Mistake(
+            f"port {port} is taken; `--port` says another, and if a Prefect server listens there, "
+            f"PREFECT_API_URL={url}/api uses it"
+        ) from error
+    with _start(port, log, {"PREFECT_API_URL": f"{url}/api"}) as process:
+        try:
+            yield url
+        finally:
+            process.terminate()
+
+
+def _start(port: int, log: Path, own: dict[str, str]) -> Server:
+    """Start one, and wait until it answers or has found its port taken; `own` is more of its environment."""
+    from prefect.settings import get_current_settings
+
+    said = get_current_settings().to_environment_variables(exclude_unset=True)
+    with log.open("ab") as file:
+        process = Server(
+            [sys.executable, "-P", __file__, str(port)],
+            env={**os.environ, **said, **own},
+            stdin=subprocess.PIPE,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
+        )
+    _wait_for(process, port, log)
+    return process
 
 
 def _wait_for(process: Server, port: int, log: Path) -> None:
@@ -93,14 +123,24 @@ def serve(port: int) -> None:
     app = "prefect.server.api.server:create_app"
     server = DeafServer(uvicorn.Config(app, factory=True, log_level="error", lifespan="on"))
     threading.Thread(target=_end_with_the_pipe, args=(server,), daemon=True).start()
+    try:
+        place = _place(port)
+    except OSError:
+        os._exit(PORT_TAKEN)
+    server.run(sockets=[place])  # which listens when there is somebody to answer
+    os._exit(0 if server.started else 1)
+
+
+def _place(port: int) -> socket.socket:
+    """A socket at a port of this machine, for nobody else."""
     place = socket.socket()
     place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         place.bind(("127.0.0.1", port))
     except OSError:
-        os._exit(PORT_TAKEN)
-    server.run(sockets=[place])  # which listens when there is somebody to answer
-    os._exit(0 if server.started else 1)
+        place.close()
+        raise
+    return place
 
 
 def _end_with_the_pipe(server: Any) -> None:
