@@ -169,11 +169,11 @@ def say(text: str | None, root: str | None, site: str | None, file: str | None, 
     if as_json and is_piped:
         raise click.UsageError("standard output takes the speech or --json, and not both")
     words = _text(text, file)
-    from flows.commands.say import Order
+    from flows.commands.say import SayOptions
     from flows.commands.say import say as speak
     from flows.engine.site import load_site
 
-    rows = speak(Order(text=words, **how), load_site(site, root=root))
+    rows = speak(SayOptions(text=words, **how), load_site(site, root=root))
     if as_json:
         show(rows, "json")
     elif not is_piped:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from model.asr import recognition
 from tasks.audio.audio_files import Unreadable, must_be_there, read
-from tasks.text.plausibility import chars_per_second, doubts
+from tasks.text.plausibility import chars_per_second, hallucination_flags
 from warehouse.errors import Mistake
 from warehouse.faults import Faults, together_or_alone
 from warehouse.stage import Resources, in_range
@@ -186,7 +186,7 @@ class Transcripts:
 def _oddities(text: str, seconds: float, language: str | None, num_tokens: int | None) -> Row:
     return {
         "chars_per_second": chars_per_second(text, seconds),
-        "flags": doubts(text, seconds, language=language, num_tokens=num_tokens),
+        "flags": hallucination_flags(text, seconds, language=language, num_tokens=num_tokens),
     }
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from tasks.voices.narration import Said
+from tasks.voices.narration import SpeechChunk
 from warehouse.errors import Mistake, WorkFailed
 from warehouse.tables import SAMPLE_RATE
 
@@ -35,15 +35,15 @@ class Rendition:
     seed: int
     seconds: float = 0.0
     seconds_to_make: float = 0.0  # wall clock; its share where several are made together
-    flags: set[str] = field(default_factory=set)  # of its pieces
+    flags: set[str] = field(default_factory=set)  # of its segments
     warnings: list[str] = field(default_factory=list)
 
-    def add(self, said: Said, num_pieces: int) -> None:
-        """Count a piece in."""
+    def add(self, said: SpeechChunk, num_segments: int) -> None:
+        """Count a segment in."""
         self.seconds += said.seconds
         self.seconds_to_make += said.seconds_to_make
         file = "the speech" if self.path == STANDARD else self.path
-        which = f"piece {said.place + 1} of {num_pieces} of {file}" if num_pieces > 1 else file
+        which = f"segment {said.place + 1} of {num_segments} of {file}" if num_segments > 1 else file
         if said.is_empty:
             self.flags.add(EMPTY)
             self.warnings.append(f"{which} is empty: the model ended before it said anything; try another --seed")

@@ -1,7 +1,7 @@
 """`valle say`: a text in somebody's voice, known from three seconds of it.
 
-Neither Prefect nor Ray is needed: one process reads the prompt, loads a pair and writes speech as it comes, piece by
-piece, so a text of two hours takes no more memory than a sentence. The order matters: all that can be
+Neither Prefect nor Ray is needed: one process reads the prompt, loads a pair and writes speech as it comes, segment by
+segment, so a text of two hours takes no more memory than a sentence. The order matters: all that can be
 wrong with the words, the files and the right to use a voice is said before any model is loaded.
 """
 
@@ -17,10 +17,10 @@ from flows.engine.site import Site, device_here
 from flows.machine.folders import settle_home
 from flows.terminal.output import say as tell
 from tasks.evaluation import checkpoint_pairs
-from tasks.text.splitting import Piece, pieces
+from tasks.text.splitting import Segment, segments
 from tasks.voices import audio_prompt
 from tasks.voices.audio_prompt import Prompt
-from tasks.voices.narration import AT_ONCE, Judge, Speaker
+from tasks.voices.narration import AT_ONCE, Judge, Narrator
 from warehouse.errors import Mistake
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _EXPECT = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class SayOptions:
     """The words of `valle say`."""
 
     text: str
@@ -48,7 +48,7 @@ class Order:
     language: str | None = None  # as espeak-ng names it; the last recipe's unless said
     seed: int = 0
     num: int = 1  # renditions, with this seed and those after it
-    best_of: int = 1  # tries of each piece
+    best_of: int = 1  # tries of each segment
     precision: "Precision" = "float32"  # of the weights, see `model.valle.precision`
     consent: bool = False
     stream: bool = False  # to standard output while it is made
@@ -59,7 +59,7 @@ class Order:
             raise Mistake("--stream goes to standard output as it is made: leave out --num, --best-of and --output")
 
 
-def say(order: Order, site: Site) -> list[dict[str, Any]]:
+def say(options: SayOptions, site: Site) -> list[dict[str, Any]]:
     """Say it; a row for each file.
 
     Raises:
@@ -69,22 +69,22 @@ def say(order: Order, site: Site) -> list[dict[str, Any]]:
     settle_home(site.root / "logs" / "home")
     with _mistakes():
         usual = warehouse_lookup.defaults(site.root)
-        language, whisper = order.language or usual.language, order.whisper or usual.whisper
-        parts = pieces(order.text, language)
-        paths = place(STANDARD if order.stream else order.output, order.num, order.prompt)
-        chosen = prompt_consent.find(order.prompt, order.prompt_text, site.root, order.consent)
+        language, whisper = options.language or usual.language, options.whisper or usual.whisper
+        parts = segments(options.text, language)
+        paths = place(STANDARD if options.stream else options.output, options.num, options.prompt)
+        chosen = prompt_consent.find(options.prompt, options.prompt_text, site.root, options.consent)
         device = _usable(device_here(site))
-        pair, checkpoint_id = _pair(order, site.root, device)
-        codec = _codec(order, usual, pair, device)
+        pair, checkpoint_id = _pair(options, site.root, device)
+        codec = _codec(options, usual, pair, device)
         if checkpoint_pairs.is_embedded(checkpoint_id) and not audio_prompt.is_machine(chosen.voice):
             tell(_EXPECT)
         prompt = chosen.prompt(prompt_consent.Listener(codec, pair.codec, whisper, device, language))
         for warning in prompt.warnings:
             tell(f"valle: {warning}")
-        judge = Judge(order.best_of, whisper, device, codec, prompt) if order.best_of > 1 else None
-        renditions = [Rendition(path, order.seed + number) for number, path in enumerate(paths)]
-        speaker = Speaker(_lightened(pair, order.precision).beside(codec.codebooks), codec, prompt, language)
-        if order.stream:
+        judge = Judge(options.best_of, whisper, device, codec, prompt) if options.best_of > 1 else None
+        renditions = [Rendition(path, options.seed + number) for number, path in enumerate(paths)]
+        speaker = Narrator(_lightened(pair, options.precision).beside(codec.codebooks), codec, prompt, language)
+        if options.stream:
             _stream(speaker, parts, renditions[0])
         else:
             _write(speaker, parts, renditions, judge)
@@ -102,16 +102,16 @@ def _usable(device: str) -> str:
     return device
 
 
-def _pair(order: Order, root: Path, device: str) -> tuple["Pair", str]:
+def _pair(options: SayOptions, root: Path, device: str) -> tuple["Pair", str]:
     """The pair that is asked for, and the names of its weights."""
     from model.valle.synthesis import load_pair
 
-    newest = None if order.checkpoint else warehouse_lookup.newest_pair(root)
+    newest = None if options.checkpoint else warehouse_lookup.newest_pair(root)
     if newest:
         ar, nar, name = newest
         return load_pair(ar, nar, device), name
-    folder = checkpoint_pairs.folder(order.checkpoint or checkpoint_pairs.EMBEDDED)
-    if not order.checkpoint and not folder.is_dir():
+    folder = checkpoint_pairs.folder(options.checkpoint or checkpoint_pairs.EMBEDDED)
+    if not options.checkpoint and not folder.is_dir():
         raise Mistake(
             f"there is no checkpoint: {root} holds no whole pair; `valle run` trains one, and --checkpoint names one"
         )
@@ -125,29 +125,29 @@ def _lightened(pair: "Pair", precision: "Precision") -> "Pair":
         raise Mistake(f"--precision {precision}: {error}") from error
 
 
-def _codec(order: Order, usual: warehouse_lookup.Defaults, pair: "Pair", device: str) -> "Codec":
+def _codec(options: SayOptions, usual: warehouse_lookup.Defaults, pair: "Pair", device: str) -> "Codec":
     """The codec whose codes the pair speaks."""
     from model.codec.encodec import PUBLISHED, identity, load_codec
 
-    at_hand = [order.codec] if order.codec else [usual.codec, checkpoint_pairs.EMBEDDED, PUBLISHED]
+    at_hand = [options.codec] if options.codec else [usual.codec, checkpoint_pairs.EMBEDDED, PUBLISHED]
     if name := checkpoint_pairs.codec_of(pair.codec, at_hand):
         return load_codec(name, device=device)
     speaks = f"the checkpoint speaks codes of {pair.codec}"
-    if order.codec:
-        raise Mistake(f"{speaks}, and --codec {order.codec} is {identity(order.codec)}")
+    if options.codec:
+        raise Mistake(f"{speaks}, and --codec {options.codec} is {identity(options.codec)}")
     raise Mistake(f"{speaks}, which is not at hand: name its file with --codec")
 
 
-def _write(speaker: Speaker, parts: list[Piece], renditions: list[Rendition], judge: Judge | None) -> None:
-    """Say every piece of every rendition into its file, and tell how far it is where that takes long."""
+def _write(speaker: Narrator, parts: list[Segment], renditions: list[Rendition], judge: Judge | None) -> None:
+    """Say every segment of every rendition into its file, and tell how far it is where that takes long."""
     said = speaker.say(parts, [rendition.seed for rendition in renditions], judge)
     done, total = 0, len(parts) * len(renditions)
     for rendition in renditions:
         with wav(rendition.path) as file:
             for _ in parts:
-                piece = next(said)
-                file.write(piece.waveform.clip(-1.0, 1.0))
-                rendition.add(piece, len(parts))
+                segment = next(said)
+                file.write(segment.waveform.clip(-1.0, 1.0))
+                rendition.add(segment, len(parts))
                 done += 1
                 if total > AT_ONCE and done % AT_ONCE == 0:
                     tell(f"{done} of {total} pieces are said, {rendition.seconds:.0f} s of {rendition.path}")
@@ -155,8 +155,8 @@ def _write(speaker: Speaker, parts: list[Piece], renditions: list[Rendition], ju
             tell(f"valle: {warning}")
 
 
-def _stream(speaker: Speaker, parts: list[Piece], rendition: Rendition) -> None:
-    """Say every piece into standard output, chunk by chunk."""
+def _stream(speaker: Narrator, parts: list[Segment], rendition: Rendition) -> None:
+    """Say every segment into standard output, chunk by chunk."""
     pipe = Pipe()
     for said in speaker.stream(parts, rendition.seed):
         pipe.write(said.waveform.clip(-1.0, 1.0))

@@ -31,7 +31,7 @@ def tidy(text: str) -> str:
     return re.sub(r"\.{2,}|[.…]*…[.…]*", "…", text)
 
 
-def spoken(text: str) -> str:
+def verbalize(text: str) -> str:
     """English text as it is said, without a digit: "Chapter IV cost $3.50." costs three dollars and fifty cents."""
     text = tidy(text)
     in_capitals = text.isupper() and sum(map(str.isalpha, text)) > 3

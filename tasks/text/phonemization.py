@@ -16,7 +16,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from tasks.text import symbols
-from tasks.text.normalization import spoken, tidy
+from tasks.text.normalization import tidy, verbalize
 from tasks.text.symbols import BOUNDARY, PUNCTUATION, SYMBOL_IDS
 from warehouse.errors import Mistake
 
@@ -55,7 +55,7 @@ def phonemize(text: str, language: str = ENGLISH) -> Spoken:
         Mistake: espeak-ng has no such language.
     """
     english = language.partition("-")[0] == "en"
-    said = spoken(text) if english else tidy(text)
+    said = verbalize(text) if english else tidy(text)
     _refuse_strangers(character for character in said if not _speakable(character, english))
     phones = _phones(said, language)
     if _SILENT.issuperset(phones):

@@ -45,7 +45,9 @@ BOILERPLATE = re.compile(
 """What LibriVox's readers say around the book: https://wiki.librivox.org/index.php/How_To_LibriVox"""
 
 
-def doubts(text: str, seconds: float, *, language: str | None = "en", num_tokens: int | None = None) -> list[str]:
+def hallucination_flags(
+    text: str, seconds: float, *, language: str | None = "en", num_tokens: int | None = None
+) -> list[str]:
     """What is odd about a text, in a fixed order; empty where nothing is.
 
     `repeats`       a phrase of n words stands k times in a row, with k >= 3 and n * k >= 4

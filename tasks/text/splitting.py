@@ -1,7 +1,7 @@
-"""Text splitting: a text of any length, cut into pieces that a model says in one breath.
+"""Text splitting: a text of any length, cut into segments that a model says in one breath.
 
 A model that learnt from utterances of 10 to 20 s loses its text in longer ones, so a text is halved at the sentence
-end nearest its middle until each piece is short enough; where a sentence is too long, at a comma, and else at a
+end nearest its middle until each segment is short enough; where a sentence is too long, at a comma, and else at a
 blank. The text is said out first. Only then is a full stop a full stop, and not the end of
 "Mr." or the middle of "$3.50".
 """
@@ -13,21 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.text.normalization import spoken, tidy
+from tasks.text.normalization import tidy, verbalize
 from tasks.text.phonemization import Unspeakable, phonemize
 from warehouse.errors import Mistake
 
 LONGEST_TEXT = 100_000  # characters: about two hours of speech
-LONGEST = 200  # characters of a piece, said out: about 13 s
+LONGEST = 200  # characters of a segment, said out: about 13 s
 
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _ENDS = tuple(re.compile(rf"{mark}[\"')]*\s+") for mark in ("[.!?…]", "[,;:—)]", ""))  # the better place first
-_PAUSES = {".!?…": 0.35, ",;:—)": 0.15}  # seconds behind a piece that ends so
+_PAUSES = {".!?…": 0.35, ",;:—)": 0.15}  # seconds behind a segment that ends so
 _NAMED = 8  # strangers that a message names
 
 
 @dataclass(frozen=True)
-class Piece:
+class Segment:
     """A part of a text."""
 
     text: str  # as it is spoken
@@ -40,13 +40,13 @@ class Piece:
         return next((pause for ends, pause in _PAUSES.items() if last and last in ends), 0.0)
 
 
-def pieces(text: str, language: str = "en-us", longest: int = LONGEST) -> list[Piece]:
-    """A text in pieces, in order, each in phones. Punctuation that stands alone is no piece.
+def segments(text: str, language: str = "en-us", longest: int = LONGEST) -> list[Segment]:
+    """A text in segments, in order, each in phones. Punctuation that stands alone is no segment.
 
     Args:
         text: what is to be said; a blank line ends a sentence.
         language: as espeak-ng names it.
-        longest: characters of a piece.
+        longest: characters of a segment.
 
     Raises:
         Mistake: there is nothing to say, too much, or a part that has no phones.
@@ -55,12 +55,12 @@ def pieces(text: str, language: str = "en-us", longest: int = LONGEST) -> list[P
         raise Mistake("there is nothing to say: the text is empty")
     if len(text) > LONGEST_TEXT:
         raise Mistake(f"the text has {len(text):,} characters, and {LONGEST_TEXT:,} can be said at once")
-    found: list[Piece] = []
+    found: list[Segment] = []
     strangers: dict[str, None] = {}
     for part in split(text, language, longest):
         try:
             said = phonemize(part, language)
-            found.append(Piece(said.text_spoken, said.phones))
+            found.append(Segment(said.text_spoken, said.phones))
         except Unspeakable as refusal:
             if refusal.reason == "unknown_symbol":
                 strangers |= dict.fromkeys(_printable(word) for word in str(refusal).split())
@@ -74,7 +74,7 @@ def pieces(text: str, language: str = "en-us", longest: int = LONGEST) -> list[P
 
 def split(text: str, language: str = "en-us", longest: int = LONGEST) -> list[str]:
     """A text said out, in parts of so many characters at most."""
-    say = spoken if language.partition("-")[0] == "en" else tidy
+    say = verbalize if language.partition("-")[0] == "en" else tidy
     return [part for paragraph in _PARAGRAPH.split(text) for part in _halved(say(paragraph), longest) if part]
 
 

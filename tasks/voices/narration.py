@@ -1,9 +1,9 @@
-"""Narration: pieces of text, spoken in the voice of a prompt.
+"""Narration: segments of text, spoken in the voice of a prompt.
 
-Each piece follows the same prompt, so one voice says them all, and each has random numbers of its own, so what a
-piece becomes depends neither on the others nor on how many are said together. A model that
-says nothing, or never ends, is not an error. Such a piece is what the model has to say, and is told as such.
-Streamed, a piece comes in chunks of a third of a second, each of which the NAR fills with little of what follows in
+Each segment follows the same prompt, so one voice says them all, and each has random numbers of its own, so what a
+segment becomes depends neither on the others nor on how many are said together. A model that
+says nothing, or never ends, is not an error. Such a segment is what the model has to say, and is told as such.
+Streamed, a segment comes in chunks of a third of a second, each of which the NAR fills with little of what follows in
 sight (`model.valle.live`); so the same seed sounds a little different.
 
 The best of several tries is the one with the fewest words that Whisper mishears, then the one whose voice is nearest
@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.audio.resynthesis import decode
-from tasks.text.splitting import Piece, ids
+from tasks.text.splitting import Segment, ids
 from tasks.text.symbols import BOUNDARY
 from tasks.voices.audio_prompt import Prompt
 from tasks.voices.utterance_prompt import Codes
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from model.codec.encodec import Codec
     from model.valle.synthesis import Generated, Pair, Request
 
-AT_ONCE = 8  # pieces that are said together: of memory and speed only
+AT_ONCE = 8  # segments that are said together: of memory and speed only
 _RATE = 16_000  # Hz, what the judges hear
 _LONGEST = 30 * _RATE  # samples that Whisper hears
 _FADE = SAMPLE_RATE // 200  # samples: over 5 ms a cut waveform does not click
@@ -38,13 +38,13 @@ _NOTHING = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
-class Said:
-    """A piece of one rendition, or a chunk of one that is streamed."""
+class SpeechChunk:
+    """A segment of one rendition, or a chunk of one that is streamed."""
 
     rendition: int  # which of the seeds
-    place: int  # which of the pieces
+    place: int  # which of the segments
     waveform: NDArray[np.float32]  # [num_samples] at 24 kHz, with the pause behind it
-    is_empty: bool  # the model said nothing to the piece
+    is_empty: bool  # the model said nothing to the segment
     is_endless: bool  # the model met its limit before it ended
     seconds_to_make: float  # wall clock; its share of what was said together
 
@@ -54,7 +54,7 @@ class Said:
         return len(self.waveform) / SAMPLE_RATE
 
 
-class Speaker:
+class Narrator:
     """A model with a prompt before it."""
 
     def __init__(self, pair: "Pair", codec: "Codec", prompt: Prompt, language: str) -> None:
@@ -66,26 +66,28 @@ class Speaker:
         self._language = spoken if languages else None
         self._before = ids((*prompt.phones, BOUNDARY), pair.symbols)
 
-    def say(self, pieces: Sequence[Piece], seeds: Sequence[int], judge: "Judge | None" = None) -> Iterator[Said]:
-        """Every piece for every seed, one rendition after the other; with a judge, each the best of its tries.
+    def say(
+        self, segments: Sequence[Segment], seeds: Sequence[int], judge: "Judge | None" = None
+    ) -> Iterator[SpeechChunk]:
+        """Every segment for every seed, one rendition after the other; with a judge, each the best of its tries.
 
         Raises:
             Mistake: the model knows a phone too few.
         """
-        requests = [self._request(piece, seed, place) for seed in seeds for place, piece in enumerate(pieces)]
+        requests = [self._request(segment, seed, place) for seed in seeds for place, segment in enumerate(segments)]
         for first in range(0, len(requests), 1 if judge else AT_ONCE):
             together = requests[first : first + (1 if judge else AT_ONCE)]
             started = time.perf_counter()
-            generated = self._generate(together, pieces[first % len(pieces)].text, judge)
+            generated = self._generate(together, segments[first % len(segments)].text, judge)
             waveforms = [_NOTHING if said.empty else decode(self.codec, said.codes) for said in generated]
             share = (time.perf_counter() - started) / len(together)
             for number, (said, waveform) in enumerate(zip(generated, waveforms, strict=True), first):
-                rendition, place = divmod(number, len(pieces))
-                waveform = _joined(waveform, pieces, place)
-                yield Said(rendition, place, waveform, said.empty, said.endless, share)
+                rendition, place = divmod(number, len(segments))
+                waveform = _joined(waveform, segments, place)
+                yield SpeechChunk(rendition, place, waveform, said.empty, said.endless, share)
 
-    def stream(self, pieces: Sequence[Piece], seed: int) -> Iterator[Said]:
-        """Every piece in chunks, as they are made; the last chunk of a piece is silence, and tells how it went.
+    def stream(self, segments: Sequence[Segment], seed: int) -> Iterator[SpeechChunk]:
+        """Every segment in chunks, as they are made; the last chunk of a segment is silence, and tells how it went.
 
         Raises:
             Mistake: the model knows a phone too few.
@@ -93,15 +95,17 @@ class Speaker:
         from model.valle.live import stream
         from model.valle.synthesis import limit
 
-        for place, request in enumerate([self._request(piece, seed, place) for place, piece in enumerate(pieces)]):
+        for place, request in enumerate(
+            [self._request(segment, seed, place) for place, segment in enumerate(segments)]
+        ):
             num_samples, started = 0, time.perf_counter()
             for chunk in stream(self.pair, request, self.codec.decoder_stream()):
                 num_samples += len(chunk)
-                yield Said(0, place, chunk, False, False, time.perf_counter() - started)
+                yield SpeechChunk(0, place, chunk, False, False, time.perf_counter() - started)
                 started = time.perf_counter()
-            pause = np.zeros(round(_pause(pieces, place) * SAMPLE_RATE) if num_samples else 0, np.float32)
+            pause = np.zeros(round(_pause(segments, place) * SAMPLE_RATE) if num_samples else 0, np.float32)
             is_endless = num_samples > 0 and num_samples >= limit(request) * HOP
-            yield Said(0, place, pause, num_samples == 0, is_endless, time.perf_counter() - started)
+            yield SpeechChunk(0, place, pause, num_samples == 0, is_endless, time.perf_counter() - started)
 
     def _generate(self, together: "list[Request]", text: str, judge: "Judge | None") -> "list[Generated]":
         from model.valle.synthesis import best_of, generate
@@ -112,10 +116,10 @@ class Speaker:
             self.pair, together, judge.num_tries, lambda _, said: judge.score(text, said.codes), num_rows=AT_ONCE
         )
 
-    def _request(self, piece: Piece, seed: int, place: int) -> "Request":
+    def _request(self, segment: Segment, seed: int, place: int) -> "Request":
         from model.valle.synthesis import Request
 
-        phones = np.concatenate([self._before, ids(piece.phones, self.pair.symbols)])
+        phones = np.concatenate([self._before, ids(segment.phones, self.pair.symbols)])
         before = len(self.prompt.phones)
         return Request(phones, self.prompt.codes, _seed(seed, place), language=self._language, prompt_phones=before)
 
@@ -158,11 +162,11 @@ class Judge:
         return np.asarray(soxr.resample(decode(self.codec, codes), SAMPLE_RATE, _RATE)[:_LONGEST], np.float32)
 
 
-def _joined(waveform: NDArray[np.float32], pieces: Sequence[Piece], place: int) -> NDArray[np.float32]:
-    """A piece of several with soft edges and the pause behind it; one that is alone, or empty, as it is."""
-    if len(pieces) == 1 or not len(waveform):
+def _joined(waveform: NDArray[np.float32], segments: Sequence[Segment], place: int) -> NDArray[np.float32]:
+    """A segment of several with soft edges and the pause behind it; one that is alone, or empty, as it is."""
+    if len(segments) == 1 or not len(waveform):
         return waveform
-    return soft(waveform, _pause(pieces, place))
+    return soft(waveform, _pause(segments, place))
 
 
 def soft(waveform: NDArray[np.float32], pause: float) -> NDArray[np.float32]:
@@ -173,11 +177,11 @@ def soft(waveform: NDArray[np.float32], pause: float) -> NDArray[np.float32]:
     return np.concatenate([waveform * volume, np.zeros(round(pause * SAMPLE_RATE), np.float32)])
 
 
-def _pause(pieces: Sequence[Piece], place: int) -> float:
-    """Seconds behind a piece; none behind the last."""
-    return pieces[place].pause if place + 1 < len(pieces) else 0.0
+def _pause(segments: Sequence[Segment], place: int) -> float:
+    """Seconds behind a segment; none behind the last."""
+    return segments[place].pause if place + 1 < len(segments) else 0.0
 
 
 def _seed(seed: int, place: int) -> int:
-    """A seed for each piece, the first one's being that of all."""
+    """A seed for each segment, the first one's being that of all."""
     return seed if place == 0 else int(np.random.SeedSequence([seed, place]).generate_state(1)[0])

@@ -284,6 +284,6 @@ def test_a_text_that_nobody_expected_costs_itself(tmp_path: Path, monkeypatch: p
             raise OverflowError("too large")
         return []
 
-    monkeypatch.setattr("tasks.transcripts.doubts", stumble)
+    monkeypatch.setattr("tasks.transcripts.hallucination_flags", stumble)
     rows = made(Transcripts(model="reference"), *corpus(tmp_path, [FIRST, SECOND]))
     assert [(row["dropped"], row["detail"]) for row in rows] == [(None, None), ("error", "OverflowError: too large")]

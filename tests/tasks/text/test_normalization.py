@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.text.normalization import spoken, tidy
+from tasks.text.normalization import tidy, verbalize
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ from tasks.text.normalization import spoken, tidy
     ],
 )
 def test_numbers_are_said_in_words(written: str, said: str) -> None:
-    assert spoken(written) == said
+    assert verbalize(written) == said
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_numbers_are_said_in_words(written: str, said: str) -> None:
     ],
 )
 def test_roman_numerals_are_read_where_they_are_numerals(written: str, said: str) -> None:
-    assert spoken(written) == said
+    assert verbalize(written) == said
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_roman_numerals_are_read_where_they_are_numerals(written: str, said: str
     ],
 )
 def test_abbreviations_are_said_out_and_still_end_a_sentence(written: str, said: str) -> None:
-    assert spoken(written) == said
+    assert verbalize(written) == said
 
 
 def test_marks_have_one_form_each() -> None:
@@ -73,7 +73,7 @@ def test_marks_have_one_form_each() -> None:
 
 
 def test_music_and_blanks_say_nothing() -> None:
-    assert spoken(" ♪ ♪\n") == ""
+    assert verbalize(" ♪ ♪\n") == ""
 
 
 _SCRAPS = "Chapter|IV|I|Henry|VIII|King|$|3|50|.|,|:|12|1899|s|'|-|/|½|%|Mr.|U.S.|a.m.|pm|&|#|No.|(|…|007| | | "
@@ -82,17 +82,17 @@ _SCRAPS = "Chapter|IV|I|Henry|VIII|King|$|3|50|.|,|:|12|1899|s|'|-|/|½|%|Mr.|U.
 @pytest.mark.parametrize("form", ["The {}st", "{}", "${}", "${}.50", "{}s", "{}/3", "{}:30", "0.{}", "No. {}", "{}%"])
 def test_a_number_that_nobody_says_as_one_is_said_digit_by_digit(form: str) -> None:
     for length in (16, 400, 5_000):
-        assert "one two one two one" in spoken(form.format("12" * (length // 2) + "1"))
+        assert "one two one two one" in verbalize(form.format("12" * (length // 2) + "1"))
 
 
 def test_the_last_digit_of_a_very_long_ordinal_says_that_it_is_one() -> None:
-    assert spoken("the 1234567890123421st time").endswith(" three four two first time")
+    assert verbalize("the 1234567890123421st time").endswith(" three four two first time")
 
 
 @settings(deadline=None)
 @given(st.one_of(st.text(max_size=30), st.lists(st.sampled_from(_SCRAPS.split("|")), max_size=9).map("".join)))
 def test_whatever_is_written_no_digit_remains(written: str) -> None:
-    said = spoken(written)
+    said = verbalize(written)
     assert not re.search(r"\d", said)
     assert said == " ".join(said.split())
 
@@ -100,4 +100,4 @@ def test_whatever_is_written_no_digit_remains(written: str) -> None:
 @settings(deadline=None)
 @given(st.lists(st.text(string.ascii_lowercase, min_size=1, max_size=6), max_size=6).map(" ".join))
 def test_plain_words_are_said_as_they_stand(written: str) -> None:
-    assert spoken(written) == written
+    assert verbalize(written) == written

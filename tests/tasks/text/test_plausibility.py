@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.text.plausibility import MAX_TOKENS, chars_per_second, doubts, plain, repeats
+from tasks.text.plausibility import MAX_TOKENS, chars_per_second, hallucination_flags, plain, repeats
 
 PROSE = "The sea was calm that morning, and nobody spoke of the day before."  # 66 characters
 
 
 def test_prose_at_a_readers_pace_is_not_odd() -> None:
-    assert doubts(PROSE, 5.0) == []
+    assert hallucination_flags(PROSE, 5.0) == []
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_loops_are_found_as_by_trying_every_phrase_everywhere(words: list[str]) 
 
 
 def test_case_and_punctuation_hide_no_loop() -> None:
-    assert "repeats" in doubts("Thank you, Sir. Thank you, sir; THANK YOU, SIR!", 4.0)
+    assert "repeats" in hallucination_flags("Thank you, Sir. Thank you, sir; THANK YOU, SIR!", 4.0)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_case_and_punctuation_hide_no_loop() -> None:
     ],
 )
 def test_each_doubt_by_itself(text: str, seconds: float, flag: str) -> None:
-    assert doubts(text, seconds) == [flag]
+    assert hallucination_flags(text, seconds) == [flag]
 
 
 @pytest.mark.parametrize(
@@ -83,22 +83,22 @@ def test_each_doubt_by_itself(text: str, seconds: float, flag: str) -> None:
     ],
 )
 def test_just_beside_a_doubt_there_is_none(text: str, seconds: float) -> None:
-    assert doubts(text, seconds) == []
+    assert hallucination_flags(text, seconds) == []
 
 
 def test_a_text_that_used_up_its_tokens_has_no_end() -> None:
-    assert doubts(PROSE, 5.0, num_tokens=MAX_TOKENS) == ["unfinished"]
-    assert doubts(PROSE, 5.0, num_tokens=MAX_TOKENS - 1) == []
+    assert hallucination_flags(PROSE, 5.0, num_tokens=MAX_TOKENS) == ["unfinished"]
+    assert hallucination_flags(PROSE, 5.0, num_tokens=MAX_TOKENS - 1) == []
 
 
 def test_words_are_not_judged_where_none_are_spaced() -> None:
     japanese = "これはとてもとてもとてもとてもながいながいぶんしょうです"
-    assert doubts(japanese, 5.0, language="ja") == []
-    assert doubts(japanese, 5.0, language="en") == ["long_word"]
+    assert hallucination_flags(japanese, 5.0, language="ja") == []
+    assert hallucination_flags(japanese, 5.0, language="en") == ["long_word"]
 
 
 def test_doubts_come_in_a_fixed_order() -> None:
-    assert doubts("thanks for watching " * 9, 2.0) == ["repeats", "few_words", "too_fast", "known_phrase"]
+    assert hallucination_flags("thanks for watching " * 9, 2.0) == ["repeats", "few_words", "too_fast", "known_phrase"]
 
 
 def test_a_pace_is_characters_over_seconds() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.text.phonemization import phonemize
-from tasks.text.splitting import LONGEST_TEXT, Piece, ids, pieces, split
+from tasks.text.splitting import LONGEST_TEXT, Segment, ids, segments, split
 from tasks.text.symbols import SYMBOLS
 from warehouse.errors import Mistake
 
@@ -14,9 +14,9 @@ SENTENCE = "The old man, who was tired, walked slowly along the river and saw a 
 
 def test_a_short_text_is_one_piece_and_has_the_phones_of_the_whole() -> None:
     text = "Mr. Smith paid $3.50. He left."
-    [piece] = pieces(text)
-    assert piece.text == "Mister Smith paid three dollars and fifty cents. He left."
-    assert piece.phones == phonemize(text).phones
+    [segment] = segments(text)
+    assert segment.text == "Mister Smith paid three dollars and fifty cents. He left."
+    assert segment.phones == phonemize(text).phones
 
 
 def test_a_long_text_is_cut_at_the_ends_of_its_sentences() -> None:
@@ -37,7 +37,10 @@ def test_a_long_sentence_is_cut_at_a_comma_and_one_without_at_a_blank() -> None:
 
 
 def test_a_blank_line_ends_a_sentence() -> None:
-    assert [piece.text for piece in pieces("Chapter I\n\nIt rained\nall day.")] == ["Chapter one", "It rained all day."]
+    assert [segment.text for segment in segments("Chapter I\n\nIt rained\nall day.")] == [
+        "Chapter one",
+        "It rained all day.",
+    ]
 
 
 @settings(max_examples=50, deadline=None)
@@ -62,16 +65,19 @@ def test_nothing_is_lost_and_nothing_is_too_long(text: str, longest: int) -> Non
 )
 def test_what_cannot_be_said_is_told_in_a_sentence(text: str, says: str) -> None:
     with pytest.raises(Mistake) as told:
-        pieces(text)
+        segments(text)
     assert says in str(told.value)
 
 
 def test_punctuation_that_stands_alone_is_no_piece() -> None:
-    assert [piece.text for piece in pieces("Good day.\n\n* * *\n\n...\n\nGood night.")] == ["Good day.", "Good night."]
+    assert [segment.text for segment in segments("Good day.\n\n* * *\n\n...\n\nGood night.")] == [
+        "Good day.",
+        "Good night.",
+    ]
 
 
 def test_a_word_without_an_end_is_said_in_parts() -> None:
-    assert [len(piece.text) for piece in pieces("a" * 400)] == [200, 200]
+    assert [len(segment.text) for segment in segments("a" * 400)] == [200, 200]
 
 
 def test_phones_are_numbered_by_the_checkpoints_own_table() -> None:
@@ -83,4 +89,4 @@ def test_phones_are_numbered_by_the_checkpoints_own_table() -> None:
 
 def test_a_pause_is_as_long_as_what_ends_before_it() -> None:
     marks = {"A bird.": 0.35, 'A bird?"': 0.35, "A bird,": 0.15, "A bird": 0.0}
-    assert {text: Piece(text, ()).pause for text in marks} == marks
+    assert {text: Segment(text, ()).pause for text in marks} == marks

@@ -1,4 +1,4 @@
-"""Speech: every piece in one voice, whatever stands beside it, and the best of several tries."""
+"""Speech: every segment in one voice, whatever stands beside it, and the best of several tries."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,15 +17,15 @@ from model.valle.settings import Settings, Size
 from model.valle.synthesis import Generated, Pair, Request, load_pair
 from tasks.evaluation import judges
 from tasks.text.phonemization import phonemize
-from tasks.text.splitting import Piece, pieces
+from tasks.text.splitting import Segment, segments
 from tasks.text.symbols import BOUNDARY, SYMBOL_IDS, SYMBOLS
 from tasks.voices.audio_prompt import Prompt
-from tasks.voices.narration import Judge, Said, Speaker, soft
+from tasks.voices.narration import Judge, Narrator, SpeechChunk, soft
 from tests.tasks import small_evaluation
 from warehouse.errors import Mistake
 
 PROMPT = Prompt("anna", "He saw.", phonemize("He saw.").phones, np.full((8, 75), 5, np.uint16), 1.0)
-TEXTS = pieces("A bird.\n\nThe river.\n\nAn old man.")
+TEXTS = segments("A bird.\n\nThe river.\n\nAn old man.")
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +55,11 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     return asked
 
 
-def speaker(pair: Pair, decoder: encodec.Codec) -> Speaker:
-    return Speaker(pair, decoder, PROMPT, "en-us")
+def speaker(pair: Pair, decoder: encodec.Codec) -> Narrator:
+    return Narrator(pair, decoder, PROMPT, "en-us")
 
 
-def same(one: Said, other: Said) -> bool:
+def same(one: SpeechChunk, other: SpeechChunk) -> bool:
     return np.array_equal(one.waveform, other.waveform) and one.is_endless == other.is_endless
 
 
@@ -67,19 +67,19 @@ def test_the_model_reads_the_prompts_phones_before_those_of_each_piece(
     pair: Pair, decoder: encodec.Codec, said: list[Request]
 ) -> None:
     list(speaker(pair, decoder).say(TEXTS, [0]))
-    for request, piece in zip(said, TEXTS, strict=True):
-        expected = [SYMBOL_IDS[phone] for phone in (*PROMPT.phones, BOUNDARY, *piece.phones)]
+    for request, segment in zip(said, TEXTS, strict=True):
+        expected = [SYMBOL_IDS[phone] for phone in (*PROMPT.phones, BOUNDARY, *segment.phones)]
         assert request.phones.tolist() == expected
         assert request.prompt_codes is PROMPT.codes
 
 
 def test_every_rendition_says_every_piece_in_order(pair: Pair, decoder: encodec.Codec, said: list[Request]) -> None:
     found = list(speaker(pair, decoder).say(TEXTS, [4, 5, 6, 7]))  # twelve, more than are said at once
-    assert [(piece.rendition, piece.place) for piece in found] == [(i, j) for i in range(4) for j in range(3)]
-    assert [piece.seconds for piece in found] == pytest.approx([15 / 75 + 0.35, 15 / 75 + 0.35, 15 / 75] * 4)
-    assert not any(piece.is_empty for piece in found)
+    assert [(segment.rendition, segment.place) for segment in found] == [(i, j) for i in range(4) for j in range(3)]
+    assert [segment.seconds for segment in found] == pytest.approx([15 / 75 + 0.35, 15 / 75 + 0.35, 15 / 75] * 4)
+    assert not any(segment.is_empty for segment in found)
     assert [request.seed for request in said[::3]] == [4, 5, 6, 7]
-    assert len({request.seed for request in said}) == 12, "each piece has random numbers of its own"
+    assert len({request.seed for request in said}) == 12, "each segment has random numbers of its own"
 
 
 def test_a_piece_does_not_depend_on_what_is_said_beside_it(pair: Pair, decoder: encodec.Codec) -> None:
@@ -103,10 +103,10 @@ def test_a_piece_that_is_streamed_comes_in_chunks_and_lasts_as_long(pair: Pair, 
     whole = list(speaker(pair, decoder).say(TEXTS[:2], [3]))
     chunks = list(speaker(pair, decoder).stream(TEXTS[:2], 3))
     assert len(chunks) > 4
-    for place, piece in enumerate(whole):
+    for place, segment in enumerate(whole):
         mine = [chunk for chunk in chunks if chunk.place == place]
-        assert sum(chunk.seconds for chunk in mine) == pytest.approx(piece.seconds)
-        assert [chunk.is_endless for chunk in mine] == [False] * (len(mine) - 1) + [piece.is_endless]
+        assert sum(chunk.seconds for chunk in mine) == pytest.approx(segment.seconds)
+        assert [chunk.is_endless for chunk in mine] == [False] * (len(mine) - 1) + [segment.is_endless]
 
 
 def test_a_stream_of_nothing_says_so(pair: Pair, decoder: encodec.Codec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,15 +117,15 @@ def test_a_stream_of_nothing_says_so(pair: Pair, decoder: encodec.Codec, monkeyp
 
 def test_a_phone_that_the_model_does_not_know_is_named(pair: Pair, decoder: encodec.Codec) -> None:
     with pytest.raises(Mistake, match="knows no phone 'ℏ'"):
-        list(speaker(pair, decoder).say([Piece("x", ("ℏ",))], [0]))
+        list(speaker(pair, decoder).say([Segment("x", ("ℏ",))], [0]))
 
 
 def test_a_language_that_the_model_does_not_speak_is_named(decoder: encodec.Codec) -> None:
     size = Size(num_layers=1, num_heads=2, width=16, ffn_width=16, dropout=0.0)
     ar, nar = (build(Settings(half, size, SYMBOLS, "codec@1", languages=("de", "fr"))) for half in ("ar", "nar"))
-    Speaker(Pair(ar, nar), decoder, PROMPT, "de")  # type: ignore[arg-type]
+    Narrator(Pair(ar, nar), decoder, PROMPT, "de")  # type: ignore[arg-type]
     with pytest.raises(Mistake, match="speaks de, fr, and not en"):
-        Speaker(Pair(ar, nar), decoder, PROMPT, "en-us")  # type: ignore[arg-type]
+        Narrator(Pair(ar, nar), decoder, PROMPT, "en-us")  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_the_best_try_is_the_one_that_is_understood_and_then_the_one_of_the_like
 
     monkeypatch.setattr(synthesis, "generate", generate)
     found = list(speaker(pair, decoder).say(TEXTS[:1], [0, 1], judge))
-    assert [piece.seconds for piece in found] == [20 / 75, 21 / 75]
+    assert [segment.seconds for segment in found] == [20 / 75, 21 / 75]
 
 
 def test_an_empty_try_has_all_its_words_wrong(judge: Judge) -> None:
@@ -170,10 +170,10 @@ def test_a_real_judge_scores_real_speech(decoder: encodec.Codec, tmp_path: Path)
 
 def test_a_piece_begins_and_ends_without_a_click_and_has_its_pause_behind_it() -> None:
     loud = np.ones(1000, np.float32)
-    piece = soft(loud, 0.01)
-    assert len(piece) == 1240
-    assert not piece[1000:].any()
-    assert np.abs(np.diff(piece)).max() < 0.01
-    assert piece[500] == 1.0
+    segment = soft(loud, 0.01)
+    assert len(segment) == 1240
+    assert not segment[1000:].any()
+    assert np.abs(np.diff(segment)).max() < 0.01
+    assert segment[500] == 1.0
     assert loud.all()
     assert len(soft(loud[:1], 0.0)) == 1
