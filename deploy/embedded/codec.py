@@ -52,6 +52,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     options = _options()
     state = options.folder / "codec"
+    if options.export and not (state / "state.pt").exists():
+        raise SystemExit(f"{state} holds no training to export: run the same without --export first")
     if options.export:
         export(state, options.export)
         return

@@ -1,4 +1,4 @@
-"""Speaks the sample corpus that ships: `python -m deploy.embedded.sample_corpus --kokoro PARTS`, in ten minutes.
+"""Speaks the sample corpus that ships: `python -m deploy.embedded.sample_corpus --kokoro PARTS`; run again, it goes on.
 
 Fourteen readers, a book of two chapters each (`sample_texts.md`), Ogg/Opus at 24 kHz, and `sample.json`, which says
 where each sentence lies. Four of the readers are voices that no embedded model has heard; their ids are such that the
@@ -38,6 +38,7 @@ READERS = {
     "2017": alone("af_sarah"),
     "2018": _mix("af_kore", 0.5, "bf_alice"),
 }
+_PACE = (0.95, 1.05)
 _PAUSE = (0.35, 0.9)  # seconds between sentences, at a chapter's start and at its end
 
 
@@ -55,6 +56,8 @@ def main() -> None:
         ]
         readers[speaker] = {"voice": voice.name, "title": title, "chapters": told}
     (options.folder / "sample.json").write_text(json.dumps(readers, indent=1) + "\n")
+    for told in options.folder.glob("*-*.json"):
+        told.unlink()
 
 
 def books() -> list[tuple[str, list[str]]]:
@@ -65,21 +68,30 @@ def books() -> list[tuple[str, list[str]]]:
 
 
 def _chapter(kokoro: Kokoro, voice: Voice, text: str, pick: random.Random, path: Path) -> list[dict[str, object]]:
-    """Writes a chapter; gives each sentence and where it lies, in samples."""
+    """Writes a chapter, unless it was before; gives each sentence and where it lies, in samples."""
     import soundfile
 
-    def silence() -> np.ndarray:
-        return np.zeros(round(pick.uniform(*_PAUSE) * SAMPLE_RATE), np.float32)
-
-    pieces, said = [silence()], []
-    for sentence in re.findall(r"[^.?]+[.?]", text):
-        speech = kokoro.speak(sentence.strip(), voice, pick.uniform(0.95, 1.05))
+    sentences = [sentence.strip() for sentence in re.findall(r"[^.?]+[.?]", text)]
+    first = pick.uniform(*_PAUSE)
+    draws = [(pick.uniform(*_PACE), pick.uniform(*_PAUSE)) for _ in sentences]
+    told = path.with_suffix(".json")
+    if told.exists():
+        read: list[dict[str, object]] = json.loads(told.read_text())
+        return read
+    parts, said = [_silence(first)], []
+    for sentence, (pace, pause) in zip(sentences, draws, strict=True):
+        speech = kokoro.speak(sentence, voice, pace)
         assert speech is not None
-        start = sum(map(len, pieces))
-        said.append({"text": sentence.strip(), "start_sample": start, "end_sample": start + len(speech)})
-        pieces += [speech, silence()]
-    soundfile.write(path, np.concatenate(pieces), SAMPLE_RATE, format="OGG", subtype="OPUS")
+        start = sum(map(len, parts))
+        said.append({"text": sentence, "start_sample": start, "end_sample": start + len(speech)})
+        parts += [speech, _silence(pause)]
+    soundfile.write(path, np.concatenate(parts), SAMPLE_RATE, format="OGG", subtype="OPUS")
+    told.write_text(json.dumps(said))  # last: a chapter without it is not whole
     return said
+
+
+def _silence(seconds: float) -> np.ndarray:
+    return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
 
 
 if __name__ == "__main__":
