@@ -8,33 +8,15 @@ Heavy imports wait inside the commands, so that help and SQL start at once.
 import atexit
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from flows.command_words import root_of, select, show, what, where
+from flows.upkeep import check
+
 FORMATS = click.Choice(["table", "csv", "json"])
-Command = Callable[..., Any]
-
-
-def where(command: Command) -> Command:
-    """The options of every command on a warehouse."""
-    root = click.option("--root", envvar="VALLE_ROOT", help="The warehouse. Default: ./warehouse-data.")
-    site = click.option("--site", help="A site: TOML that says where things are.")
-    return root(site(command))
-
-
-def what(command: Command) -> Command:
-    """The options that say what to make."""
-    for option in (
-        click.option("--set", "settings", multiple=True, metavar="STAGE.FIELD=VALUE", help="Change a setting."),
-        click.option("--until", metavar="TABLE", help="The last table to make. Default: all."),
-        click.option("--audio", envvar="VALLE_AUDIO", help="Where the corpus lies. Default: audio under the root."),
-        click.option("--recipe", default="demo", show_default=True, help="A name, or FILE.py:FUNCTION."),
-    ):
-        command = option(command)
-    return where(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -115,7 +97,7 @@ def rerun(
 @click.option("--json", "as_json", is_flag=True, help="One array of objects, a table each.")
 def status(root: str | None, site: str | None, as_json: bool) -> None:
     """Per table: fingerprint, shards made, pending and failed, rows, hours."""
-    show(_select(root, site, "from status"), "json" if as_json else "table")
+    show(select(root, site, "from status"), "json" if as_json else "table")
 
 
 @valle.command()
@@ -125,7 +107,7 @@ def status(root: str | None, site: str | None, as_json: bool) -> None:
 @click.option("--output", type=click.Path(dir_okay=False), help="Write to a file rather than to standard output.")
 def sql(query: str, root: str | None, site: str | None, format_: str, output: str | None) -> None:
     """Read-only SQL over the catalogue, also while flows run."""
-    show(_select(root, site, query), format_, output=output)
+    show(select(root, site, query), format_, output=output)
 
 
 @valle.command()
@@ -136,7 +118,7 @@ def why(id_: str, root: str | None, site: str | None, as_json: bool) -> None:
     """Where an utterance, a recording, TABLE/SHARD or a table comes from, and why it is in the dataset or not."""
     from flows.commands.why import why as tell
 
-    click.echo(tell(_root(root, site), id_, as_json=as_json), nl=False)
+    click.echo(tell(root_of(root, site), id_, as_json=as_json), nl=False)
 
 
 @valle.command()
@@ -145,14 +127,14 @@ def why(id_: str, root: str | None, site: str | None, as_json: bool) -> None:
 def stats(root: str | None, site: str | None, as_json: bool) -> None:
     """The corpus at a glance."""
     if as_json:
-        show(_select(root, site, "from overview"), "json")
+        show(select(root, site, "from overview"), "json")
         return
     sections = {
         "Per split": "from overview",
         "What was kept, and what was dropped for which reason": "from funnel_at_a_glance",
         "The speakers with most hours": "from speakers limit 10",
     }
-    for title, rows in {title: _select(root, site, query) for title, query in sections.items()}.items():
+    for title, rows in {title: select(root, site, query) for title, query in sections.items()}.items():
         click.echo(f"{title}\n")
         show(rows, "table")
         click.echo()
@@ -216,7 +198,7 @@ def lhotse(folder: Path, root: str | None, site: str | None, audio: str | None) 
     from flows.commands.export import export_lhotse
     from flows.terminal.output import say
 
-    say(export_lhotse(_root(root, site), folder, audio))
+    say(export_lhotse(root_of(root, site), folder, audio))
 
 
 @valle.command()
@@ -249,7 +231,7 @@ def gc(root: str | None, site: str | None, yes: bool, as_json: bool) -> None:
     from flows.terminal.output import say
     from warehouse.garbage import free, garbage
 
-    place = _root(root, site)
+    place = root_of(root, site)
     found = garbage(place)
     show([vars(one) for one in found], "json" if as_json else "table", "nothing to free")
     if not found:
@@ -283,20 +265,6 @@ def rebuild(root: str | None, site: str | None) -> None:
     say(f"{index.published}: {artifacts} artifacts, {runs} runs")
 
 
-def show(rows: Any, format_: str, nothing: str = "", output: str | None = None) -> None:
-    """Rows to standard output or a file."""
-    from flows.terminal.output import render, say
-
-    if nothing and not rows and format_ != "json":
-        say(nothing)
-        return
-    text = render(rows, format_)
-    if output:
-        Path(output).write_text(text, encoding="utf-8")
-    else:
-        click.echo(text, nl=False)
-
-
 def _text(text: str | None, file: str | None) -> str:
     """What is to be said, from the command line, a file or standard input."""
     if (text is None) == (file is None):
@@ -309,18 +277,7 @@ def _text(text: str | None, file: str | None) -> str:
         raise click.UsageError(f"{file or 'standard input'} is not text in UTF-8") from None
 
 
-def _select(root: str | None, site: str | None, query: str) -> Any:
-    from warehouse.query import select
-
-    return select(_root(root, site), query)
-
-
-def _root(root: str | None, site: str | None) -> Path:
-    if not site:
-        return Path(root or "warehouse-data").absolute()
-    from flows.engine.site import load_site  # reads TOML with pydantic, which takes longer than the query
-
-    return load_site(site, root=root).root
+valle.add_command(check)
 
 
 def main() -> None:

@@ -1,0 +1,25 @@
+"""The command line, second part: the words of the commands that look after a warehouse and a machine."""
+
+import sys
+
+import click
+
+from flows.command_words import root_of, show, where
+
+
+@click.command()
+@where
+@click.option("--mend", is_flag=True, help="Mend what can be mended; nothing is deleted but half-written files.")
+@click.option("--quick", is_flag=True, help="Names, sizes and records alone: no file is read through.")
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a finding each.")
+def check(root: str | None, site: str | None, mend: bool, quick: bool, as_json: bool) -> None:
+    """Files, footers and rows against the catalogue: what is missing, foreign or damaged, and what to do."""
+    from flows.commands.check import check as look
+
+    findings = look(root_of(root, site), mend=mend, quick=quick)
+    if as_json:
+        show([vars(finding) for finding in findings], "json")
+    for finding in [] if as_json else findings:
+        click.echo(finding.line)
+    if any(not finding.mended for finding in findings):
+        sys.exit(1)
