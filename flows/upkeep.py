@@ -23,3 +23,17 @@ def check(root: str | None, site: str | None, mend: bool, quick: bool, as_json: 
         click.echo(finding.line)
     if any(not finding.mended for finding in findings):
         sys.exit(1)
+
+
+@click.command()
+@where
+@click.option("--recipe", help="Whose weights to look for. Default: the root's last, or demo.")
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a thing each.")
+def doctor(root: str | None, site: str | None, recipe: str | None, as_json: bool) -> None:
+    """What is here and what is missing for a run, each with what to do."""
+    from flows.commands.doctor import MISSING, examine
+
+    found = examine(root, site, recipe)
+    show([vars(one) for one in found], "json" if as_json else "table")
+    if any(one.state == MISSING for one in found):
+        sys.exit(1)
