@@ -8,7 +8,7 @@ null, for they would take 160 GB, and its counts of codes are drawn at random.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
@@ -56,14 +56,17 @@ PHONES = [*"ænd ðə laɪthaʊs kiːpɚ oʊpənd ɐ wɪndoʊ tə siː wɛðɚ �
 HALF_SECONDS = [0, 0] + [50] * 37 + [32]  # 1,882 utterances of 1 to 20 s
 
 
-def fabricate(root: Path, audio: Path, num_shards: int) -> None:
-    """A warehouse in which all is made from `recordings` to `examples`."""
+def fabricate(root: Path, audio: Path, num_shards: int, seconds: Callable[[str], float] = lambda _: 60.0) -> None:
+    """A warehouse in which all is made from `recordings` to `examples`; `seconds` is what a shard of a table took."""
     fabricate_corpus(audio, num_shards)
     recipe = load_recipe("librilight")[0].set([SETTING]).place({"audio": audio})
     listings = recipe.listings()
     wanted = recipe.wanted(listings)
-    held = {"device": "cuda", "seconds": 60.0, "peak_memory_bytes": 4_000_000_000}
-    records = [Record(attempt(artifact, **held), artifact) for artifact in _artifacts(root, recipe, wanted, listings)]
+    records = []
+    for artifact in _artifacts(root, recipe, wanted, listings):
+        device = "cuda" if artifact.table_name in ("transcripts", "codes") else "cpu"
+        held = {"device": device, "seconds": seconds(artifact.table_name), "peak_memory_bytes": 4_000_000_000}
+        records.append(Record(attempt(artifact, **held), artifact))
     for i in range(0, len(records), RECORDS_PER_FILE):
         ledger.keep(root, records[i : i + RECORDS_PER_FILE], [])
     said = {"recipe": "librilight", "site": None, "settings": [SETTING], "audio": str(audio), "until": "examples"}

@@ -13,7 +13,10 @@ from typing import Any
 
 import click
 
-from flows.cli_options import FORMATS, what, where
+from flows.command_words import root_of, select, show, what, where
+from flows.upkeep import check, doctor, estimate
+
+FORMATS = click.Choice(["table", "csv", "json"])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -94,7 +97,7 @@ def rerun(
 @click.option("--json", "as_json", is_flag=True, help="One array of objects, a table each.")
 def status(root: str | None, site: str | None, as_json: bool) -> None:
     """Per table: fingerprint, shards made, pending and failed, rows, hours."""
-    show(_select(root, site, "from status"), "json" if as_json else "table")
+    show(select(root, site, "from status"), "json" if as_json else "table")
 
 
 @valle.command()
@@ -104,7 +107,7 @@ def status(root: str | None, site: str | None, as_json: bool) -> None:
 @click.option("--output", type=click.Path(dir_okay=False), help="Write to a file rather than to standard output.")
 def sql(query: str, root: str | None, site: str | None, format_: str, output: str | None) -> None:
     """Read-only SQL over the catalogue, also while flows run."""
-    show(_select(root, site, query), format_, output=output)
+    show(select(root, site, query), format_, output=output)
 
 
 @valle.command()
@@ -115,7 +118,7 @@ def why(id_: str, root: str | None, site: str | None, as_json: bool) -> None:
     """Where an utterance, a recording, TABLE/SHARD or a table comes from, and why it is in the dataset or not."""
     from flows.commands.why import why as tell
 
-    click.echo(tell(_root(root, site), id_, as_json=as_json), nl=False)
+    click.echo(tell(root_of(root, site), id_, as_json=as_json), nl=False)
 
 
 @valle.command()
@@ -124,14 +127,14 @@ def why(id_: str, root: str | None, site: str | None, as_json: bool) -> None:
 def stats(root: str | None, site: str | None, as_json: bool) -> None:
     """The corpus at a glance."""
     if as_json:
-        show(_select(root, site, "from overview"), "json")
+        show(select(root, site, "from overview"), "json")
         return
     sections = {
         "Per split": "from overview",
         "What was kept, and what was dropped for which reason": "from funnel_at_a_glance",
         "The speakers with most hours": "from speakers limit 10",
     }
-    for title, rows in {title: _select(root, site, query) for title, query in sections.items()}.items():
+    for title, rows in {title: select(root, site, query) for title, query in sections.items()}.items():
         click.echo(f"{title}\n")
         show(rows, "table")
         click.echo()
@@ -195,7 +198,7 @@ def lhotse(folder: Path, root: str | None, site: str | None, audio: str | None) 
     from flows.commands.export import export_lhotse
     from flows.terminal.output import say
 
-    say(export_lhotse(_root(root, site), folder, audio))
+    say(export_lhotse(root_of(root, site), folder, audio))
 
 
 @valle.command()
@@ -243,7 +246,7 @@ def gc(root: str | None, site: str | None, yes: bool, as_json: bool) -> None:
     from flows.terminal.output import say
     from warehouse.garbage import free, garbage
 
-    place = _root(root, site)
+    place = root_of(root, site)
     found = garbage(place)
     show([vars(one) for one in found], "json" if as_json else "table", "nothing to free")
     if not found:
@@ -277,20 +280,6 @@ def rebuild(root: str | None, site: str | None) -> None:
     say(f"{index.published}: {artifacts} artifacts, {runs} runs")
 
 
-def show(rows: Any, format_: str, nothing: str = "", output: str | None = None) -> None:
-    """Rows to standard output or a file."""
-    from flows.terminal.output import render, say
-
-    if nothing and not rows and format_ != "json":
-        say(nothing)
-        return
-    text = render(rows, format_)
-    if output:
-        Path(output).write_text(text, encoding="utf-8")
-    else:
-        click.echo(text, nl=False)
-
-
 def _text(text: str | None, file: str | None) -> str:
     """What is to be said, from the command line, a file or standard input."""
     if (text is None) == (file is None):
@@ -303,18 +292,8 @@ def _text(text: str | None, file: str | None) -> str:
         raise click.UsageError(f"{file or 'standard input'} is not text in UTF-8") from None
 
 
-def _select(root: str | None, site: str | None, query: str) -> Any:
-    from warehouse.query import select
-
-    return select(_root(root, site), query)
-
-
-def _root(root: str | None, site: str | None) -> Path:
-    if not site:
-        return Path(root or "warehouse-data").absolute()
-    from flows.engine.site import load_site  # reads TOML with pydantic, which takes longer than the query
-
-    return load_site(site, root=root).root
+for upkeep in (check, doctor, estimate):
+    valle.add_command(upkeep)
 
 
 def main() -> None:

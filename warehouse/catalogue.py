@@ -145,6 +145,18 @@ class Catalogue:
             ledger.keep(self.root, records, waiting)
             return plans
 
+    def trouble(self) -> str | None:
+        """Why the private database cannot be used, if so. One that another process has open can."""
+        if not self._private.exists():
+            return None  # it is made when it is needed
+        try:
+            with closing(duckdb.connect(self._private, read_only=True)) as db:
+                db.execute("select count(*) from artifacts").fetchall()
+        except duckdb.Error as error:
+            said = " ".join(str(error).split())
+            return None if "Could not set lock" in said or "same database file" in said else said
+        return None
+
     def rebuild(self) -> tuple[int, int]:
         """Make the catalogue anew from shards and ledger. Returns how many artifacts and runs it holds.
 
@@ -184,7 +196,7 @@ class Catalogue:
         Raises:
             Mistake: nothing has run here yet, or what a run has left is damaged.
         """
-        if damaged := [path for path, run in self._runs() if not run]:
+        if damaged := self.damaged_recipes():
             raise Mistake(f"{damaged[0]} is damaged; run its recipe again, which writes it anew, or remove it")
         if not (last := self._last_run()):
             raise Mistake(f"{self.root} is not a warehouse: no recipe has run there; `valle run --root` makes one")
@@ -193,6 +205,10 @@ class Catalogue:
     def recipes(self) -> list[list[Wanted]]:
         """What the last run of each recipe asked for."""
         return [run.stages for _, run in self._runs() if run]
+
+    def damaged_recipes(self) -> list[Path]:
+        """Files of what a recipe's last run asked for that cannot be read."""
+        return [path for path, run in self._runs() if not run]
 
     def excused(self, stages: list[Wanted]) -> list[Wanted]:
         """A recipe with what the last run excused, as far as it still asks for the same."""

@@ -154,6 +154,20 @@ def kept(root: Path) -> list[Path]:
     return _listed(root, ".jsonl")
 
 
+def damaged_lines(path: Path) -> int:
+    """How many lines of one of its files cannot be read."""
+    return sum(record is None for record in _records(path))
+
+
+def put_damaged_lines_aside(path: Path) -> None:
+    """Keep the sound lines of a file, and put the others into one beside it that nobody reads."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    sound = [_parse(line) is not None for line in lines]
+    aside = "".join(line for line, is_sound in zip(lines, sound, strict=True) if not is_sound)
+    write_atomically(path.with_suffix(".damaged"), aside.encode())
+    write_atomically(path, "".join(line for line, is_sound in zip(lines, sound, strict=True) if is_sound).encode())
+
+
 def _listed(root: Path, suffix: str) -> list[Path]:
     """The ledger's files of one kind, by name. A run asks every few seconds, with thousands of them in the folder."""
     try:

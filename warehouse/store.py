@@ -29,7 +29,7 @@ from warehouse.value_counts import count_values
 
 _PROVENANCE = b"artifact"  # the footer's key
 _DIGITS = 16  # hex digits of a digest
-_ABANDONED = 3600.0  # seconds after which nobody is still writing a temporary file
+ABANDONED = 3600.0  # seconds after which nobody is still writing a temporary file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +143,12 @@ def read_artifact(root: Path, path: Path) -> Artifact:
         raise BrokenPromise(f"{path} is not a shard of a warehouse: {error}") from error
 
 
+def digest_of_pages(whole: bytes) -> str:
+    """The digest of a shard's rows, from the bytes of its file: all but the footer, which says how long it is."""
+    length = int.from_bytes(whole[-8:-4], "little") + 8
+    return sha256(whole[:-length]).hexdigest()[:_DIGITS]
+
+
 def list_shards(root: Path, tables: Iterable[str]) -> dict[str, int]:
     """Every shard on disk: its path relative to the root, and its bytes."""
     found: dict[str, int] = {}
@@ -156,7 +162,7 @@ def list_shards(root: Path, tables: Iterable[str]) -> dict[str, int]:
 
 def clear_unfinished(root: Path, tables: Iterable[str]) -> None:
     """Remove the temporary files that killed writers left behind an hour ago or more."""
-    long_ago = time.time() - _ABANDONED
+    long_ago = time.time() - ABANDONED
     for table in tables:
         for folder in _folders(root / table):
             for path in folder.glob(".*.tmp"):

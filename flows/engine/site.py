@@ -19,6 +19,8 @@ _LEAST_OBJECT_STORE = 75 << 20  # bytes, below which Ray does not start
 
 PREFIX = "VALLE_"
 
+PRICED = ("cpu_hour", "gpu_hour", "gib_month")  # what `valle estimate` counts money by
+
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
@@ -39,6 +41,7 @@ class Site:
     worker_wait_seconds: float = 3_600.0  # that a cluster may take to make room for the first worker of a stage
     max_failed_share: float = 0.0  # of each table's shards; with no more, what gathers goes on and the run ends well
     gpus: Mapping[str, float] = field(default_factory=dict)  # by table: share of a GPU that one worker holds
+    prices: Mapping[str, float] = field(default_factory=dict)  # by what `PRICED` names, in any one currency
 
     @property
     def corpus(self) -> Path:
@@ -122,6 +125,10 @@ def _check_numbers(site: Site) -> None:
     in_range("site key worker_wait_seconds", site.worker_wait_seconds, 0, above=True)
     if site.workers is not None:
         in_range("site key workers", site.workers, 1)
+    for what, price in site.prices.items():
+        if what not in PRICED:
+            raise Mistake(f"site key prices has no {what!r}{closest(what, PRICED)}")
+        in_range(f"site key prices.{what}", price, 0)
     for table, share in site.gpus.items():
         in_range(f"site key gpus.{table}", share, 0, above=True)
         if share > 1 and share != int(share):

@@ -21,8 +21,8 @@ def settle_home(own: Path) -> None:
 
     Torch asks for the user's name besides, which a user without an entry in passwd has not.
     """
-    if not _can_be_written(_home()):
-        if not _can_be_written(own):
+    if not can_be_written(_home()):
+        if not can_be_written(own):
             own = Path(tempfile.gettempdir(), f"valle-{os.getuid()}")
         own.mkdir(parents=True, exist_ok=True)
         os.environ["HOME"] = str(own)
@@ -37,13 +37,13 @@ def settle_prefect(own: Path) -> None:
     """
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "true")  # also under a profile that does not say so
     home = Path(os.environ.get("PREFECT_HOME") or _home() / ".prefect").expanduser()
-    if not _can_be_written(home):
+    if not can_be_written(home):
         profiles = home / "profiles.toml"
         if profiles.exists():
             os.environ.setdefault("PREFECT_PROFILES_PATH", str(profiles))
         os.environ["PREFECT_HOME"] = str(own)
         home = own
-    if not _says_database(home / "profiles.toml") and _is_of_another_version(home / "prefect.db"):
+    if not _says_database(home / "profiles.toml") and is_of_another_version(home / "prefect.db"):
         own.mkdir(parents=True, exist_ok=True)
         database = f"sqlite+aiosqlite:///{own / 'prefect.db'}"
         os.environ["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database
@@ -69,7 +69,7 @@ def folder_for_ray() -> str:
 def _is_ours_to_write(folder: Path) -> bool:
     if not folder.is_absolute() or (folder.exists() and folder.stat().st_uid != os.getuid()):
         return False  # also where it can be written: what Ray replaces in it would be somebody else's
-    return _can_be_written(folder)
+    return can_be_written(folder)
 
 
 def _home() -> Path:
@@ -88,7 +88,7 @@ def _name() -> str:
         return f"user{os.getuid()}"
 
 
-def _can_be_written(folder: Path) -> bool:
+def can_be_written(folder: Path) -> bool:
     """Whether files can be made in a folder, or, where it is not there, in one that is made for them."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -105,7 +105,7 @@ def _says_database(profiles: Path) -> bool:
     return "DATABASE" in said or any(name.startswith("PREFECT") and "DATABASE" in name for name in os.environ)
 
 
-def _is_of_another_version(database: Path) -> bool:
+def is_of_another_version(database: Path) -> bool:
     """Whether a database of Prefect's was last used by a version whose migrations this one does not know."""
     if not database.exists():
         return False

@@ -6,6 +6,7 @@ none that it can read, not even for 127.0.0.1.
 
 import os
 import re
+from collections.abc import Mapping
 from importlib.util import find_spec
 from ipaddress import ip_network
 from urllib.parse import urlsplit
@@ -37,6 +38,12 @@ def settle_proxies(is_download: bool) -> list[str]:
     hosts = ",".join(dict.fromkeys([*filter(None, map(_host, spared)), *HERE]))
     os.environ |= {"no_proxy": hosts, "NO_PROXY": hosts}
     return said
+
+
+def complaints(environment: Mapping[str, str]) -> list[str]:
+    """A sentence for each proxy of an environment that cannot be used."""
+    named = [(name, value.strip()) for name, value in environment.items() if name.lower() in NAMES and value.strip()]
+    return [f"{name} is left aside: {why}" for name, value in sorted(named) if (why := _wrong(value))]
 
 
 _NO_SOCKS = "a SOCKS proxy needs `pip install socksio`"

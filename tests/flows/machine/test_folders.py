@@ -40,7 +40,7 @@ def test_who_has_no_home_gets_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "own").is_dir()
 
 
-def test_a_home_that_can_be_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_thatcan_be_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folders, "_home", lambda: tmp_path / "home to come")
     before = environment().get("HOME")
     settle_home(tmp_path / "own")
@@ -70,10 +70,10 @@ def test_ray_goes_where_it_would_unless_the_path_is_too_long_for_a_socket(
 
 def test_a_folder_of_somebody_elses_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.MonkeyPatch.context() as other:
-        other.setattr(folders, "_can_be_written", lambda folder: folder.name == "ray-77")
+        other.setattr(folders, "can_be_written", lambda folder: folder.name == "ray-77")
         other.setattr(folders.os, "getuid", lambda: 77)
         assert folder_for_ray() == "/tmp/ray-77"
-    monkeypatch.setattr(folders, "_can_be_written", lambda _: False)
+    monkeypatch.setattr(folders, "can_be_written", lambda _: False)
     with pytest.raises(Mistake, match="set RAY_TMPDIR"):
         folder_for_ray()
 

@@ -1,0 +1,60 @@
+"""The command line, second part: the words of the commands that look after a warehouse and a machine."""
+
+import sys
+from typing import Any
+
+import click
+
+from flows.command_words import root_of, show, what, where
+
+
+@click.command()
+@where
+@click.option("--mend", is_flag=True, help="Mend what can be mended; nothing is deleted but half-written files.")
+@click.option("--quick", is_flag=True, help="Names, sizes and records alone: no file is read through.")
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a finding each.")
+def check(root: str | None, site: str | None, mend: bool, quick: bool, as_json: bool) -> None:
+    """Files, footers and rows against the catalogue: what is missing, foreign or damaged, and what to do."""
+    from flows.commands.check import check as look
+
+    findings = look(root_of(root, site), mend=mend, quick=quick)
+    if as_json:
+        show([vars(finding) for finding in findings], "json")
+    for finding in [] if as_json else findings:
+        click.echo(finding.line)
+    if any(not finding.mended for finding in findings):
+        sys.exit(1)
+
+
+@click.command()
+@where
+@click.option("--recipe", help="Whose weights to look for. Default: the root's last, or demo.")
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a thing each.")
+def doctor(root: str | None, site: str | None, recipe: str | None, as_json: bool) -> None:
+    """What is here and what is missing for a run, each with what to do."""
+    from flows.commands.doctor import examine
+    from flows.machine.diagnosis import MISSING
+
+    found = examine(root, site, recipe)
+    show([vars(one) for one in found], "json" if as_json else "table")
+    if any(one.state == MISSING for one in found):
+        sys.exit(1)
+
+
+@click.command()
+@what
+@click.option("--from", "source", metavar="ROOT", help="Whose measurements count. Default: the root's own.")
+@click.option("--hours", type=click.FloatRange(min=0, min_open=True), help="Of the corpus. Default: from its files.")
+@click.option("--shards", type=click.IntRange(min=1), help="Of the corpus, with --hours.")
+@click.option("--cpus", type=click.FloatRange(min=1), help="Of the cluster. Default: this machine's.")
+@click.option("--gpus", type=click.FloatRange(min=0), help="Of the cluster. Default: this machine's.")
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a table each, and `all`.")
+def estimate(as_json: bool, **words: Any) -> None:
+    """What a corpus would take on a site: hours, GPU-hours, storage and money, by what was measured before."""
+    from flows.commands.estimate import estimate as reckon
+    from flows.commands.estimate import shown
+    from flows.commands.options import RunOptions
+
+    how = {name: words.pop(name) for name in ("source", "hours", "shards", "cpus", "gpus")}
+    rows = list(shown(reckon(RunOptions(**words), **how)))
+    show(rows, "json" if as_json else "table")
