@@ -6,14 +6,15 @@ Heavy imports wait inside the commands, so that help and SQL start at once.
 """
 
 import atexit
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from flows.cli_options import FORMATS, what, where
+from flows.command_words import what, where
+
+FORMATS = click.Choice(["table", "csv", "json"])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -321,13 +322,13 @@ def main() -> None:
     """The entry point: 0 done, 1 some work failed, 2 a wrong word, setting or file, 130 interrupted."""
     from flows.machine.namesakes import ours_first
     from flows.machine.signals import end_now, heed_signals, is_interrupted, leave_signals, tell_of_the_interrupt
-    from flows.machine.standard_streams import settle_streams
+    from flows.machine.standard_streams import hush_leaks, settle_streams
 
     settle_streams()
     ours_first()
     from flows.machine.proxies import settle_proxies
 
-    atexit.register(_hush)
+    atexit.register(hush_leaks)
     heed_signals()
     try:
         for words in settle_proxies(is_download=sys.argv[1:2] == ["download"]):
@@ -377,15 +378,3 @@ def _ended(command: click.Group) -> int:
         click.echo(f"valle: {error.filename}: {error.strerror}", err=True)
         return 2
     return 0
-
-
-def _hush() -> None:
-    """Close standard error to what DuckDB's bindings print of leaks as the interpreter goes down.
-
-    They count their own constants as leaked where a daemon thread, such as Prefect's, outlives the interpreter, and
-    nanobind, which they are made with, lets only C++ switch that off. Where DuckDB is not loaded, nothing is closed.
-    Registered first, so it runs last: whatever anybody has to say has been said.
-    """
-    sys.stderr.flush()
-    if "_duckdb" in sys.modules:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -1,11 +1,13 @@
-"""The options that commands share: where the warehouse is, and what is to be made."""
+"""Words that commands share: the options that say where and what.
+
+Heavy imports wait inside, so that help and SQL start at once.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import click
 
-FORMATS = click.Choice(["table", "csv", "json"])
 Command = Callable[..., Any]
 
 
