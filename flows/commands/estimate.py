@@ -16,7 +16,7 @@ from flows.commands.corpus_size import Corpus, corpus_size
 from flows.commands.options import RunOptions
 from flows.engine.placement import room
 from flows.engine.recipe import Recipe
-from flows.engine.site import Site, device_of
+from flows.engine.site import Site, device_here
 from warehouse.errors import Mistake
 from warehouse.fingerprint import ANY, named_shards, settings
 from warehouse.measurements import Measurement, corpus_hours, measurements
@@ -72,7 +72,7 @@ def estimate(
         Mistake: the corpus, the measurements or the cluster are not there to be counted.
     """
     site = options.where()
-    device = device_of(site)
+    device = "cuda" if site.device == "auto" and gpus else device_here(site)  # a cluster is not asked, but told of
     recipe = options.what().place({"audio": site.corpus, "root": site.root, "device": device})
     tables = recipe.until(options.until)
     root = Path(source).absolute() if source else site.root

@@ -4,7 +4,9 @@ Whoever uses Prefect with workers deploys `deploy/prefect.yaml` instead; here on
 somebody has named is used; without one, a lasting one with its pages is started beside us, and ends with us.
 """
 
+import asyncio
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,6 @@ from typing import Any
 from flows.commands.options import RunOptions, prefects_mistakes, quiet, said_by_the_environment
 from flows.machine.namesakes import python_path
 from flows.machine.prefect_server import lasting_server
-from flows.machine.signals import leave_signals
 from flows.terminal.output import say
 from warehouse.errors import Mistake
 
@@ -40,8 +41,6 @@ def serve(options: RunOptions, *, cron: str | None, timezone: str, limit: int, p
     recipe.until(options.until)
     said = words(options.recipe, options.site, options.settings, site.corpus, options.until)
     quiet(site.root, options.verbose)
-    os.environ["PYTHONSAFEPATH"] = "1"  # runs look for our packages where we lie, whatever the current folder holds
-    os.environ["PYTHONPATH"] = python_path(os.environ.get("PYTHONPATH", ""))
     with said_by_the_environment(site), prefects_mistakes(site.root):
         schedule = _schedule(cron, timezone) if cron else None
         with _server(port, site.root / "logs" / "prefect-server.log") as url:
@@ -50,12 +49,30 @@ def serve(options: RunOptions, *, cron: str | None, timezone: str, limit: int, p
             end_zombies()
             tags = ["valle", f"recipe:{recipe.name}", f"root:{site.root}"]
             deployments = _deployments(said, schedule, tags)
-            say(f"serving {', '.join(f'{one.flow_name}/{HERE}' for one in deployments)} at {url}")
-            say(_next(schedule) if schedule else "nothing is scheduled; `--cron` says when `pipeline` runs")
-            leave_signals()  # Prefect ends what it has started, and then us
-            import prefect
+            os.environ["PYTHONSAFEPATH"] = "1"  # runs look for us where we lie, whatever the current folder holds
+            os.environ["PYTHONPATH"] = python_path(os.environ.get("PYTHONPATH", ""))
+            next_ = _next(schedule) if schedule else "nothing is scheduled; `--cron` says when `pipeline` runs"
+            sentences = f"serving {', '.join(f'{one.flow_name}/{HERE}' for one in deployments)} at {url}\n{next_}"
+            _keep_serving(deployments, limit, sentences)
 
-            prefect.serve(*deployments, limit=limit, print_starting_message=False)
+
+def _keep_serving(deployments: list[Any], limit: int, sentences: str) -> None:
+    """Run what is due until somebody interrupts us. What is at work then ends with us, and schedules pause.
+
+    Args:
+        deployments: what is served.
+        limit: runs at a time.
+        sentences: what is said once the server knows the deployments.
+    """
+    from prefect.runner import Runner
+
+    runner = Runner(limit=limit)
+    for deployment in deployments:
+        runner.add_deployment(deployment)
+    say(sentences)
+    # Prefect's own handler calls a coroutine that nobody awaits.
+    runner.handle_sigterm = signal.getsignal(signal.SIGTERM)  # type: ignore[method-assign,assignment]
+    asyncio.run(runner.start())
 
 
 def _schedule(cron: str, timezone: str) -> Any:
@@ -78,8 +95,6 @@ def _schedule(cron: str, timezone: str) -> Any:
 
 def _next_date(cron: str, timezone: str) -> Any:
     """When it fires next."""
-    import asyncio
-
     from prefect.server.schemas.schedules import CronSchedule
 
     [date] = asyncio.run(CronSchedule(cron=cron, timezone=timezone).get_dates(1))
@@ -132,6 +147,11 @@ def _server(port: int, log: Path) -> Iterator[str]:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     if named := PREFECT_API_URL.value():
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            if error := client.api_healthcheck():
+                raise RuntimeError(f"Failed to reach API at {named}") from error
         yield named.removesuffix("/api")
         return
     with lasting_server(port, log) as url, temporary_settings({PREFECT_API_URL: f"{url}/api"}):

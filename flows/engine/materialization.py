@@ -29,6 +29,7 @@ from flows.engine.task_runs import Batch, make
 from flows.engine.trainings import newest, say_schedules
 from flows.engine.workers import RayTrain, Workers
 from flows.machine.signals import heed_again
+from flows.machine.standard_streams import hush_leaks_of_a_run
 from flows.terminal.output import say
 from flows.terminal.progress_bars import Progress
 from warehouse import ledger
@@ -81,6 +82,7 @@ def materialize(
         WorkFailed: some shards could not be made; the others are there.
     """
     heed_again()
+    hush_leaks_of_a_run()
     catalogue = Catalogue(site.root)
     (site.root / "logs").mkdir(parents=True, exist_ok=True)
     tables = recipe.until(until)

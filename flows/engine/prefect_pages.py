@@ -45,13 +45,20 @@ def tell_of_failure(flow: Any, flow_run: Any, state: Any) -> None:
     """A hook of flows that have failed or crashed: a page, and an event, that name the first cause."""
     words = first_cause(str(state.message or state.name))
     _QUIETLY.error("%s: %s", flow_run.name, words)
-    from prefect.artifacts import create_markdown_artifact
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import ArtifactCreate
     from prefect.events import emit_event
 
+    page = ArtifactCreate(  # by its own id: where a run has crashed, another process tells of it
+        key="first-cause",
+        type="markdown",
+        description=f"Why {flow_run.name} failed",
+        data=f"**{words}**\n\n{_what_now(state)}\n",
+        flow_run_id=flow_run.id,
+    )
     try:
-        create_markdown_artifact(
-            f"**{words}**\n\n{_what_now(state)}\n", key="first-cause", description=f"Why {flow_run.name} failed"
-        )
+        with get_client(sync_client=True) as client:
+            client.create_artifact(page)
         emit_event(
             FAILED,
             resource={"prefect.resource.id": f"valle.flow-run.{flow_run.id}", "prefect.resource.name": flow_run.name},

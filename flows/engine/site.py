@@ -33,6 +33,7 @@ class Site:
     workers: int | None = (
         None  # at most so many shards at a time; as many as there are CPUs (or GPU shares) unless said
     )
+    grows_to: int | None = None  # workers that a cluster which starts machines by itself may come to have room for
     object_store_bytes: int = 300_000_000  # of a local Ray
     train_workers: int = 2  # of each half's training
     retries: int = 2  # of a shard that failed for a reason that may pass
@@ -123,8 +124,9 @@ def _check_numbers(site: Site) -> None:
     in_range("site key retry_delay_seconds", site.retry_delay_seconds, 0)
     in_range("site key shard_timeout_seconds", site.shard_timeout_seconds, 0, above=True)
     in_range("site key worker_wait_seconds", site.worker_wait_seconds, 0, above=True)
-    if site.workers is not None:
-        in_range("site key workers", site.workers, 1)
+    for key in ("workers", "grows_to"):
+        if (number := getattr(site, key)) is not None:
+            in_range(f"site key {key}", number, 1)
     for what, price in site.prices.items():
         if what not in PRICED:
             raise Mistake(f"site key prices has no {what!r}{closest(what, PRICED)}")

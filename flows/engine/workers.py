@@ -105,7 +105,7 @@ class Workers:
             if needs != self._needs:
                 self._let_go()
                 self._needs = needs
-        there = room(ray.nodes(), needs, self.site.train_workers)
+        there = max(room(ray.nodes(), needs, self.site.train_workers), self._to_come)
         if there < 1:
             raise Mistake(
                 f"a worker needs {needs.cpus:g} CPUs and {needs.gpus:g} GPUs, and the cluster at "
@@ -114,6 +114,11 @@ class Workers:
         size = min(num_jobs, there, self.site.workers or there)
         self._free = threading.Semaphore(size)
         return size
+
+    @property
+    def _to_come(self) -> int:
+        """How many workers a cluster may come to have room for: one that waits has it start machines."""
+        return 0 if self.site.ray_address == "local" else self.site.grows_to or 0
 
     def make(self, job: Job, flow_run_id: str | None, attempt: int) -> Artifact | Failure:
         """Make one shard in a worker; waits for one to be free."""

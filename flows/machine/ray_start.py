@@ -1,6 +1,7 @@
 """Ray, started where it can be: in a folder whose path is short, with workers that import what this process would."""
 
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from flows.machine.namesakes import python_path
 from flows.machine.signals import are_heeded, heed_again
 from warehouse.errors import Mistake, WorkFailed
 
+ANSWERS_WITHIN = 10.0  # seconds
 PATIENCE = 150.0  # seconds that Ray's first node may take to start, rather than its own 30: a machine may be busy
 
 
@@ -26,7 +28,7 @@ def start_ray(address: str, **room: Any) -> None:
         room: of a local Ray: `object_store_memory` and the like.
 
     Raises:
-        Mistake: there is no folder for its sockets, or no cluster at this address.
+        Mistake: there is no folder for its sockets, or no cluster at this address, or one of another version of Ray.
         WorkFailed: it does not start.
     """
     import ray
@@ -41,6 +43,8 @@ def start_ray(address: str, **room: Any) -> None:
     is_local = address == "local"
     if is_local:
         room["_temp_dir"] = folder_for_ray()
+    else:
+        _check_that_somebody_answers(address)
     said = os.environ.get("PYTHONPATH", "")
     if (needed := python_path(said)) != said:
         os.environ["PYTHONPATH"] = needed
@@ -53,6 +57,18 @@ def start_ray(address: str, **room: Any) -> None:
             logs = f"{room['_temp_dir']}/session_latest/logs"
             raise WorkFailed(f"Ray does not start ({words}); its logs lie in {logs}, and nothing is lost") from error
         raise Mistake(f"site key ray_address is {address!r}, and Ray cannot join a cluster there ({words})") from error
+
+
+def _check_that_somebody_answers(address: str) -> None:
+    """Ray itself would ask for minutes at an address where nobody is."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        return  # `auto`
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWERS_WITHIN).close()
+    except OSError as error:
+        words = f"nobody answers there ({error.strerror or error})"
+        raise Mistake(f"site key ray_address is {address!r}, and {words}: start Ray's head, or mend the key") from error
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Standard streams: closed ones become nothing, and a letter that a terminal lacks is no error."""
 
+import atexit
 import io
 import os
 import sys
@@ -36,3 +37,10 @@ def hush_leaks() -> None:
     sys.stderr.flush()
     if "_duckdb" in sys.modules:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+
+def hush_leaks_of_a_run() -> None:
+    """The same where Prefect has started this process for a flow run."""
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    if spec and spec.name.partition(".")[0] == "prefect":
+        atexit.register(hush_leaks)

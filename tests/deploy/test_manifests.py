@@ -203,6 +203,15 @@ def test_the_head_takes_no_work_and_a_gpu_worker_has_room_for_every_stage() -> N
         assert needs.cpus <= int(container["resources"]["requests"]["cpu"]), table
 
 
+def test_the_cluster_may_grow_to_what_the_site_asks_for() -> None:
+    site = load_site(str(DEPLOY / "sites" / "cluster.toml"))
+    [gpu] = [group for group in GROUPS if group.get("groupName") == "gpu"]
+    [container] = gpu["template"]["spec"]["containers"]
+    gpus = int(container["resources"]["limits"]["nvidia.com/gpu"]) * gpu["maxReplicas"]
+    assert CLUSTER["spec"]["enableInTreeAutoscaling"] is True
+    assert site.grows_to == gpus / max(site.gpus.values())
+
+
 @pytest.mark.parametrize("name", ["laptop", "gpu-box", "cluster"])
 def test_a_site_is_one_that_valle_takes(name: str) -> None:
     site = load_site(str(DEPLOY / "sites" / f"{name}.toml"))

@@ -252,9 +252,9 @@ def test_a_socks_proxy_is_no_reason_to_fail_on_this_machine(
 def test_a_command_ends_without_a_word_of_duckdbs_leaks_and_hushes_nothing_else(loads: str, hushed: bool) -> None:
     code = f"""
 import atexit, os, threading, time
-from flows import cli
+from flows.machine.standard_streams import hush_leaks
 atexit.register(os.write, 2, b"said last")  # runs behind what the command registers
-atexit.register(cli._hush)
+atexit.register(hush_leaks)
 import {loads}
 held = duckdb.connect() if "{loads}" == "duckdb" else None
 threading.Thread(target=lambda held: time.sleep(60), args=(held,), daemon=True).start()

@@ -57,6 +57,7 @@ def test_folders_of_the_file_are_relative_to_the_file(tmp_path: Path, monkeypatc
         ("root = ", "cannot be read"),
         ("max_failed_share = 1.0", "max_failed_share is 1; it is a share, from 0 to below 1"),
         ("workers = 0", "site key workers is 0; it must be 1 or more"),
+        ("grows_to = 0", "site key grows_to is 0; it must be 1 or more"),
         ("train_workers = -1", "site key train_workers is -1; it must be 1 or more"),
         ("retries = -1", "site key retries is -1; it must be 0 or more"),
         ("retry_delay_seconds = nan", "site key retry_delay_seconds is nan; it must be 0 or more"),

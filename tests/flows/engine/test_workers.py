@@ -9,8 +9,9 @@ import pytest
 
 from tests.small_corpus import audio
 from tests.toy import write_corpus
-from warehouse.errors import WorkFailed
+from warehouse.errors import Mistake, WorkFailed
 from warehouse.query import select
+from warehouse.stage import Resources
 
 Run = Callable[..., dict[str, int]]
 DEADLY = f"{Path(__file__).parents[2] / 'deadly.py'}:deadly"
@@ -165,3 +166,15 @@ def test_with_less_room_than_there_seems_to_be_a_run_goes_on_with_fewer_workers(
     monkeypatch.setattr("flows.engine.workers._GRACE", 1.0)
     with another_run(cpus=1):
         assert pipeline() == WHOLE
+
+
+def test_a_cluster_that_starts_machines_is_asked_for_more_than_it_has(ray_here: None) -> None:
+    from flows.engine.site import Site
+    from flows.engine.workers import Workers
+
+    large = Resources(cpus=4)  # the cluster has two
+    with pytest.raises(Mistake, match="has no room for one"):
+        Workers(Site(ray_address="auto")).prepare(large, 10)
+    growing = Workers(Site(ray_address="auto", grows_to=3))
+    assert [growing.prepare(large, number) for number in (2, 10)] == [2, 3]
+    assert Workers(Site(ray_address="auto", grows_to=1)).prepare(Resources(), 10) == 2, "what is there counts"

@@ -1,14 +1,18 @@
 """One run on a machine that has everything against it."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from flows.machine.ray_start import start_ray
 from tests.conftest import TOY
 from tests.toy import write_corpus
+from warehouse.errors import Mistake
 from warehouse.query import select
 
 NAMESAKES = ("tasks", "flows", "model/__init__", "warehouse/__init__")
@@ -46,3 +50,26 @@ def test_a_run_in_a_hostile_place(tmp_path: Path) -> None:
     said = "\n".join(path.read_text(errors="replace") for path in logs.glob("*.*")) if logs.is_dir() else "nothing"
     assert ended.returncode == 0, said
     assert [row["frames"] for row in select(tmp_path / "root", "from totals").to_pylist()] == [13]
+
+
+def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"  # nobody listens
+        begun = time.monotonic()
+        with pytest.raises(Mistake, match=f"ray_address is '{address}', and nobody answers there"):
+            start_ray(address)
+    assert time.monotonic() - begun < 30
+
+
+def test_a_cluster_of_another_version_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.59.0\n    Python: 3.11.7")
+
+    monkeypatch.setattr("ray.init", refuse)
+    with socket.socket() as head:
+        head.bind(("127.0.0.1", 0))
+        head.listen()
+        with pytest.raises(Mistake, match="cannot join a cluster there .*started with: Ray: 2.59.0") as error:
+            start_ray(f"127.0.0.1:{head.getsockname()[1]}")
+    assert "\n" not in str(error.value)
