@@ -6,6 +6,7 @@ Heavy imports wait inside the commands, so that help and SQL start at once.
 """
 
 import atexit
+import os
 import sys
 from pathlib import Path
 from typing import Any
