@@ -103,16 +103,17 @@ def engine(root: Path, sizes: dict[str, int], workers: Any = None) -> float:
     """Seconds of a flow that makes all shards; by Ray's workers unless others are given."""
     from prefect import flow
 
-    from flows.engine import materialization
+    from flows.engine.materialization import materialize
     from flows.engine.recipe import Recipe
     from flows.engine.site import load_site
+    from flows.engine.workers import Workers
 
     @flow(log_prints=False)
     def made_up() -> None:
-        materialization.materialize(Recipe((Empty(sizes=sizes),)), load_site(root=str(root), device="cpu"))
+        materialize(Recipe((Empty(sizes=sizes),)), load_site(root=str(root), device="cpu"))
 
     begun = time.perf_counter()
-    with patch.object(materialization, "Workers", workers or materialization.Workers):
+    with patch("flows.engine.materialization.Workers", workers or Workers):
         made_up()
     return time.perf_counter() - begun
 

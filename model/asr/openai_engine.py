@@ -167,7 +167,7 @@ def words_of(timings: list[WordTiming], num_samples: int) -> tuple[Word, ...]:
     )
 
 
-class SeededDecoder(GreedyDecoder):
+class SeededDecoder(GreedyDecoder):  # type: ignore[misc]  # openai-whisper has no types
     """Draws the next token of each row from random numbers of its own: those that it would have alone."""
 
     def __init__(self, temperature: float, eot: int, seeds: Sequence[int], device: torch.device) -> None:
