@@ -12,6 +12,7 @@ NAMES = (
     "training",
     "decoding",
     "simulation",
+    "queue",
     "demo",
 )
 

@@ -39,7 +39,7 @@ class Transcripts:
     """One row for each kept utterance, in the utterances' order."""
 
     makes, takes = TRANSCRIPTS, (UTTERANCES, RECORDINGS)
-    needs, version, gathers = Resources(gpus=0.5), 3, False
+    needs, version, gathers = Resources(gpus=0.5), 4, False
 
     model: str = "embedded"  # a known Whisper, `embedded`, a checkpoint's path, or `reference`
     engine: str = recognition.OPENAI  # or `faster-whisper`, which the extra `faster` installs

@@ -5,6 +5,7 @@ a range of shards where there are many (`flows.engine.task_runs`). What is done 
 catalogue's to know, not Prefect's cache.
 """
 
+import json
 import logging
 import threading
 import time
@@ -23,6 +24,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.engine.patience import Patience
 from flows.engine.prefect_pages import Bar, Pages
 from flows.engine.recipe import Listings, Recipe, placed
+from flows.engine.shard_queue import ShardQueue
 from flows.engine.shards import Failure, Job
 from flows.engine.site import Site
 from flows.engine.task_runs import Batch, make
@@ -210,6 +212,7 @@ class _Run:
                     inputs=listings.get(pending.shard, pending.inputs),
                     reads=tuple(tuple(self.site.root / above.current[n].path for n in names) for above, names in read),
                     again=(plan.wanted.table, pending.shard) in self.selection.again,
+                    size=_size(listings.get(pending.shard), read),
                 )
             )
         return jobs
@@ -252,11 +255,12 @@ class _Run:
         stage = on_device(jobs[0].stage, self.site, self.workers.device)
         jobs = [replace(job, stage=stage, device=getattr(stage, "device", "cpu")) for job in jobs]
         at_a_time = self.workers.prepare(self._needs(jobs[0].stage), len(jobs))
-        size = -(-len(jobs) // MOST_TASKS)
+        each = -(-len(jobs) // MOST_TASKS)
         patience = Patience(table, len(jobs))
-        batches = [Batch(jobs[i : i + size], self.workers, patience) for i in range(0, len(jobs), size)]
-        runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=at_a_time)
-        with runner:
+        # Twice as many task runs as workers: one whose last shard is in hand leaves no worker without another's.
+        runner: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=2 * at_a_time)
+        with ShardQueue(at_a_time) as queue, runner:
+            batches = [Batch(jobs[i : i + each], self.workers, queue, patience) for i in range(0, len(jobs), each)]
             futures: dict[Any, Batch] = {runner.submit(self._task(batch), {"batch": batch}): batch for batch in batches}
             try:
                 for future in as_completed(list(futures)):
@@ -272,8 +276,8 @@ class _Run:
     def _hear(self, future: Any, batch: Batch, bars: Sequence[Progress | Bar]) -> None:
         """Take in how a task run has ended."""
         future.wait()
-        if not future.state.is_completed() and not batch.failures:  # Prefect's own trouble, or ours
-            batch.failures.append(Failure(batch.name, str(future.state.message), may_pass=False))
+        if not future.state.is_completed() and not batch.failed:  # Prefect's own trouble, or ours
+            batch.failed[batch.jobs[0].shard] = Failure(batch.name, str(future.state.message), may_pass=False)
         for artifact in batch.made.values():
             self.artifacts[artifact.table_name, artifact.shard, artifact.fingerprint] = artifact
             self.touched.add((artifact.table_name, artifact.shard))
@@ -292,6 +296,14 @@ class _Run:
         if getattr(stage, "device", "cpu") != "cuda":
             return Resources(cpus=stage.needs.cpus)
         return Resources(cpus=stage.needs.cpus, gpus=self.site.gpus.get(stage.makes.name, stage.needs.gpus))
+
+
+def _size(listing: str | None, read: list[tuple[StagePlan, list[str]]]) -> float:
+    """How much there is to do for a shard, beside others of its stage: bytes of its files, or seconds that it reads."""
+    if listing is not None:
+        return float(sum(size for size, _ in json.loads(listing)["files"].values()))
+    above, names = read[0]
+    return sum(above.current[name].seconds or above.current[name].bytes for name in names)
 
 
 def _how_far(stage: Any, jobs: list[Job]) -> Iterator[str]:

@@ -45,6 +45,7 @@ class Job:
     reads: tuple[tuple[Path, ...], ...]  # for each table taken, the shards of it
     again: bool  # asked for by name: what lies there is no reason to stop
     device: str = "cpu"
+    size: float = 0.0  # of what it is made from, by which the longest of a stage's shards are begun first
     poison: Mapping[str, str] = field(default_factory=dict)  # rows or files that are left out, and what they do
 
     @property

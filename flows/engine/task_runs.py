@@ -1,9 +1,11 @@
 """Task runs: what Prefect sees of a stage, each a shard or a range of shards, and their retries.
 
-Inside one, each shard is one call of a worker. Prefect's retries are the only ones; the last of them makes a shard
-that has crashed its worker without the rows that do it.
+A task run puts its shards into the queue and waits for them; each is one call of a worker. Prefect's retries are the
+only ones; the last of them makes a shard that has crashed its worker without the rows that do it.
 """
 
+from concurrent.futures import wait
+from functools import partial
 from typing import Any
 
 from prefect import runtime, task
@@ -11,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.engine.patience import Patience
 from flows.engine.poison import make_without_poison
+from flows.engine.shard_queue import FIRST, ShardQueue
 from flows.engine.shards import Failure, Job
 from flows.engine.workers import Workers
 from warehouse.store import Artifact
@@ -27,18 +30,31 @@ class ShardFailed(Exception):
 class Batch:
     """The shards of one task run, and which of them are made. A plain class: Prefect looks into dataclasses."""
 
-    def __init__(self, jobs: list[Job], workers: Workers, patience: Patience) -> None:
+    def __init__(self, jobs: list[Job], workers: Workers, queue: ShardQueue, patience: Patience) -> None:
         self.jobs = jobs
         self.workers = workers
+        self.queue = queue
         self.patience = patience
         self.made: dict[str, Artifact] = {}
-        self.failures: list[Failure] = []
+        self.failed: dict[str, Failure] = {}  # by shard
+        self.holds_back = False  # what is not begun waits until what has failed is retried
 
     @property
     def name(self) -> str:
         """Such as `codes/small-00017`, or `codes/small-00017..small-00034`."""
         first, last = self.jobs[0], self.jobs[-1]
         return first.name if first is last else f"{first.name}..{last.shard}"
+
+    @property
+    def failures(self) -> list[Failure]:
+        """How some of them failed, in their order."""
+        return [self.failed[job.shard] for job in self.jobs if job.shard in self.failed]
+
+    @property
+    def left(self) -> list[Job]:
+        """Those that are not made, and could be."""
+        done = self.made.keys() | {shard for shard, failure in self.failed.items() if not failure.may_pass}
+        return [job for job in self.jobs if job.shard not in done]
 
 
 def _worth_retrying(_task: Any, _task_run: Any, state: Any) -> bool:
@@ -48,28 +64,36 @@ def _worth_retrying(_task: Any, _task_run: Any, state: Any) -> bool:
 
 @task(cache_policy=NO_CACHE, persist_result=False, retry_condition_fn=_worth_retrying)
 def make(batch: Batch) -> None:
-    """Make the shards of a batch that are not made yet, one after the other, unless their stage is given up."""
-    patience, attempt = batch.patience, int(runtime.task_run.run_count or 1)
-    is_last = attempt > batch.workers.site.retries
-    failed = {failure.name: failure for failure in batch.failures}
-    for job in batch.jobs:
-        before = failed.get(job.name)
-        if job.shard in batch.made or (before and not before.may_pass):
-            continue
-        if patience.is_given_up or batch.workers.stopped:
-            break
-        outcome = batch.workers.make(job, runtime.flow_run.id, attempt)
-        if isinstance(outcome, Failure) and outcome.crashed and is_last:
-            outcome = make_without_poison(batch.workers, job, outcome, runtime.flow_run.id, attempt + 1)
-        patience.note(job.name, outcome, is_last=is_last)
-        failed.pop(job.name, None)
-        if isinstance(outcome, Failure):
-            failed[job.name] = outcome
-        else:
-            batch.made[job.shard] = outcome
-        batch.failures = list(failed.values())
-        if isinstance(outcome, Failure) and outcome.may_pass and not is_last and patience.looks_bad:
-            break
-    if batch.failures:
-        goes_on = not (patience.is_given_up or batch.workers.stopped)
+    """Make the shards of a batch that are not made yet, those that failed first, unless their stage is given up."""
+    flow_run_id, attempt = runtime.flow_run.id, int(runtime.task_run.run_count or 1)
+    batch.holds_back = False
+    works = [(_size(batch, job), partial(_try, batch, job, flow_run_id, attempt)) for job in batch.left]
+    waiting = batch.queue.put(works)
+    wait(waiting)
+    for done in waiting:
+        done.result()
+    if batch.failed:
+        goes_on = not (batch.patience.is_given_up or batch.workers.stopped)
         raise ShardFailed(batch.failures, may_pass=goes_on and any(failure.may_pass for failure in batch.failures))
+
+
+def _size(batch: Batch, job: Job) -> float:
+    """Where a shard comes in the queue: what is to be retried before all others."""
+    return FIRST if job.shard in batch.failed else job.size
+
+
+def _try(batch: Batch, job: Job, flow_run_id: str | None, attempt: int) -> None:
+    """One attempt at a shard, once it is its turn, and unless it is better not begun."""
+    workers, patience, is_last = batch.workers, batch.patience, attempt > batch.workers.site.retries
+    if patience.is_given_up or workers.stopped or (batch.holds_back and job.shard not in batch.failed):
+        return
+    outcome = workers.make(job, flow_run_id, attempt)
+    if isinstance(outcome, Failure) and outcome.crashed and is_last:
+        outcome = make_without_poison(workers, job, outcome, flow_run_id, attempt + 1)
+    patience.note(job.name, outcome, is_last=is_last)
+    if isinstance(outcome, Failure):
+        batch.failed[job.shard] = outcome
+        batch.holds_back |= outcome.may_pass and not is_last and patience.looks_bad
+    else:
+        batch.failed.pop(job.shard, None)
+        batch.made[job.shard] = outcome

@@ -4,10 +4,10 @@ Faster-whisper's own batched pipeline takes the first temperature only and appli
 Whisper's thresholds, so what loops in a batch stays. Here the batch is CTranslate2's `generate`, and the second tries
 are those of `model/asr/engine.py`, so both engines give the same evidence.
 
-Two things are less than with openai-whisper. CTranslate2 seeds its random numbers once for each thread and never again
-(OpenNMT/CTranslate2 issue 1757), so a second try that is to be the same for the same utterance needs a thread of its
-own, and gets the model loaded anew. And its kernels round with the size of the batch: texts of an utterance are the
-same beside other neighbours, evidence is to about 1e-5, which is measured, not promised.
+CTranslate2 seeds its random numbers once for each thread and never again (OpenNMT/CTranslate2 issue 1757), and all rows
+of a batch draw from the same ones. So second tries are openai-whisper's decoder's, over what CTranslate2 has encoded;
+it is loaded when the first is due, and kept. And CTranslate2's kernels round with the size of the batch: texts of an
+utterance are the same beside other neighbours, evidence is to about 1e-5, which is measured, not promised.
 
 Weights are openai-whisper's, converted in a moment as they are loaded, so a name means its publisher's own digest.
 Source: CTranslate2's `converters/transformers.py` for the layout; faster-whisper's `generate_with_fallback`.
@@ -17,12 +17,14 @@ B batch, T encoder positions, D width.
 
 import itertools
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import ctranslate2
 import numpy as np
+import torch
 import whisper
 from ctranslate2.converters.utils import fuse_linear
 from ctranslate2.specs import common_spec, whisper_spec
@@ -31,8 +33,9 @@ from whisper.model import MultiHeadAttention, ResidualAttentionBlock, Whisper
 from whisper.timing import WordTiming
 from whisper.tokenizer import Tokenizer, get_tokenizer
 
+from model.asr.ctranslate2_format import load as load_converted
 from model.asr.engine import FASTER, MAX_SAMPLES, Decoding, Waveform, Word
-from model.asr.openai_engine import words_of
+from model.asr.openai_engine import OpenAI, words_of
 from model.asr.weights import converted, load_whisper
 
 MAX_LENGTH = 448  # positions of the decoder; half of them may be text, as in openai-whisper
@@ -65,6 +68,14 @@ class Faster:
         self.index = int(index or 0)
         self.model = self._load()
 
+    @cached_property
+    def second(self) -> OpenAI:
+        """openai-whisper's decoder of the same weights, for second tries; it hears what has been encoded here."""
+        model = load_converted(self.path, self.device if self.device == "cpu" else f"{self.device}:{self.index}")
+        engine = OpenAI(model)
+        engine.model.encoder = nn.Module()  # its weights go, and no other is asked for
+        return engine
+
     def encode(self, waveforms: Sequence[Waveform]) -> Features:
         """Each waveform padded to 30 s and encoded."""
         mels = [whisper.log_mel_spectrogram(whisper.pad_or_trim(w, MAX_SAMPLES), self.model.n_mels) for w in waveforms]
@@ -78,12 +89,19 @@ class Faster:
             guesses = [{token.strip("<|>"): prob for token, prob in row} for row in found]
         wanted = language if self.model.is_multilingual else "en"
         languages = [wanted or max(guess, key=lambda code: guess[code]) for guess in guesses]
-        return self._decode(self.model, windows, languages, guesses, 0.0)
+        return self._decode(windows, languages, guesses)
 
-    def sample(self, windows: Features, i: int, language: str, temperature: float, seed: int) -> Decoding:
-        """One window, its tokens drawn, by the model loaded anew: see the module's docstring."""
-        ctranslate2.set_random_seed(seed)
-        return self._decode(self._load(), windows[i : i + 1], [language], [{}], temperature)[0]
+    def pick(self, places: Sequence[tuple[Features, int]]) -> Features:
+        """Single windows of several batches, as a batch of their own."""
+        return np.stack([windows[i] for windows, i in places])
+
+    def sample(
+        self, windows: Features, rows: Sequence[int], languages: Sequence[str], temperature: float, seeds: Sequence[int]
+    ) -> list[Decoding]:
+        """Some windows together, their tokens drawn by openai-whisper's decoder: see the module's docstring."""
+        kind = torch.float16 if self.second.fp16 else torch.float32
+        features = torch.from_numpy(windows[list(rows)]).to(self.second.model.device, kind)
+        return self.second.draw(features, languages, temperature, seeds)
 
     def align(self, windows: Features, i: int, decoding: Decoding, num_samples: int) -> tuple[Word, ...]:
         """By dynamic time warping of the cross-attention, as faster-whisper's `word_timestamps`."""
@@ -118,14 +136,12 @@ class Faster:
 
     def _decode(
         self,
-        model: Any,
         windows: Features,
         languages: list[str],
         guesses: list[dict[str, float]],
-        temperature: float,
     ) -> list[Decoding]:
         tokenizers = [self._tokenizer(language) for language in languages]
-        results = model.generate(
+        results = self.model.generate(
             _view(windows),
             [list(tokenizer.sot_sequence_including_notimestamps) for tokenizer in tokenizers],
             beam_size=1,
@@ -134,8 +150,6 @@ class Faster:
             return_scores=True,
             return_no_speech_prob=True,
             suppress_tokens=_unspoken(tokenizers[0]),
-            sampling_topk=0 if temperature else 1,
-            sampling_temperature=temperature or 1.0,
         )
         return [
             Decoding(
@@ -145,7 +159,7 @@ class Faster:
                 language_prob=guess.get(language),
                 avg_logprob=result.scores[0] / (len(result.sequences_ids[0]) + 1),
                 no_speech_prob=result.no_speech_prob,
-                temperature=temperature,
+                temperature=0.0,
             )
             for result, tokenizer, language, guess in zip(results, tokenizers, languages, guesses, strict=True)
         ]

@@ -1,7 +1,8 @@
 """A Whisper in CTranslate2's format, read into openai-whisper's own model without CTranslate2.
 
 A `model.bin` is a list of named arrays; queries, keys and values of an attention lie one under the other in one of
-them. Weights in half or single precision are taken as they are, so nothing is rounded; quantized ones are refused.
+them. Weights in half or single precision are taken as they are, so nothing is rounded; integers are weights times a
+scale, and are divided by it.
 Source: CTranslate2's `model_spec.py`, which writes the file, and `whisper_spec.py` for the names.
 
 D width.
@@ -16,7 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_DTYPES = {0: torch.float32, 4: torch.float16}  # by CTranslate2's number; the others are integers
+_DTYPES = {0: torch.float32, 1: torch.int8, 2: torch.int16, 4: torch.float16, 5: torch.bfloat16}  # by its number
+_SCALE = "_scale"  # what the name of a scale has more than that of its weights
 _SPEC = "WhisperSpec"
 _POSITIONS = 1500  # of the encoder, in 30 s
 
@@ -46,12 +48,12 @@ def load(folder: Path, device: str = "cpu") -> Any:
     """An openai-whisper model of the weights in a folder.
 
     Raises:
-        ValueError: they are no Whisper of CTranslate2's, cut off, or quantized.
+        ValueError: they are no Whisper of CTranslate2's, or cut off.
     """
     from whisper.model import ModelDimensions, Whisper
 
     try:
-        state = dict(_openai(dict(_arrays((folder / "model.bin").read_bytes()))))
+        state = dict(_openai(_whole(dict(_arrays((folder / "model.bin").read_bytes())))))
         config = json.loads((folder / "config.json").read_text("utf-8"))
         layers = [1 + max(int(k.split(".")[2]) for k in state if k.startswith(f"{h}.blocks")) for h in _HALVES]
         width, mels, _ = state["encoder.conv1.weight"].shape
@@ -76,7 +78,7 @@ def _arrays(file: bytes) -> Iterator[tuple[str, Tensor]]:
     """The arrays of a file, by name.
 
     Raises:
-        ValueError: it is no Whisper, or holds quantized weights.
+        ValueError: it is no Whisper.
     """
     place = 0
 
@@ -103,12 +105,19 @@ def _arrays(file: bytes) -> Iterator[tuple[str, Tensor]]:
         place += size
         if place > len(file):
             raise ValueError(f"the file is cut off in {name}")
-        if not shape:
-            continue  # an option, such as the activation
-        if dtype in _DTYPES:
+        if dtype in _DTYPES and (shape or name.endswith(_SCALE)):  # else an option, such as the activation
             yield name, torch.frombuffer(bytearray(file[place - size : place]), dtype=_DTYPES[dtype]).view(shape)
-        elif "weight" in name:
-            raise ValueError(f"{name} is quantized, and can be used by the engine faster-whisper alone")
+
+
+def _whole(arrays: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Arrays without their scales, by which integers are divided: one for each row, or for 16 bits one for all."""
+    found = {}
+    for name, array in arrays.items():
+        if (scale := arrays.get(name + _SCALE)) is not None and not array.is_floating_point():
+            found[name] = array.float() / scale.view(-1, *[1] * (array.ndim - 1))
+        elif not name.endswith(_SCALE):
+            found[name] = array
+    return found
 
 
 def _openai(arrays: dict[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -78,8 +78,13 @@ class Engine(Protocol):
     def decode(self, windows: Any, language: str | None) -> list[Decoding]:
         """The greedy pass over the batch; a language that is None is detected."""
 
-    def sample(self, windows: Any, i: int, language: str, temperature: float, seed: int) -> Decoding:
-        """One window again, at a temperature; the same for the same seed."""
+    def pick(self, places: Sequence[tuple[Any, int]]) -> Any:
+        """Single windows of several batches, as a batch of their own."""
+
+    def sample(
+        self, windows: Any, rows: Sequence[int], languages: Sequence[str], temperature: float, seeds: Sequence[int]
+    ) -> list[Decoding]:
+        """Some windows of a batch again, at a temperature, each with its language; the same for the same seed."""
 
     def align(self, windows: Any, i: int, decoding: Decoding, num_samples: int) -> tuple[Word, ...]:
         """Where the words of a decoding are said."""

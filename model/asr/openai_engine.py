@@ -21,7 +21,8 @@ import torch
 import torch.nn.functional as F
 import whisper
 from torch import Tensor, nn
-from whisper.decoding import DecodingOptions, DecodingResult, DecodingTask
+from torch.distributions import Categorical
+from whisper.decoding import DecodingOptions, DecodingResult, DecodingTask, GreedyDecoder
 from whisper.model import MultiHeadAttention, Whisper
 from whisper.timing import WordTiming, find_alignment, merge_punctuations
 from whisper.tokenizer import Tokenizer, get_tokenizer
@@ -85,11 +86,26 @@ class OpenAI:
         """The likeliest token at each step, the whole batch at once."""
         return self._decode(windows.features, language, 0.0)
 
-    def sample(self, windows: Windows, i: int, language: str, temperature: float, seed: int) -> Decoding:
-        """One window, its tokens drawn; the caller's own random numbers are left as they are."""
-        with torch.random.fork_rng(devices=[self.model.device] if self.fp16 else []):
-            torch.manual_seed(seed)
-            return self._decode(windows.features[i : i + 1], language, temperature)[0]
+    def pick(self, places: Sequence[tuple[Windows, int]]) -> Windows:
+        """Single windows of several batches, as a batch of their own."""
+        return Windows(*(torch.stack([getattr(w, part)[i] for w, i in places]) for part in ("mels", "features")))
+
+    def sample(
+        self, windows: Windows, rows: Sequence[int], languages: Sequence[str], temperature: float, seeds: Sequence[int]
+    ) -> list[Decoding]:
+        """Some windows together, the tokens of each drawn from random numbers of its own."""
+        return self.draw(windows.features[list(rows)], languages, temperature, seeds)
+
+    def draw(
+        self, features: Tensor, languages: Sequence[str], temperature: float, seeds: Sequence[int]
+    ) -> list[Decoding]:
+        """What is drawn of features `[B, T, D]`, whoever has encoded them."""
+        found: dict[int, Decoding] = {}
+        for language in dict.fromkeys(languages):  # a batch begins with the same tokens
+            rows = [i for i, other in enumerate(languages) if other == language]
+            drawn = self._decode(features[rows], language, temperature, [seeds[i] for i in rows])
+            found |= dict(zip(rows, drawn, strict=True))
+        return [found[i] for i in range(len(found))]
 
     def align(self, windows: Windows, i: int, decoding: Decoding, num_samples: int) -> tuple[Word, ...]:
         """By dynamic time warping of the cross-attention, as `transcribe(word_timestamps=True)`."""
@@ -104,10 +120,14 @@ class OpenAI:
         return get_tokenizer(multilingual, num_languages=self.model.num_languages, language=language, task="transcribe")
 
     @torch.no_grad()
-    def _decode(self, features: Tensor, language: str | None, temperature: float) -> list[Decoding]:
+    def _decode(
+        self, features: Tensor, language: str | None, temperature: float, seeds: Sequence[int] = ()
+    ) -> list[Decoding]:
         wanted = language if self.model.is_multilingual else "en"
         options = DecodingOptions(language=wanted, temperature=temperature, without_timestamps=True, fp16=self.fp16)
         task = DecodingTask(self.model, options)
+        if temperature:
+            task.decoder = SeededDecoder(temperature, task.tokenizer.eot, seeds, features.device)
         steady = SteadyDecoder(self.model, task.tokenizer, features)
         task.model = task.inference = steady
         if self.model.is_multilingual and wanted and not temperature:  # else the task asks for it
@@ -145,6 +165,29 @@ def words_of(timings: list[WordTiming], num_samples: int) -> tuple[Word, ...]:
         for timing, begins, ends in within
         if (word := timing.word.strip())
     )
+
+
+class SeededDecoder(GreedyDecoder):  # type: ignore[misc]  # openai-whisper has no types
+    """Draws the next token of each row from random numbers of its own: those that it would have alone."""
+
+    def __init__(self, temperature: float, eot: int, seeds: Sequence[int], device: torch.device) -> None:
+        super().__init__(0.0, eot)
+        self.heat = temperature
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def update(self, tokens: Tensor, logits: Tensor, sum_logprobs: Tensor) -> tuple[Tensor, bool]:
+        """As openai-whisper's own, which takes the likeliest token: of these logits, the one that is drawn."""
+        going = tokens[:, -1] != self.eot
+        drawn = torch.full((len(tokens), 1), self.eot, device=tokens.device)
+        for row in going.nonzero()[:, 0].tolist():
+            drawn[row] = self._draw(logits[row], self.generators[row])
+        logprobs = F.log_softmax(logits.float(), dim=-1)
+        sum_logprobs += logprobs.gather(1, drawn)[:, 0] * going
+        return torch.cat([tokens, drawn], dim=-1), bool((drawn == self.eot).all())
+
+    def _draw(self, logits: Tensor, generator: torch.Generator) -> Tensor:
+        """A token `[1]` of logits `[V]`, as `Categorical.sample` draws it."""
+        return torch.multinomial(Categorical(logits=logits / self.heat).probs, 1, True, generator=generator)
 
 
 class SteadyDecoder:

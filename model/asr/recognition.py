@@ -2,7 +2,7 @@
 
 Neither way to batch that one would try first is right. openai-whisper's `transcribe` takes one
 file at a time, and faster-whisper's batched pipeline leaves out the second tries and the thresholds they hang on. Here
-a greedy pass runs in batches, and a window that fails is decoded again by itself, with a seed of its own.
+a greedy pass runs in batches, and windows that fail are gathered and decoded again together, each by its own seed.
 
 An engine (`asr_engine.py`) does the arithmetic, by openai-whisper or by CTranslate2, and says the same for both what
 has failed. How good is good enough is not decided here: all evidence is kept, for filters.
@@ -103,8 +103,8 @@ def transcribe(
 ) -> list[Transcript]:
     """What is said in each waveform, in their order; a transcript does not depend on its neighbours.
 
-    A greedy pass runs in batches, windows of like length together. What fails its thresholds is decoded again by
-    itself at rising temperatures, and the last try is kept where all fail.
+    A greedy pass runs in batches, windows of like length together. What fails its thresholds is decoded again at
+    rising temperatures, in batches of its own, and the last try is kept where all fail.
 
     Args:
         engine: any Whisper, from `load_asr`.
@@ -124,13 +124,25 @@ def transcribe(
             raise ValueError(f"{name} is {seconds:.1f} s long, and Whisper hears {MAX_SECONDS} s at a time")
     heard = {i: _nothing(language) for i, waveform in enumerate(waveforms) if not _sounds(waveform)}
     order = sorted((i for i in range(len(waveforms)) if i not in heard), key=lambda i: len(waveforms[i]))
+
+    def keep(i: int, windows: Any, row: int, kept: Decoding) -> None:
+        spans = engine.align(windows, row, kept, len(waveforms[i])) if words and not kept.silent else None
+        heard[i] = _transcript(kept, spans)
+
+    failed: list[_Failed] = []
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
         windows = engine.encode([waveforms[i] for i in batch])
         for row, (i, first) in enumerate(zip(batch, engine.decode(windows, language), strict=True)):
-            kept = _second_tries(engine, windows, row, first, names[i]) if first.failed else first
-            spans = engine.align(windows, row, kept, len(waveforms[i])) if words and not kept.silent else None
-            heard[i] = _transcript(kept, spans)
+            if first.failed:
+                failed.append(_Failed(i, names[i], engine.pick([(windows, row)]), first))
+            else:
+                keep(i, windows, row, first)
+        while len(failed) >= batch_size or (failed and start + batch_size >= len(order)):
+            again, failed = failed[:batch_size], failed[batch_size:]
+            windows = engine.pick([(one.window, 0) for one in again])
+            for row, kept in enumerate(_second_tries(engine, windows, again)):
+                keep(again[row].place, windows, row, kept)
     return [heard[i] for i in range(len(waveforms))]
 
 
@@ -139,16 +151,27 @@ def _warm(_identity: str, model: str, device: str, engine: str) -> Engine:
     return load_asr(model, device, engine)
 
 
-def _second_tries(engine: Engine, windows: Any, row: int, first: Decoding, name: str) -> Decoding:
-    """The first decoding at a rising temperature that passes, else the last; the same for the same name."""
-    kept = first
+@dataclass(frozen=True)
+class _Failed:
+    """A window whose greedy pass has failed."""
+
+    place: int  # of its waveform
+    name: str
+    window: Any  # a batch of it alone
+    first: Decoding
+
+
+def _second_tries(engine: Engine, windows: Any, failed: Sequence[_Failed]) -> list[Decoding]:
+    """Of each window the first decoding at a rising temperature that passes, else the last; the same for its name."""
+    kept = [one.first for one in failed]
     for temperature in TEMPERATURES:
-        seed = zlib.crc32(f"{name} {temperature}".encode())
-        kept = replace(
-            engine.sample(windows, row, first.language, temperature, seed), language_prob=first.language_prob
-        )
-        if not kept.failed:
+        rows = [row for row, decoding in enumerate(kept) if decoding.failed]
+        if not rows:
             break
+        languages = [kept[row].language for row in rows]
+        seeds = [zlib.crc32(f"{failed[row].name} {temperature}".encode()) for row in rows]
+        for row, found in zip(rows, engine.sample(windows, rows, languages, temperature, seeds), strict=True):
+            kept[row] = replace(found, language_prob=failed[row].first.language_prob)
     return kept
 
 

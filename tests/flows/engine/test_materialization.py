@@ -241,3 +241,21 @@ def test_a_site_that_tolerates_nothing_any_more_excuses_nothing(pipeline: Run, r
         pipeline()
     assert rows(root, "from totals") == []
     assert "totals" in [stage.wanted.table for stage in Catalogue(root).take_up() if stage.pending]
+
+
+def test_the_shards_of_one_task_run_are_made_by_all_workers_and_the_largest_first(
+    pipeline: Run, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.engine.materialization.MOST_TASKS", 1)
+    write_corpus(tmp_path / "audio", d="pause nineteen twenty")
+    pipeline(until="utterances", keys="workers = 1\n")
+    order = rows(root, "select shard from runs where table_name = 'utterances' order by started_at")
+    assert order == [("d",), ("a",), ("b",), ("c",)], "by the bytes of their files"
+    pipeline(until="codes", settings=["codes.pause=1.0"])
+    together = "a.table_name = 'codes' and b.table_name = 'codes' and a.shard < b.shard"
+    [(pairs,)] = rows(
+        root,
+        f"select count(*) from runs as a join runs as b on {together} "
+        "and a.started_at < b.ended_at and b.started_at < a.ended_at",
+    )
+    assert int(str(pairs)) >= 2, "two at a time"

@@ -53,6 +53,38 @@ def test_a_second_try_is_seeded_by_the_id_and_not_by_what_came_before(
     assert beside[0].text != alone.text
 
 
+def test_second_tries_are_those_of_openai_whisper_and_load_no_model_again(
+    engines: tuple[recognition.Engine, recognition.Engine],
+    waveforms: list[NDArray[np.float32]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failing = [waveforms[4], waveforms[4][: len(waveforms[4]) // 2]]
+    ours, theirs = (recognition.transcribe(engine, failing, ids=["one", "two"]) for engine in engines)
+    assert [(t.text, t.temperature) for t in theirs] == [(t.text, t.temperature) for t in ours]
+
+    def loads(*_words: object, **_more: object) -> None:
+        raise AssertionError("a model is loaded again")
+
+    monkeypatch.setattr("model.asr.ctranslate2_engine.ctranslate2.models.Whisper", loads)
+    monkeypatch.setattr("model.asr.ctranslate2_engine.load_converted", loads)
+    assert recognition.transcribe(engines[1], failing, ids=["one", "two"]) == theirs
+
+
+@pytest.mark.parametrize("quantization", ["int8", "int16", "bfloat16"])
+def test_weights_of_few_bits_are_read_by_openai_whisper_too(tmp_path: Path, quantization: str) -> None:
+    from ctranslate2.specs import whisper_spec
+
+    from model.asr import ctranslate2_engine
+
+    optimize = whisper_spec.WhisperSpec.optimize
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(whisper_spec.WhisperSpec, "optimize", lambda spec, **_: optimize(spec, quantization))
+        ctranslate2_engine.convert(recognition.load_whisper("embedded"), tmp_path)
+    light = recognition.load_whisper(str(tmp_path))
+    for name, weights in recognition.load_whisper("embedded").state_dict().items():
+        assert torch.allclose(light.state_dict()[name], weights, atol=0.02 * float(weights.abs().max())), name
+
+
 def test_the_batch_size_changes_no_text_and_hardly_the_evidence(
     engines: tuple[recognition.Engine, recognition.Engine], waveforms: list[NDArray[np.float32]]
 ) -> None:

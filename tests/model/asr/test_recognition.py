@@ -2,8 +2,9 @@
 
 import hashlib
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import jiwer
@@ -158,6 +159,50 @@ def test_second_tries_are_seeded_by_the_id_and_not_by_the_neighbours(tmp_path: P
         t.temperature == recognition.TEMPERATURES[-1] and t.avg_logprob < engine.MIN_AVG_LOGPROB for t in together
     )
     assert recognition.transcribe(model, waveforms[:1], ids=["another"])[0].text != alone[0].text
+
+
+def test_what_is_drawn_is_what_openai_whisper_draws_of_one_window_from_the_same_seed(embedded: OpenAI) -> None:
+    waveforms = [waveform[::-1].copy() for _, waveform in spoken(3)]
+    windows = embedded.encode(waveforms)
+    together = embedded.sample(windows, [2, 0, 1], ["en"] * 3, 0.8, [7, 8, 7])
+    for row, seed, drawn in zip([2, 0, 1], [7, 8, 7], together, strict=True):
+        torch.manual_seed(seed)
+        options = DecodingOptions(language="en", temperature=0.8, without_timestamps=True, fp16=False)
+        [theirs] = embedded.model.decode(windows.features[row : row + 1], options)
+        assert drawn.tokens == tuple(theirs.tokens)
+        assert drawn.avg_logprob == pytest.approx(theirs.avg_logprob, abs=1e-4)
+        [alone] = embedded.sample(windows, [row], ["en"], 0.8, [seed])
+        assert drawn == alone, "to the last bit"
+
+
+def test_windows_of_several_languages_are_tried_again_each_in_its_own(tmp_path: Path) -> None:
+    model = recognition.load_asr(str(untrained(tmp_path, num_vocab=51_865)))
+    windows = model.encode([noise(1.0, seed) for seed in range(3)])
+    together = model.sample(windows, [0, 1, 2], ["de", "en", "de"], 1.0, [5, 6, 7])
+    assert [drawn.language for drawn in together] == ["de", "en", "de"]
+    for row, (language, seed) in enumerate([("de", 5), ("en", 6), ("de", 7)]):
+        assert [together[row]] == model.sample(windows, [row], [language], 1.0, [seed])
+
+
+def test_what_fails_is_gathered_over_batches_and_tried_again_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = recognition.load_asr(str(untrained(tmp_path)))
+    sizes: list[int] = []
+
+    def sample(_windows: object, rows: list[int], *words: object) -> list[engine.Decoding]:
+        sizes.append(len(rows))
+        return [engine.Decoding("Heard.", (1,), "en", None, -0.1, 0.0, 0.2)] * len(rows)
+
+    def decode(windows: Any, _language: object) -> list[engine.Decoding]:
+        fails = engine.Decoding("", (1,), "en", None, -3.0, 0.0, 0.0)
+        return [fails, fails, replace(fails, avg_logprob=-0.1), replace(fails, avg_logprob=-0.1)][: len(windows.mels)]
+
+    monkeypatch.setattr(model, "sample", sample)
+    monkeypatch.setattr(model, "decode", decode)
+    heard = recognition.transcribe(model, [noise(1.0, seed) for seed in range(12)], batch_size=4)
+    assert sizes == [4, 2], "two of each four have failed"
+    assert [one.text for one in heard].count("Heard.") == 6
 
 
 def test_transcribing_leaves_the_callers_randomness_alone(tmp_path: Path) -> None:

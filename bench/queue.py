@@ -1,0 +1,185 @@
+"""How busy the engine keeps many workers, and what it costs a shard, beside a bare loop over the same shards.
+
+    python -m bench.queue [--shards 7439] [--slots 256] [--seconds 0.5] [--made 2000]
+
+First, shards of uneven length on many workers: Prefect, task runs and queue are the engine's own, and a worker is a
+thread that sleeps as long as its shard would take, at a scale. What the engine knows of a length beforehand is off by
+a fifth. A bare pool of threads gets the same sleeps in their order. Then shards of no length are made in earnest, by
+Ray's workers, with their files and records, beside a loop of the same calls in one process.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+import pyarrow as pa
+
+from warehouse.stage import Resources
+from warehouse.store import Artifact, shard_path
+from warehouse.tables import Table
+
+SPREAD = 0.6  # of the logarithm of a shard's length: the longest of 7,439 is nine times the mean
+GUESS = 0.2  # by how much a length is known beforehand: a fifth more or less
+OF_A_SHARD = 10.0  # seconds that overhead is a share of
+EMPTY = Table("empty", grain="nothing", schema=pa.schema({"n": pa.int64()}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Empty:
+    """Shards of no rows, each with a file of a claimed size."""
+
+    makes, takes = EMPTY, ()
+    needs, version, gathers = Resources(), 1, False
+    sizes: dict[str, int] = field(default_factory=dict, compare=False)
+
+    def shards(self) -> dict[str, dict[str, tuple[int, int]]]:
+        return {shard: {f"{shard}.flac": (size, 0)} for shard, size in self.sizes.items()}
+
+    def __call__(self, _shard: str) -> pa.Table:
+        return EMPTY.schema.empty_table()
+
+
+class Sleepers:
+    """Workers who only sleep; they stand in for Ray's."""
+
+    device, stopped = "cpu", False
+
+    def __init__(self, seconds: dict[str, float], slots: int) -> None:
+        self.seconds, self.slots = seconds, slots
+        self.begun: list[float] = []
+        self.ended: list[float] = []
+
+    def __call__(self, site: Any, _module: Any) -> "Sleepers":
+        self.site = site
+        return self
+
+    def prepare(self, _needs: Resources, num_jobs: int) -> int:
+        return min(self.slots, num_jobs)
+
+    def close(self) -> None: ...
+
+    def make(self, job: Any, _flow_run_id: str | None, _attempt: int) -> Artifact:
+        self.begun.append(time.perf_counter())
+        time.sleep(self.seconds[job.shard])
+        self.ended.append(time.perf_counter())
+        path = shard_path(job.root, EMPTY.name, job.fingerprint, job.shard).relative_to(job.root).as_posix()
+        said = {"num_rows": 0, "num_dropped": 0, "seconds": None, "dropped": "{}", "bytes": 0, "digest": ""}
+        now = datetime.now(UTC).isoformat()
+        return Artifact(
+            **said,  # type: ignore[arg-type]
+            table_name=EMPTY.name,
+            shard=job.shard,
+            fingerprint=job.fingerprint,
+            path=path,
+            stage=job.description,
+            inputs=job.inputs,
+            made_at=now,
+        )
+
+    @property
+    def use(self) -> float:
+        """The share of the workers' time in which they slept, from the first beginning to the last end."""
+        return sum(self.seconds.values()) / self.slots / (max(self.ended) - min(self.begun))
+
+
+def lengths(shards: int, mean: float) -> dict[str, float]:
+    """Seconds of each shard, uneven, of this mean."""
+    draw = random.Random(1)
+    drawn = [draw.lognormvariate(0, SPREAD) for _ in range(shards)]
+    return {f"s{i:05}": mean * length / statistics.fmean(drawn) for i, length in enumerate(drawn)}
+
+
+def engine(root: Path, sizes: dict[str, int], workers: Any = None) -> float:
+    """Seconds of a flow that makes all shards; by Ray's workers unless others are given."""
+    from prefect import flow
+
+    from flows.engine.materialization import materialize
+    from flows.engine.recipe import Recipe
+    from flows.engine.site import load_site
+    from flows.engine.workers import Workers
+
+    @flow(log_prints=False)
+    def made_up() -> None:
+        materialize(Recipe((Empty(sizes=sizes),)), load_site(root=str(root), device="cpu"))
+
+    begun = time.perf_counter()
+    with patch("flows.engine.materialization.Workers", workers or Workers):
+        made_up()
+    return time.perf_counter() - begun
+
+
+def bare_use(seconds: dict[str, float], slots: int) -> float:
+    """The same share, of a pool of threads that takes the shards in their order."""
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(slots) as pool:
+        list(pool.map(time.sleep, seconds.values()))
+    return sum(seconds.values()) / slots / (time.perf_counter() - begun)
+
+
+def bare_seconds(root: Path, shards: int) -> float:
+    """Seconds in which a loop in one process makes empty shards, with their files and records."""
+    from flows.engine.shards import Job, make_shard
+
+    stage, begun = Empty(), time.perf_counter()
+    for i in range(shards):
+        said = {"fingerprint": "f" * 12, "description": "{}", "inputs": "{}", "reads": (), "again": False}
+        made = make_shard(Job(root=root, stage=stage, shard=f"s{i:05}", **said), None, 1)  # type: ignore[arg-type]
+        assert isinstance(made, Artifact)
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--shards", type=int, default=7_439, help="of uneven length")
+    parser.add_argument("--slots", type=int, default=256, help="workers that sleep")
+    parser.add_argument("--seconds", type=float, default=0.5, help="that a shard is slept through, on average")
+    parser.add_argument("--made", type=int, default=2_000, help="shards of no length, made in earnest; 0 makes none")
+    options = parser.parse_args()
+    with TemporaryDirectory() as folder:
+        from flows.commands.options import prefects_mistakes, quiet
+
+        root = Path(folder)
+        quiet(root, verbose=False)
+        with prefects_mistakes(root):
+            print(json.dumps(measured(root, options)))
+
+
+def measured(root: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """All figures."""
+    seconds, draw = lengths(options.shards, options.seconds), random.Random(2)
+    sizes = {shard: round(1e6 * one * draw.uniform(1 - GUESS, 1 + GUESS)) for shard, one in seconds.items()}
+    sleepers = Sleepers(seconds, options.slots)
+    engine(root / "asleep", sizes, sleepers)
+    figures: dict[str, Any] = {
+        "shards": options.shards,
+        "slots": options.slots,
+        "longest_over_mean": round(max(seconds.values()) / options.seconds, 1),
+        "use": round(sleepers.use, 3),
+        "bare_use": round(bare_use(seconds, options.slots), 3),
+    }
+    if options.made:
+        made = dict.fromkeys(lengths(options.made, 1.0), 1)
+        whole = engine(root / "made", made)
+        bare = bare_seconds(root / "bare", options.made)
+        cpus = os.cpu_count() or 1
+        figures |= {
+            "made": options.made,
+            "ms_a_shard": round(1e3 * whole / options.made, 1),
+            "bare_ms_a_shard": round(1e3 * bare / options.made, 1),
+            "overhead_of_10_s": round(cpus * whole / options.made / OF_A_SHARD, 4),
+        }
+    return figures
+
+
+if __name__ == "__main__":
+    main()
