@@ -58,3 +58,19 @@ def estimate(as_json: bool, **words: Any) -> None:
     how = {name: words.pop(name) for name in ("source", "hours", "shards", "cpus", "gpus")}
     rows = list(shown(reckon(RunOptions(**words), **how)))
     show(rows, "json" if as_json else "table")
+
+
+@click.command("help")
+@click.argument("words", nargs=-1, metavar="[COMMAND]")
+@click.pass_context
+def help_(context: click.Context, words: tuple[str, ...]) -> None:
+    """What a command does and takes; without one, which there are."""
+    assert context.parent
+    there: click.Context = context.parent
+    for word in words:
+        group = there.command
+        command = group.get_command(there, word) if isinstance(group, click.Group) else None
+        if command is None:
+            raise click.UsageError(f"there is no command {' '.join(words)!r}; `valle help` names all of them")
+        there = click.Context(command, info_name=word, parent=there)
+    click.echo(there.get_help())

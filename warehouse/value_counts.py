@@ -6,6 +6,7 @@ They are kept in the shard's footer and in its record, as JSON, compressed: 24 k
 
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zlib import compress, decompress
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from warehouse.tables import TABLES, Table
 
@@ -45,15 +47,26 @@ def count_shard(root: Path, table_name: str, path: str) -> str:
     return count_values(table, pq.read_table(root / path, columns=[*table.counted, "dropped"]))
 
 
-def pack(counts: dict[str, Any]) -> str:
-    """Counts by column, in few bytes."""
-    return b64encode(compress(json.dumps(counts, separators=(",", ":")).encode())).decode()
+def pack(counts: Mapping[str, Any]) -> str:
+    """Counts by column, in few bytes. Lists of numbers go in binary, each byte's place by itself: most hold zeros."""
+    said = {
+        name: b64encode(np.asarray(count, "<u4").view(np.uint8).reshape(-1, 4).T.tobytes()).decode()
+        if isinstance(count, list)
+        else count
+        for name, count in counts.items()
+    }
+    return b64encode(compress(json.dumps(said, separators=(",", ":")).encode())).decode()
 
 
 def unpack(packed: str) -> dict[str, Any]:
-    """What `count_values` has counted, by column."""
+    """What `count_values` has counted, by column: words as they were, numbers as an array."""
     said: dict[str, Any] = json.loads(decompress(b64decode(packed)))
-    return said
+    return {name: _numbers(count) if isinstance(count, str) else count for name, count in said.items()}
+
+
+def _numbers(count: str) -> NDArray[np.uint32]:
+    planes = np.frombuffer(b64decode(count), np.uint8).reshape(4, -1)
+    return np.ascontiguousarray(planes.T).view("<u4").reshape(-1)
 
 
 def _count(column: pa.ChunkedArray) -> Any:

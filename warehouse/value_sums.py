@@ -143,7 +143,7 @@ class _Sums:
             for path, packed in found:
                 table = path.partition("/")[0]
                 for column, counts in unpack(packed).items():
-                    if isinstance(counts, list):
+                    if isinstance(counts, np.ndarray):
                         self._add_numbers((table, column), counts, sign)
                     else:
                         self._add_words(table, column, counts, sign)
@@ -166,8 +166,8 @@ class _Sums:
             total[0] += sign * times
             total[1] += sign * num_rows
 
-    def _add_numbers(self, key: tuple[str, str], counts: list[int], sign: int) -> None:
-        self._numbers(key, len(counts))[: len(counts)] += sign * np.asarray(counts, np.int64)
+    def _add_numbers(self, key: tuple[str, str], counts: "np.ndarray[Any, Any]", sign: int) -> None:
+        self._numbers(key, len(counts))[: len(counts)] += sign * counts.astype(np.int64)
 
     def _numbers(self, key: tuple[str, str], length: int) -> "np.ndarray[Any, Any]":
         """The counts of a column, with room for as many numbers."""

@@ -49,12 +49,24 @@ def made(prefect_server: None, ray_here: None, tmp_path: Path, corpus: Path, val
         (["rerun"], "say one of --failed"),
         (["bake"], "No such command 'bake'"),
         (["sql", "select 1", "--format", "xml"], "'xml' is not one of"),
+        (["help", "bake"], "there is no command 'bake'"),
+        (["check", "--root", "/proc/nothing"], "/proc/nothing is not a warehouse"),
+        (["estimate", "--hours", "1", "--root", "/proc/nothing"], "/proc/nothing is not a warehouse"),
     ],
 )
 def test_a_wrong_word_is_named_in_one_sentence(valle: Callable[..., Said], words: list[str], says: str) -> None:
     code, out, err = valle(*words)
     assert (code, out) == (2, "")
     assert says in err
+
+
+def test_help_tells_of_every_command_and_of_one(valle: Callable[..., Said]) -> None:
+    code, out, _ = valle("help")
+    assert code == 0
+    for name in ("check", "doctor", "estimate", "run", "catalogue"):
+        assert f"\n  {name} " in out
+    assert "--mend" in valle("help", "check")[1]
+    assert "valle catalogue rebuild" in valle("help", "catalogue", "rebuild")[1]
 
 
 def test_a_wrong_key_of_a_site_is_named(valle: Callable[..., Said], tmp_path: Path) -> None:
