@@ -116,6 +116,13 @@ class ToyCodes:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WideCodes(ToyCodes):
+    """The same, by a worker that needs more than there is."""
+
+    needs = Resources(cpus=64)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToyTotals:
     """One row about every shard."""
 
@@ -176,6 +183,11 @@ def trained() -> Recipe:
 def endless() -> Recipe:
     """The same rows, in an hour."""
     return Recipe((ToyUtterances(), ToyCodes(pause=3600.0), ToyExamples(), ToyTotals()))
+
+
+def wide() -> Recipe:
+    """With a stage for which there is no room."""
+    return Recipe((ToyUtterances(), WideCodes(), ToyExamples(), ToyTotals()))
 
 
 def write_corpus(folder: Path, **shards: str) -> Path:

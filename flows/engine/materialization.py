@@ -102,6 +102,7 @@ def materialize(
     run = _Run(wanted, listings, site, catalogue.artifacts(), selection, Workers(site, module), pages)
     try:
         with _publishing(catalogue), _logging(site.root):
+            run.check_room(recipe.stages[: len(tables)])
             for stage in recipe.stages[: len(tables)]:
                 run.make_table(stage)
     finally:
@@ -158,6 +159,7 @@ class _Run:
         self.listings = listings
         self.artifacts = artifacts
         self.plans: dict[str, StagePlan] = {}
+        self._before = plan(wanted, artifacts, selection.again)
         self.allowed = self._with_what_they_wait_for(set(selection.only or ()))
         self.touched: set[tuple[str, str]] = set()  # made in this run
         self.tally = Tally()
@@ -165,13 +167,21 @@ class _Run:
     def _with_what_they_wait_for(self, selected: set[tuple[str, str]]) -> set[tuple[str, str]]:
         """The selected shards, and whatever is pending above them, without which they could not be made."""
         stages = list(self.wanted.values())
-        plans = {stage.wanted.table: stage for stage in plan(stages, self.artifacts, self.selection.again)}
+        plans = {stage.wanted.table: stage for stage in self._before}
         for stage in reversed(stages):
             for shard in [name for table, name in selected if table == stage.table]:
                 if shard in plans[stage.table].pending:
                     for above, names in reads(stage, shard, plans):
                         selected |= {(above.wanted.table, name) for name in names if name in above.pending}
         return selected
+
+    def check_room(self, stages: Sequence[Stage]) -> None:
+        """See to it before anything is made that there is room for a worker of every stage with something to make."""
+        to_make = {before.wanted.table for before in self._before if before.pending}
+        for stage in stages if self.selection.only is None else ():
+            if stage.makes.name in to_make:
+                held = self._needs(on_device(stage, self.site, self.workers.device))
+                self.workers.check_room(stage.makes.name, held)
 
     def make_table(self, stage: Stage) -> None:
         """Make what is not current of one table, and wait for it."""
@@ -254,7 +264,7 @@ class _Run:
         """Makes shards, and returns how some of them failed."""
         stage = on_device(jobs[0].stage, self.site, self.workers.device)
         jobs = [replace(job, stage=stage, device=getattr(stage, "device", "cpu")) for job in jobs]
-        at_a_time = self.workers.prepare(self._needs(jobs[0].stage), len(jobs))
+        at_a_time = self.workers.prepare(table, self._needs(jobs[0].stage), len(jobs))
         each = -(-len(jobs) // MOST_TASKS)
         patience = Patience(table, len(jobs))
         # Twice as many task runs as workers: one whose last shard is in hand leaves no worker without another's.

@@ -95,22 +95,32 @@ class Workers:
 
         return "cuda" if has_gpu(ray.nodes()) else "cpu"
 
-    def prepare(self, needs: Resources, num_jobs: int) -> int:
-        """Make ready for a stage. Returns how many shards it will make at a time."""
+    def check_room(self, table: str, needs: Resources) -> int:
+        """How many workers with these needs there is room for.
+
+        Raises:
+            Mistake: there is none for a single one.
+        """
         self._start()
         import ray
 
+        there = max(room(ray.nodes(), needs, self.site.train_workers), self._to_come)
+        if there < 1:
+            raise Mistake(
+                f"a worker of {table} needs {needs.cpus:g} CPUs and {needs.gpus:g} GPUs, and the cluster at "
+                f"{self.site.ray_address} has no room for one; see `device` and `gpus` of the site"
+            )
+        return there
+
+    def prepare(self, table: str, needs: Resources, num_jobs: int) -> int:
+        """Make ready for a stage. Returns how many shards it will make at a time."""
+        self._start()
         with self._lock:
             self._no_room = None
             if needs != self._needs:
                 self._let_go()
                 self._needs = needs
-        there = max(room(ray.nodes(), needs, self.site.train_workers), self._to_come)
-        if there < 1:
-            raise Mistake(
-                f"a worker needs {needs.cpus:g} CPUs and {needs.gpus:g} GPUs, and the cluster at "
-                f"{self.site.ray_address} has no room for one; see `device` and `gpus` of the site"
-            )
+        there = self.check_room(table, needs)
         size = min(num_jobs, there, self.site.workers or there)
         self._free = threading.Semaphore(size)
         return size

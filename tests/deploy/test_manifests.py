@@ -242,3 +242,15 @@ def test_the_job_says_a_command_that_there_is() -> None:
     assert {word for word in words if word.startswith("--")} <= known
     assert words[words.index("--recipe") + 1] in RECIPES
     assert JOB["spec"]["clusterSelector"] == {"ray.io/cluster": CLUSTER["metadata"]["name"]}
+
+
+def test_the_page_says_commands_files_and_pools_that_there_are() -> None:
+    page = (HOUSE / "docs" / "cluster.md").read_text()
+    said = re.findall(r"valle (serve|run|download|rerun)((?: [^`|\n]*)?)", page)
+    assert {command for command, _ in said} >= {"serve", "download"}
+    for command, words in said:
+        known = {name for option in valle.commands[command].params for name in option.opts}
+        assert set(re.findall(r"--[a-z-]+", words)) <= known, words
+    for path in re.findall(r"(?<!tests/)deploy/[\w/.-]+\w", page):
+        assert (HOUSE / path).exists(), path
+    assert {*re.findall(r"valle-(?:process|docker|kubernetes)", page)} == {pool["name"] for pool in POOLS.values()}

@@ -12,9 +12,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from tests.conftest import TOY
 from tests.toy import write_corpus
 from warehouse.query import select
+
+HOUSE = Path(__file__).parents[2]
 
 
 def test_flows_have_parameters_that_a_schedule_can_hold() -> None:
@@ -61,7 +62,7 @@ def real_server(tmp_path: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}/api"
     place = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": url}
     place["PREFECT_API_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{tmp_path}/prefect.db"
-    command = [Path(sys.executable).parent / "prefect", "server", "start", "--port", str(port)]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     with subprocess.Popen(command, env=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         for _ in range(240):
             with suppress(OSError):
@@ -72,17 +73,29 @@ def real_server(tmp_path: Path) -> Iterator[str]:
         server.terminate()
 
 
-def test_a_schedule_makes_runs(real_server: str) -> None:
+def test_what_is_deployed_is_scheduled(real_server: str, tmp_path: Path) -> None:
+    """As docs/cluster.md says it: a pool, `prefect deploy`, and the server schedules `pipeline`."""
     from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.pipeline import prepare
-
+    place = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": real_server}
+    words = ["--no-prompt", "deploy", "--prefect-file", "deploy/prefect.yaml", "--name", "process"]
     with temporary_settings({PREFECT_API_URL: real_server}), get_client(sync_client=True) as client:
-        prepare.to_deployment("nightly", cron="0 3 * * *", parameters={"recipe": TOY}).apply()
+        client.create_work_pool(WorkPoolCreate(name="valle-process", type="process"))
+        said = subprocess.run(
+            [sys.executable, "-m", "prefect", *words], env=place, cwd=HOUSE, capture_output=True, text=True, check=False
+        )
+        assert said.returncode == 0, said.stdout + said.stderr
+        deployments = {one.entrypoint: one for one in client.read_deployments()}
+        assert {one.name for one in deployments.values()} == {"process"}
+        assert len(deployments) == 5
         for _ in range(240):
             if runs := client.read_flow_runs():
                 break
             time.sleep(0.5)
+        automations = {one.name for one in client.read_automations()}
     assert runs, "the server schedules nothing: is SQLAlchemy newer than 2.0?"
     assert all(run.state is not None and run.state.is_scheduled() for run in runs)
+    assert {run.deployment_id for run in runs} == {deployments["flows.pipeline.pipeline"].id}
+    assert automations == {"valle process train after prepare", "valle process evaluate after train"}

@@ -174,7 +174,16 @@ def test_a_cluster_that_starts_machines_is_asked_for_more_than_it_has(ray_here: 
 
     large = Resources(cpus=4)  # the cluster has two
     with pytest.raises(Mistake, match="has no room for one"):
-        Workers(Site(ray_address="auto")).prepare(large, 10)
+        Workers(Site(ray_address="auto")).prepare("codes", large, 10)
     growing = Workers(Site(ray_address="auto", grows_to=3))
-    assert [growing.prepare(large, number) for number in (2, 10)] == [2, 3]
-    assert Workers(Site(ray_address="auto", grows_to=1)).prepare(Resources(), 10) == 2, "what is there counts"
+    assert [growing.prepare("codes", large, number) for number in (2, 10)] == [2, 3]
+    assert Workers(Site(ray_address="auto", grows_to=1)).prepare("codes", Resources(), 10) == 2, "what is there counts"
+
+
+def test_a_stage_without_room_is_said_before_anything_is_made(pipeline: Run, root: Path) -> None:
+    with pytest.raises(
+        Mistake, match="a worker of codes needs 64 CPUs and 0 GPUs, and the cluster at local has no room"
+    ):
+        pipeline(recipe=f"{Path(__file__).parents[2] / 'toy.py'}:wide")
+    assert rows(root, "from runs") == []
+    assert pipeline(recipe=f"{Path(__file__).parents[2] / 'toy.py'}:wide", until="utterances") == {"utterances": 3}
