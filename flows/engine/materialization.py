@@ -1,7 +1,8 @@
 """Materialization: bring a warehouse up to date with a recipe.
 
 Stage by stage, it makes what is not current. A Prefect task run is a shard, or
-a range of shards where there are many (`flows.engine.task_runs`). What is done is the
+a range of shards where there are many (`flows.engine.task_runs`), and workers take
+single shards of all of them (`flows.engine.shard_queue`). What is done is the
 catalogue's to know, not Prefect's cache.
 """
 
