@@ -41,6 +41,8 @@ def made(prefect_server: None, ray_here: None, tmp_path: Path, corpus: Path, val
         (["plan", "--set", "utterances.max_seconds=long"], "utterances.max_seconds is float, and 'long' is not"),
         (["run", "--until", "code"], "recipe demo makes no table 'code'; did you mean 'codes'?"),
         (["run", "--site", "nowhere.toml"], "there is no site file nowhere.toml"),
+        (["run", "--recipe", TOY, "--root", "/proc/nothing"], "valle: /proc/nothing: No such file or directory"),
+        (["serve", "--recipe", TOY, "--root", "/proc/nothing"], "valle: /proc/nothing: No such file or directory"),
         (["status", "--root", "/proc/nothing"], "/proc/nothing is not a warehouse"),
         (["sql", "select 1", "--root", "/proc/nothing"], "/proc/nothing is not a warehouse"),
         (["rerun", "--failed", "--root", "/proc/nothing"], "/proc/nothing is not a warehouse"),
