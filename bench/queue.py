@@ -63,7 +63,10 @@ class Sleepers:
         self.site = site
         return self
 
-    def prepare(self, _needs: Resources, num_jobs: int) -> int:
+    def check_room(self, _table: str, _needs: Resources) -> int:
+        return self.slots
+
+    def prepare(self, _table: str, _needs: Resources, num_jobs: int) -> int:
         return min(self.slots, num_jobs)
 
     def close(self) -> None: ...

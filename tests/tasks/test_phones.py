@@ -117,7 +117,7 @@ def test_a_text_that_a_library_cannot_stand_costs_itself_alone(monkeypatch: pyte
             raise OverflowError("that number is too large")
         return text
 
-    monkeypatch.setattr("tasks.text.phonemization.spoken", overwhelmed)
+    monkeypatch.setattr("tasks.text.phonemization.verbalize", overwhelmed)
     rows = [_row(text, "en-us", Faults("not_speakable")) for text in ("One.", "The 12th time.", "Two.")]
     assert [row.get("dropped") for row in rows] == [None, "not_speakable", None]
     assert rows[1]["detail"] == "OverflowError: that number is too large"
@@ -127,6 +127,6 @@ def test_what_a_library_makes_of_most_texts_is_no_fault_of_theirs(monkeypatch: p
     def broken(text: str) -> str:
         raise AttributeError("the library has changed")
 
-    monkeypatch.setattr("tasks.text.phonemization.spoken", broken)
+    monkeypatch.setattr("tasks.text.phonemization.verbalize", broken)
     with pytest.raises(AttributeError, match="the library has changed"):
         phones_of("One.", "Two.", "Three.")
