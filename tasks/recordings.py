@@ -118,7 +118,8 @@ class Recordings:
         """
         entries, faults = self._entries(shard), Faults()
         ids = _ids([entry.path for entry in entries])
-        rows = [self._row(entry, ids[entry.path], (without or {}).get(entry.path), faults) for entry in entries]
+        corpus = corpus_name(self.root, self.audio) if self.layout == "folder" else self.layout
+        rows = [self._row(entry, corpus, ids[entry.path], (without or {}).get(entry.path), faults) for entry in entries]
         faults.check(len(rows))
         rows.sort(key=lambda row: str(row["recording_id"]))
         _drop_duplicates(rows)
@@ -140,11 +141,11 @@ class Recordings:
             case _:
                 return Folder()
 
-    def _row(self, entry: Entry, recording_id: str, poison: str | None, faults: Faults) -> Row:
+    def _row(self, entry: Entry, corpus: str, recording_id: str, poison: str | None, faults: Faults) -> Row:
         known = {name: value for name, value in asdict(entry).items() if name in RECORDINGS.schema.names}
         row = known | {
             "recording_id": recording_id,
-            "corpus": corpus_name(self.root, self.audio) if self.layout == "folder" else self.layout,
+            "corpus": corpus,
             "audio_path": entry.path,
             "detail": entry.note,
         }

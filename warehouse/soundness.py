@@ -31,7 +31,7 @@ UNKNOWN, OTHERWISE, HALF, UNREADABLE = "unknown", "otherwise", "half-written", "
 CATALOGUE, LEDGER, RECIPE, FILES = "catalogue", "ledger", "recipe", "files"
 
 REMADE = "the next `valle run` makes it again"
-TODO = {
+REMEDIES = {
     MISSING: f"`valle check --mend` lets the catalogue forget it, and {REMADE}",
     CUT: f"`valle check --mend` sets it aside, and {REMADE}",
     DAMAGED: f"`valle check --mend` sets it aside, and {REMADE}",
@@ -67,7 +67,7 @@ class Finding:
 
 def found(kind: str, path: str, what: str, todo: str = "", named_by: str = "") -> Finding:
     """A finding, with what is to be done about its kind unless said otherwise."""
-    return Finding(kind=kind, path=path, what=what, todo=todo or TODO[kind], named_by=named_by)
+    return Finding(kind=kind, path=path, what=what, todo=todo or REMEDIES[kind], named_by=named_by)
 
 
 def look(root: Path, *, quick: bool = False) -> list[Finding]:
@@ -251,7 +251,7 @@ def _strangers(root: Path, known: Mapping[str, Artifact]) -> Iterator[Finding]:
             for file in sorted(path.iterdir()) if path.is_dir() else ():
                 if not file.name.startswith(".") and file.suffix != ".parquet" and not file.is_dir():
                     yield _stranger(root, file)
-    for pattern in ("*/*/.*.tmp", "ledger/.*.tmp", "recipes/.*.tmp", "logs/.*.tmp", ".publishing-*"):
+    for pattern in ("*/*/.*.tmp", ".*.tmp", "ledger/.*.tmp", "recipes/.*.tmp", "logs/.*.tmp", ".publishing-*"):
         for path in sorted(root.glob(pattern)):
             with suppress(OSError):
                 if path.stat().st_mtime < long_ago:

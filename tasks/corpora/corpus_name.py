@@ -4,27 +4,18 @@ A copy of the corpus under another name holds the same, and nothing is made agai
 """
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from tasks.corpora.held_out import LIBRIVOX
+from warehouse.store import write_atomically
 
 _FILE = "corpus.json"
 
 
 def settle(root: Path, audio: Path) -> None:
-    """Writes down the folder's name in a warehouse that has none yet; of two that come at once, the first counts."""
-    if (root / _FILE).exists():
-        return
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=root, prefix=".corpus-", encoding="utf-8") as draft:
-        json.dump({"name": _name(audio)}, draft)
-        draft.flush()
-        try:
-            os.link(draft.name, root / _FILE)
-        except FileExistsError:
-            return
+    """Writes down the folder's name in a warehouse that has none yet."""
+    if not (root / _FILE).exists():
+        write_atomically(root / _FILE, json.dumps({"name": _name(audio)}).encode())
 
 
 def corpus_name(root: Path | None, audio: Path) -> str:
