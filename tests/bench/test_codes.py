@@ -3,17 +3,15 @@
 import json
 
 import pytest
-import torch
 
 from bench import codes
+from model.cpu.threads import one_thread
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def alone():
+    with one_thread():
+        yield
 
 
 def test_the_plain_loop_and_the_stage_make_the_same_codes():

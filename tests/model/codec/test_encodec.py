@@ -12,17 +12,16 @@ from torch import Tensor
 import model.codec.encodec as codec_module
 from model.codec.encodec import EMBEDDED, HOP, Codec, CodecError, Shape, build, encodec, figures, identity, load_codec
 from model.codec.streaming import BLOCK, Stream
+from model.cpu.threads import one_thread
 from tests.speech import sentences
 
 TINY = Shape(n_filters=4, dimension=16, lstm=1, norm="none", num_codebooks=8)
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def alone():
+    with one_thread():
+        yield
 
 
 def tiny(seed: int = 0):
