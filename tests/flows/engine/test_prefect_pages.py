@@ -30,8 +30,11 @@ def flow_run(root: Path, client: Any) -> Any:
 
 
 def artifacts(run: Any, client: Any) -> dict[str, Any]:
-    """What the pages show beside a flow run, by key."""
-    return {one.key: one for one in client.read_artifacts() if one.flow_run_id == run.id}
+    """What the pages show beside a flow run, by key: asked for by the run, as a page of all runs' ends at 200."""
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]))
+    return {one.key: one for one in client.read_artifacts(artifact_filter=of_run)}
 
 
 def retry(run: Any, client: Any) -> Any:
