@@ -52,7 +52,7 @@ class Empty:
 class Sleepers:
     """Workers who only sleep; they stand in for Ray's."""
 
-    device, stopped = "cpu", False
+    device, stopped, needs = "cpu", False, Resources()
 
     def __init__(self, seconds: dict[str, float], slots: int) -> None:
         self.seconds, self.slots = seconds, slots
@@ -66,8 +66,9 @@ class Sleepers:
     def check_room(self, _table: str, _needs: Resources) -> int:
         return self.slots
 
-    def prepare(self, _table: str, _needs: Resources, num_jobs: int) -> int:
-        return min(self.slots, num_jobs)
+    def pool(self, _table: str, _needs: Resources, num_jobs: int, _beside: Resources | None) -> "Sleepers":
+        self.size = min(self.slots, num_jobs)
+        return self
 
     def close(self) -> None: ...
 

@@ -9,8 +9,9 @@ from prefect import flow
 
 from flows.downloads.request import GIB, DownloadRequest
 from flows.downloads.resumable import download_archive
-from flows.engine.materialization import Selection, materialize
+from flows.engine.materialization import materialize
 from flows.engine.prefect_pages import run_name, tell_of_failure
+from flows.engine.run import Selection
 from flows.engine.site import load_site
 from flows.recipes import load_recipe, words
 

@@ -88,6 +88,7 @@ class Checkpoints:
     nar_batch_frames: int = 96_000
     nar_choice: Literal["likeliest", "expected"] = "likeliest"  # in speaking, as in `model.valle.settings.Settings`
     nar_stem: int = 0  # layers of convolution that its frames go through first (SoundStorm, arXiv:2305.09636)
+    nar_monotonic: bool = False  # it is told which phone each frame says, by the first codebook and the phones
     nar_stages: Literal["evenly", "early"] = "evenly"  # of training: each codebook as often, or the second most often
     nar_prompt: Literal["random", "prefix", "none"] = "random"  # the 3 s of an utterance that it hears whole
     device: str = field(default="cpu", compare=False)
@@ -211,7 +212,7 @@ class Checkpoints:
                 prompt=self.nar_prompt if half == "nar" else "random",
                 choice=self.nar_choice if half == "nar" else "likeliest",
                 group=self.ar_group if half == "ar" else 1,
-                monotonic=half == "ar" and self.ar_monotonic,
+                monotonic=self.ar_monotonic if half == "ar" else self.nar_monotonic,
                 stages=self.nar_stages if half == "nar" else "evenly",
                 stem=self.nar_stem if half == "nar" else 0,
                 chained=half == "ar" and self.ar_chained,

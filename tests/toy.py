@@ -44,6 +44,8 @@ class ToyUtterances:
 
     def __call__(self, shard: str) -> pa.Table:
         lines = (self.audio / f"{shard}.txt").read_text().splitlines()
+        if "slow" in lines:
+            time.sleep(2.0)
         if "poison" in lines:
             os._exit(9)  # what an out-of-memory kill looks like
         if "broken" in lines:
@@ -123,6 +125,13 @@ class WideCodes(ToyCodes):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GpuCodes(ToyCodes):
+    """The same, by a worker that needs a GPU."""
+
+    needs = Resources(gpus=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToyTotals:
     """One row about every shard."""
 
@@ -188,6 +197,11 @@ def endless() -> Recipe:
 def wide() -> Recipe:
     """With a stage for which there is no room."""
     return Recipe((ToyUtterances(), WideCodes(), ToyExamples(), ToyTotals()))
+
+
+def on_gpus() -> Recipe:
+    """With a stage for which there must be a GPU."""
+    return Recipe((ToyUtterances(), GpuCodes(), ToyExamples(), ToyTotals()))
 
 
 def write_corpus(folder: Path, **shards: str) -> Path:

@@ -19,8 +19,8 @@ _OWN = re.compile(r"'[^']*'|\"[^\"]*\"|\S*[/\d]\S*")
 class Patience:
     """How the shards of one stage have ended so far. Threads share it."""
 
-    def __init__(self, table: str, num_shards: int) -> None:
-        self.table, self.num_shards = table, num_shards
+    def __init__(self, table: str) -> None:
+        self.table = table
         self._lock = threading.Lock()
         self._latest: dict[str, str | None] = {}  # shard -> why its latest attempt failed; None: it is made
         self._ended: dict[str, str | None] = {}  # likewise, of those that will not be tried again
@@ -49,15 +49,15 @@ class Patience:
         with self._lock:
             return _prevailing(self._latest) is not None
 
-    def says(self) -> str | None:
-        """That the stage was given up, why, and how many shards were not tried; None where it was not."""
+    def says(self, num_shards: int) -> str | None:
+        """That the stage was given up, why, and how many of its shards were not tried; None where it was not."""
         if self._given_up is None:
             return None
         why = reason(self._given_up.error)
         same = sum(other == why for other in self._latest.values())
         return (
             f"{self.table} is given up, for {same} of the {len(self._latest)} shards that were tried failed for one "
-            f"reason, {self._given_up.error}; {self.num_shards - len(self._latest):,} were not tried, and `valle run` "
+            f"reason, {self._given_up.error}; {num_shards - len(self._latest):,} were not tried, and `valle run` "
             "tries them again"
         )
 

@@ -8,19 +8,27 @@ from warehouse.stage import Resources
 _NEARLY = 1e-6  # what a share such as 0.1 lacks in binary
 
 
-def room(nodes: Iterable[Mapping[str, Any]], needs: Resources, train_workers: int) -> int:
+def room(
+    nodes: Iterable[Mapping[str, Any]], needs: Resources, train_workers: int, beside: Resources | None = None
+) -> int:
     """How many workers with these needs the cluster holds at once.
 
     Args:
         nodes: as `ray.nodes()` tells of them.
         needs: of one worker. With no CPUs it only launches others, `train_workers` of them.
         train_workers: of each half's training.
+        beside: of workers for whose sake up to half of a node's CPUs stay free.
     """
     there = [node["Resources"] for node in nodes if node["Alive"]]
     if not needs.cpus:
         total = sum(node.get("GPU", 0) for node in there) or sum(node.get("CPU", 0) for node in there)
         return max(1, int(total / train_workers))
-    return sum(_on_node(node.get("CPU", 0), node.get("GPU", 0), needs) for node in there)
+    free = 0
+    for node in there:
+        cpus, gpus = node.get("CPU", 0), node.get("GPU", 0)
+        others = _on_node(cpus // 2, gpus, beside) * beside.cpus if beside and beside.cpus else 0
+        free += _on_node(cpus - others, gpus, needs)
+    return free
 
 
 def has_gpu(nodes: Iterable[Mapping[str, Any]]) -> bool:

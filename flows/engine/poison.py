@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from flows.engine.leaving_out import can_be_halved
 from flows.engine.shards import Failure, Job, one_line, record_attempt
-from flows.engine.workers import Workers
+from flows.engine.workers import Pool
 from flows.terminal.output import say
 from warehouse.faults import POISON
 from warehouse.ledger import FAILED
@@ -24,12 +24,12 @@ _SHORTEST_LIMIT = 300.0  # seconds that a part of a shard has, unless the whole 
 
 
 def make_without_poison(
-    workers: Workers, job: Job, failure: Failure, flow_run_id: str | None, attempt: int
+    pool: Pool, job: Job, failure: Failure, flow_run_id: str | None, attempt: int
 ) -> Artifact | Failure:
     """Make a shard that has crashed its workers without the few rows that do it.
 
     Args:
-        workers: who make it, and who may crash over its parts.
+        pool: the workers who make it, and who may crash over its parts.
         job: the shard.
         failure: how its last attempt ended.
         flow_run_id: Prefect's.
@@ -40,7 +40,7 @@ def make_without_poison(
         return failure
     try:
         names = job.items
-        found = search(names, lambda part: _rehearse(workers, job, names, part))
+        found = search(names, lambda part: _rehearse(pool, job, names, part))
     except Exception as error:  # no worker to be had, or files that could not be listed this time
         return replace(failure, error=f"{failure.error}; which row does that was not found: {one_line(error)}")
     if refusal := _refusal(job, found, names):
@@ -49,7 +49,7 @@ def make_without_poison(
         return Failure(job.name, words, may_pass=False)
     for name, detail in found.items():
         say(f"{job.name}: {name} is dropped as {POISON}: {detail}")
-    made = workers.make(replace(job, poison=found), flow_run_id, attempt)
+    made = pool.make(replace(job, poison=found), flow_run_id, attempt)
     if isinstance(made, Failure) and made.crashed and not found:
         return replace(made, error=f"{made.error}; none of its {len(names)} rows does that alone")
     return made
@@ -82,11 +82,11 @@ def search(names: Sequence[str], what_happens: Callable[[Sequence[str]], str | N
     return found
 
 
-def _rehearse(workers: Workers, job: Job, names: Sequence[str], part: Sequence[str]) -> str | None:
+def _rehearse(pool: Pool, job: Job, names: Sequence[str], part: Sequence[str]) -> str | None:
     """What some rows of a shard do to a worker; None where it survives them."""
-    chosen, longest = set(part), workers.site.shard_timeout_seconds
+    chosen, longest = set(part), pool.site.shard_timeout_seconds
     limit = min(longest, max(_SHORTEST_LIMIT, 2 * longest * len(part) / len(names)))
-    what = workers.rehearse(replace(job, poison={name: "" for name in names if name not in chosen}), limit)
+    what = pool.rehearse(replace(job, poison={name: "" for name in names if name not in chosen}), limit)
     return f"alone with it, {what}" if what else None
 
 

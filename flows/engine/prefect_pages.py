@@ -137,6 +137,12 @@ class Bar:
             key = f"{pages._name}-{slug(table)}"
             self._artifact = pages._show(create_progress_artifact, 0.0, key=key, description=self._words())
 
+    def expect(self, shards: int) -> None:
+        """So many shards are to be made."""
+        if shards != self._to_make:
+            self._to_make = shards
+            self.advance(0, 0)
+
     def advance(self, made: int, failed: int) -> None:
         """So many shards more are made, and so many have failed for good."""
         self._made += made

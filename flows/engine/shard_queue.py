@@ -25,6 +25,11 @@ class ShardQueue:
         self._waiting: list[tuple[float, int, Callable[[], None], Future[None]]] = []
         self._order = itertools.count()  # of equals, the one that came first
 
+    @property
+    def num_waiting(self) -> int:
+        """How many are not begun."""
+        return len(self._waiting)
+
     def put(self, works: Sequence[tuple[float, Callable[[], None]]]) -> "list[Future[None]]":
         """Have several things done, each once a thread is free and nothing larger waits; with each, its size."""
         waiting: list[Future[None]] = [Future() for _ in works]

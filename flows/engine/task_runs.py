@@ -4,6 +4,7 @@ A task run puts its shards into the queue and waits for them; each is one call o
 only ones; the last of them makes a shard that has crashed its worker without the rows that do it.
 """
 
+from collections.abc import Callable
 from concurrent.futures import wait
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from flows.engine.patience import Patience
 from flows.engine.poison import make_without_poison
 from flows.engine.shard_queue import FIRST, ShardQueue
 from flows.engine.shards import Failure, Job
-from flows.engine.workers import Workers
+from flows.engine.workers import Pool
 from warehouse.store import Artifact
 
 
@@ -30,9 +31,12 @@ class ShardFailed(Exception):
 class Batch:
     """The shards of one task run, and which of them are made. A plain class: Prefect looks into dataclasses."""
 
-    def __init__(self, jobs: list[Job], workers: Workers, queue: ShardQueue, patience: Patience) -> None:
+    def __init__(
+        self, jobs: list[Job], pool: Pool, queue: ShardQueue, patience: Patience, tell: Callable[[Artifact], None]
+    ) -> None:
         self.jobs = jobs
-        self.workers = workers
+        self.pool = pool
+        self.tell = tell  # of each shard that is made
         self.queue = queue
         self.patience = patience
         self.made: dict[str, Artifact] = {}
@@ -73,7 +77,7 @@ def make(batch: Batch) -> None:
     for done in waiting:
         done.result()
     if batch.failed:
-        goes_on = not (batch.patience.is_given_up or batch.workers.stopped)
+        goes_on = not (batch.patience.is_given_up or batch.pool.stopped)
         raise ShardFailed(batch.failures, may_pass=goes_on and any(failure.may_pass for failure in batch.failures))
 
 
@@ -84,12 +88,12 @@ def _size(batch: Batch, job: Job) -> float:
 
 def _try(batch: Batch, job: Job, flow_run_id: str | None, attempt: int) -> None:
     """One attempt at a shard, once it is its turn, and unless it is better not begun."""
-    workers, patience, is_last = batch.workers, batch.patience, attempt > batch.workers.site.retries
-    if patience.is_given_up or workers.stopped or (batch.holds_back and job.shard not in batch.failed):
+    pool, patience, is_last = batch.pool, batch.patience, attempt > batch.pool.site.retries
+    if patience.is_given_up or pool.stopped or (batch.holds_back and job.shard not in batch.failed):
         return
-    outcome = workers.make(job, flow_run_id, attempt)
+    outcome = pool.make(job, flow_run_id, attempt)
     if isinstance(outcome, Failure) and outcome.crashed and is_last:
-        outcome = make_without_poison(workers, job, outcome, flow_run_id, attempt + 1)
+        outcome = make_without_poison(pool, job, outcome, flow_run_id, attempt + 1)
     patience.note(job.name, outcome, is_last=is_last)
     if isinstance(outcome, Failure):
         batch.failed[job.shard] = outcome
@@ -97,3 +101,4 @@ def _try(batch: Batch, job: Job, flow_run_id: str | None, attempt: int) -> None:
     else:
         batch.failed.pop(job.shard, None)
         batch.made[job.shard] = outcome
+        batch.tell(outcome)

@@ -8,7 +8,8 @@ whether to try again. Ray is started by the first shard, never before.
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +26,7 @@ from warehouse.ledger import CRASHED, FAILED
 from warehouse.stage import Resources
 from warehouse.store import Artifact
 
-_GRACE = 30.0  # seconds in which a process starts where there is room for it
+_PATIENCE, _GRACE = 5.0, 30.0  # seconds in which a process may start, and does, where there is room for it
 
 
 class Worker:
@@ -60,22 +61,21 @@ class NoRoom(Exception):
 
 
 class Workers:
-    """As many workers as the site has room for, all alike, made when first needed.
+    """The cluster of a run, and the workers that it has there, made when first needed.
 
-    Threads share it: each waits for a worker that is free. Stages with other needs
-    get other workers; those before them are let go. One that failed for no lasting reason may be what is
-    broken, with its device or its memory, so the next attempt gets a fresh process.
+    A stage has a `Pool` of them. What is idle goes from a pool to the next with the same needs, or gives its room to
+    one with others. A worker that failed for no lasting reason may be what is broken, with its device or its memory,
+    so the next attempt gets a fresh process.
     """
 
     def __init__(self, site: Site, module: ModuleType | None = None) -> None:
         self.site = site
         self._module = module  # a recipe file's own: its classes travel by value
-        self._needs = Resources()
-        self._idle: list[Any] = []
-        self._num_busy = 0
-        self._no_room: str | None = None  # what a thread of this stage has waited for in vain
-        self._free = threading.Semaphore(1)
-        self._lock = threading.Lock()
+        self.changed = threading.Condition()  # guards all below, and tells of a worker that got free
+        self.idle: defaultdict[Resources, list[Any]] = defaultdict(list)
+        self.there: Counter[Resources] = Counter()  # workers, by their needs
+        self.asked_for: Counter[Resources] = Counter()  # pools that may still need a worker, by its needs
+        self.num_busy = 0
         self._started = False
         self._ours = False  # whether Ray was started here, and not by whoever called
         self.stopped = False  # whether the run is being interrupted, so that nothing more is begun
@@ -95,8 +95,8 @@ class Workers:
 
         return "cuda" if has_gpu(ray.nodes()) else "cpu"
 
-    def check_room(self, table: str, needs: Resources) -> int:
-        """How many workers with these needs there is room for.
+    def check_room(self, table: str, needs: Resources, beside: Resources | None = None) -> int:
+        """How many workers with these needs there is room for, with room left for some of other needs `beside` them.
 
         Raises:
             Mistake: there is none for a single one.
@@ -104,7 +104,7 @@ class Workers:
         self._start()
         import ray
 
-        there = max(room(ray.nodes(), needs, self.site.train_workers), self._to_come)
+        there = max(room(ray.nodes(), needs, self.site.train_workers, beside), self._to_come)
         if there < 1:
             raise Mistake(
                 f"a worker of {table} needs {needs.cpus:g} CPUs and {needs.gpus:g} GPUs, and the cluster at "
@@ -112,23 +112,86 @@ class Workers:
             )
         return there
 
-    def prepare(self, table: str, needs: Resources, num_jobs: int) -> int:
-        """Make ready for a stage. Returns how many shards it will make at a time."""
-        self._start()
-        with self._lock:
-            self._no_room = None
-            if needs != self._needs:
-                self._let_go()
-                self._needs = needs
-        there = self.check_room(table, needs)
-        size = min(num_jobs, there, self.site.workers or there)
-        self._free = threading.Semaphore(size)
-        return size
+    def pool(self, table: str, needs: Resources, num_jobs: int, beside: Resources | None = None) -> "Pool":
+        """The workers of a stage, as many at a time as there is room for and it has shards."""
+        there = self.check_room(table, needs, beside)
+        most = min(there, self.site.workers or there)
+        return Pool(self, needs, most=most, size=max(1, min(num_jobs, most)))
 
     @property
     def _to_come(self) -> int:
         """How many workers a cluster may come to have room for: one that waits has it start machines."""
         return 0 if self.site.ray_address == "local" else self.site.grows_to or 0
+
+    def close(self) -> None:
+        """Let all workers go, and Ray with them where it was started here."""
+        if self._started:
+            import ray
+
+            self.let_go(list(self.idle))
+            if self._ours:
+                ray.shutdown()
+            self._started = False
+
+    def let_go(self, kinds: Iterable[Resources]) -> None:
+        """End the idle workers with these needs."""
+        import ray
+
+        with self.changed:
+            for needs in kinds:
+                idle = self.idle[needs]
+                self.there[needs] -= len(idle)
+                for worker in idle:
+                    ray.kill(worker)
+                idle.clear()
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")  # rather than 60: a machine may be busy
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # seconds a report waits
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as Ray will do by itself; else it warns
+        import ray
+        from ray import cloudpickle
+
+        if not ray.is_initialized():
+            local = self.site.ray_address == "local"
+            room = {"object_store_memory": self.site.object_store_bytes, "include_dashboard": False} if local else {}
+            start_ray(self.site.ray_address, **room)
+            self._ours = True
+        if self._module:
+            cloudpickle.register_pickle_by_value(self._module)
+        self._started = True
+
+
+class Pool:
+    """The workers of one stage, all alike. Threads share it: each waits for a worker that is free."""
+
+    def __init__(self, workers: Workers, needs: Resources, most: int, size: int) -> None:
+        self.size = size  # shards that are made at a time
+        self.needs = needs
+        self._workers = workers
+        self._most = most  # workers of these needs, over all pools
+        self._no_room: str | None = None  # what a thread of this stage has waited for in vain
+        self._is_open = True
+        workers.asked_for[needs] += 1
+
+    @property
+    def site(self) -> Site:
+        """The run's."""
+        return self._workers.site
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the run is being interrupted."""
+        return self._workers.stopped
+
+    def close(self) -> None:
+        """Others may have its workers' room, if they need it; a shard that is tried again still gets one."""
+        if self._is_open:
+            self._workers.asked_for[self.needs] -= 1
+        self._is_open = False
 
     def make(self, job: Job, flow_run_id: str | None, attempt: int) -> Artifact | Failure:
         """Make one shard in a worker; waits for one to be free."""
@@ -161,59 +224,43 @@ class Workers:
         from ray.exceptions import RayError, RayTaskError
 
         pickled = cloudpickle.dumps(job)
-        with self._free:
-            if self.stopped:
-                raise NoRoom("the run is being interrupted")
-            worker = self._take()
-            sound = False
-            try:
-                answer = ray.get(getattr(worker, what).remote(pickled, *words), timeout=limit)
-                sound = not isinstance(answer, str) and not (isinstance(answer, Failure) and answer.may_pass)
-            except RayError as error:  # killed, out of memory, stuck, or it could not unpickle its job
-                raise _Lost(f"the worker {_end(error, limit)}", crashed=not isinstance(error, RayTaskError)) from error
-            finally:
-                self._give_back(worker, sound)
-            return answer
-
-    def close(self) -> None:
-        """Let all workers go, and Ray with them where it was started here."""
-        if self._started:
-            import ray
-
-            self._let_go()
-            if self._ours:
-                ray.shutdown()
-            self._started = False
-
-    def _start(self) -> None:
-        if self._started:
-            return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")  # rather than 60: a machine may be busy
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # seconds a report waits
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as Ray will do by itself; else it warns
-        import ray
-        from ray import cloudpickle
-
-        if not ray.is_initialized():
-            local = self.site.ray_address == "local"
-            room = {"object_store_memory": self.site.object_store_bytes, "include_dashboard": False} if local else {}
-            start_ray(self.site.ray_address, **room)
-            self._ours = True
-        if self._module:
-            cloudpickle.register_pickle_by_value(self._module)
-        self._started = True
+        worker = self._take()
+        sound = False
+        try:
+            answer = ray.get(getattr(worker, what).remote(pickled, *words), timeout=limit)
+            sound = not isinstance(answer, str) and not (isinstance(answer, Failure) and answer.may_pass)
+        except RayError as error:  # killed, out of memory, stuck, or it could not unpickle its job
+            raise _Lost(f"the worker {_end(error, limit)}", crashed=not isinstance(error, RayTaskError)) from error
+        finally:
+            self._give_back(worker, sound)
+        return answer
 
     def _take(self) -> Any:
-        """A worker that is idle, else a new one. With others at work, it is taken up when they are done, too."""
-        with self._lock:
-            if worker := self._idle.pop() if self._idle else None:
-                self._num_busy += 1
-                return worker
-        worker = self._new()
-        with self._lock:
-            self._num_busy += 1
+        """A worker that is idle, else a new one, where there may be one more."""
+        workers, needs = self._workers, self.needs
+        with workers.changed:
+            while not workers.idle[needs] and workers.there[needs] >= self._most:
+                self._go_on()
+                workers.changed.wait(1.0)
+            self._go_on()
+            if workers.idle[needs]:
+                workers.num_busy += 1
+                return workers.idle[needs].pop()
+            workers.there[needs] += 1  # from here on it counts
+        try:
+            worker = self._new()
+        except BaseException:
+            with workers.changed:
+                workers.there[needs] -= 1
+                workers.changed.notify_all()
+            raise
+        with workers.changed:
+            workers.num_busy += 1
         return worker
+
+    def _go_on(self) -> None:
+        if self.stopped:
+            raise NoRoom("the run is being interrupted")
 
     def _new(self) -> Any:
         """A new worker once its process is there; or one that gets idle while the cluster makes no room for it.
@@ -223,19 +270,26 @@ class Workers:
         """
         import ray
 
-        options = {"num_cpus": self._needs.cpus, "num_gpus": self._needs.gpus, "max_restarts": 0, "max_task_retries": 0}
+        workers, needs, site = self._workers, self.needs, self.site
+        workers.let_go([other for other in list(workers.idle) if other != needs and not workers.asked_for[other]])
+        options = {"num_cpus": needs.cpus, "num_gpus": needs.gpus, "max_restarts": 0, "max_task_retries": 0}
         worker: Any = ray.remote(Worker).options(**options).remote()
-        ready, begun, waits = worker.ready.remote(), time.monotonic(), self.site.worker_wait_seconds
+        ready, begun, waits = worker.ready.remote(), time.monotonic(), site.worker_wait_seconds
         while not ray.wait([ready], timeout=min(1.0, waits))[0]:
             waited = time.monotonic() - begun
-            with self._lock:
-                other = self._idle.pop() if self._idle and waited > min(_GRACE, waits) else None
-                if waited > waits and not other and not self._num_busy and not self._no_room:
+            if waited > _PATIENCE:  # nobody keeps room with nothing to do
+                workers.let_go([other for other in list(workers.idle) if other != needs])
+            with workers.changed:
+                idle = workers.idle[needs]
+                other = idle.pop() if idle and waited > min(_GRACE, waits) else None
+                if waited > waits and not other and not workers.num_busy and not self._no_room:
                     self._no_room = (
-                        f"the cluster at {self.site.ray_address} had no room for a worker of {self._needs.cpus:g} CPUs "
-                        f"and {self._needs.gpus:g} GPUs within {waits:g} s; something else holds it, perhaps another "
-                        "run: try again when that is done, or raise `worker_wait_seconds` of the site"
+                        f"the cluster at {site.ray_address} had no room for a worker of {needs.cpus:g} CPUs and "
+                        f"{needs.gpus:g} GPUs within {waits:g} s; something else holds it, perhaps another run: try "
+                        "again when that is done, or raise `worker_wait_seconds` of the site"
                     )
+                if other:
+                    workers.there[needs] -= 1
             if other or self._no_room:
                 ray.kill(worker)
             if other:
@@ -245,21 +299,21 @@ class Workers:
         return worker
 
     def _give_back(self, worker: Any, sound: bool) -> None:
+        """Keep a worker for the next shard, unless it is unsound, or its room is for a pool with other needs."""
         import ray
 
-        with self._lock:
-            self._num_busy -= 1
-            if sound:
-                self._idle.append(worker)
-        if not sound:
+        workers, needs = self._workers, self.needs
+        with workers.changed:
+            workers.num_busy -= 1
+            asked_for = +workers.asked_for
+            kept = sound and (needs in asked_for or not asked_for)
+            if kept:
+                workers.idle[needs].append(worker)
+            else:
+                workers.there[needs] -= 1
+            workers.changed.notify_all()
+        if not kept:
             ray.kill(worker)
-
-    def _let_go(self) -> None:
-        import ray
-
-        for worker in self._idle:
-            ray.kill(worker)
-        self._idle.clear()
 
 
 @dataclass(frozen=True)

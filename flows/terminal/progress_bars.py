@@ -5,70 +5,83 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Progress:
-    """One table being made: `codes 3f2a9c01d2e4: 12 made, 3 to make`.
+    """A table being made: `codes 3f2a9c01d2e4: 12 current, 3 made in 8.1 s`. Tables beside each other share a display.
 
     `look` says how far long work is, a line for each shard; it is asked now and then.
     """
 
     EVERY = 60.0  # seconds between such lines where nobody watches
     EVERY_WATCHED = 2.0
+    _display: ClassVar[Any] = None
+    _bars: ClassVar[int] = 0  # in the display
 
-    def __init__(
-        self, table: str, version: str, *, made: int, to_make: int, look: Callable[[], Iterable[str]] | None = None
-    ) -> None:
+    def __init__(self, table: str, version: str, current: int, look: Callable[[], Iterable[str]] | None = None) -> None:
         self._look, self._ended = look, threading.Event()
         self._looking = threading.Thread(target=self._keep_looking, name="looking", daemon=True)
         self._title = f"{table} {version}"
-        self._made, self._to_make = made, to_make
-        self._done = self._failed = 0
+        self._current = current
+        self._to_make = self._done = self._failed = 0
         self._begun = time.monotonic()
         self._bar: Any = None
 
-    def __enter__(self) -> "Progress":
-        if self._to_make and sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import Progress as Bar
-
-            self._bar = Bar(console=Console(stderr=True), transient=True)
-            self._bar.start()
-            self._bar.add_task(self._title, total=self._to_make)
-        if self._to_make and self._look:
+    def expect(self, shards: int) -> None:
+        """So many shards are to be made."""
+        self._to_make = shards
+        if shards and self._look and not self._looking.ident:
             self._looking.start()
-        return self
-
-    def _keep_looking(self) -> None:
-        assert self._look is not None
-        while not self._ended.wait(self.EVERY_WATCHED if self._bar else self.EVERY):
-            lines = list(self._look())
-            if self._bar:
-                self._bar.update(self._bar.task_ids[0], description="\n".join([self._title, *lines]))
-            else:
-                for line in lines:
-                    _line(line)
+        if self._bar is not None:
+            self._display.update(self._bar, total=shards)
+        elif shards and sys.stderr.isatty():
+            self._bar = self._display_on().add_task(self._title, total=shards)
+            Progress._bars += 1
 
     def advance(self, made: int, failed: int) -> None:
         """So many shards more are made, and so many have failed for good."""
         self._done += made
         self._failed += failed
-        if self._bar:
-            self._bar.update(self._bar.task_ids[0], completed=self._done + self._failed)
+        if self._bar is not None:
+            self._display.update(self._bar, completed=self._done + self._failed)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+    def end(self, current: int | None = None) -> None:
+        """Say what has become of it; with how many shards there are that need not be made, if that is known anew."""
         self._ended.set()
         if self._looking.is_alive():
             self._looking.join()
-        if self._bar:
-            self._bar.stop()
-        there = f"{self._made} current"
+        if self._bar is not None:
+            self._display.remove_task(self._bar)
+            Progress._bars -= 1
+            if not Progress._bars:
+                self._display.stop()
+                Progress._display = None
+        there = f"{self._current if current is None else current} current"
         if self._to_make:
             there += f", {self._done} made in {time.monotonic() - self._begun:.1f} s"
         if self._failed:
             there += f", {self._failed} FAILED"
-        print(f"{self._title}: {there}", file=sys.stderr, flush=True)
+        _line(f"{self._title}: {there}")
+
+    def _display_on(self) -> Any:
+        if Progress._display is None:
+            from rich.console import Console
+            from rich.progress import Progress as Display
+
+            Progress._display = Display(console=Console(stderr=True), transient=True)
+            Progress._display.start()
+        return Progress._display
+
+    def _keep_looking(self) -> None:
+        assert self._look is not None
+        while not self._ended.wait(self.EVERY if self._bar is None else self.EVERY_WATCHED):
+            lines = list(self._look())
+            if self._bar is not None:
+                self._display.update(self._bar, description="\n".join([self._title, *lines]))
+            else:
+                for line in lines:
+                    _line(line)
 
 
 class Transfer:

@@ -5,6 +5,7 @@ Shapes: D width of the codec's latents, N phones, V codes.
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,19 +25,25 @@ _HEARD, _HEARD_AT_ONCE = 400_000, 8_000  # frames: what an alignment is learnt f
 
 
 def begin(settings: Settings, start: Path | None, codebooks: Tensor | None) -> AR | NAR:
-    """A half with random weights, or with those of a checkpoint, which may know fewer languages."""
+    """A half with random weights, or with those of a checkpoint.
+
+    It may know fewer languages, and a NAR need not have been told which phones its frames say.
+    """
     model = build(settings)
     if start is None:
         return model if codebooks is None else _placed(model, codebooks)
     learnt = load(start, symbols=settings.symbols)
-    if replace(learnt.settings, languages=settings.languages) != settings or _lost(learnt, settings):
+    gained: dict[str, Any] = {"languages": settings.languages}
+    if settings.half == "nar":
+        gained["monotonic"] = learnt.settings.monotonic or settings.monotonic
+    if replace(learnt.settings, **gained) != settings or _lost(learnt, settings):
         theirs, ours = asdict(learnt.settings), asdict(settings)
         differing = [name for name in ours if theirs[name] != ours[name]]
         raise CheckpointError(
             f"{start} is of another {' and '.join(differing)} than asked for: name a checkpoint of the same, or "
             f"ask for its own"
         )
-    weights = learnt.state_dict()
+    weights = model.state_dict() | learnt.state_dict()
     if model.language_embedding is not None:
         weights[_LANGUAGES] = _embedded(settings.languages, learnt)
     model.load_state_dict(weights)

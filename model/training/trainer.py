@@ -33,7 +33,7 @@ from model.training.parallel import Buckets, Gradients, Parts, Sharding, Workers
 from model.training.progress import Progress, State, best, best_folder, figures
 from model.training.training_log import Clock, Journal, Line
 from model.training.validation import ask, loss, validate
-from model.valle.ar import AR, IGNORED
+from model.valle.ar import IGNORED
 from model.valle.batch import Batch, Example
 from model.valle.checkpoint import build, num_parameters, save
 from model.valle.settings import Settings
@@ -158,7 +158,7 @@ class _Run:
         self.clock = Clock()
         self.unread: list[tuple[int, Tensor, Tensor]] = []  # step, [loss, codes] of all workers, gradient norm
         self.model = begin(settings, start, codebooks)
-        if isinstance(self.model, AR) and settings.monotonic and start is None and states.newest(folder) is None:
+        if settings.monotonic and not self.model.heard_as.any() and states.newest(folder) is None:
             self.model.heard_as.data.copy_(listen(chunks, settings, training.seed))
         keep_fp32()
         self.model = self.model.to(where.device)

@@ -92,7 +92,8 @@ def ask(
     task = nar.draw(batch.code_lengths, generator, model.settings.prompt, model.settings.stages)
     if stages is not None:
         task = replace(task, stages=stages)
-    logits = model(batch.phones, batch.phone_lengths, batch.codes, batch.code_lengths, task, languages)
+    pointed = model.follow(batch.phones, batch.phone_lengths, batch.codes, batch.code_lengths)
+    logits = model(batch.phones, batch.phone_lengths, batch.codes, batch.code_lengths, task, languages, pointed)
     return Asked(logits, nar.targets(batch.codes, batch.code_lengths, task))
 
 

@@ -29,7 +29,7 @@ from model.valle import alignment, monotonic
 from model.valle.cache import Apart, Cache, Prefix, Together
 from model.valle.monotonic import Pointing
 from model.valle.settings import CODEBOOK_SIZE, Settings
-from model.valle.transformer import Transformer, placed, sinusoids, spoken_in, within
+from model.valle.transformer import Transformer, placed, spoken_in, within
 
 NUM_CODES = CODEBOOK_SIZE + 1  # V: the codes and `<EOS>`
 IGNORED = -100  # a target that no loss counts, torch's own choice
@@ -313,10 +313,7 @@ class AR(nn.Module):
 
     def _pointer(self, pointed: Tensor) -> Tensor:
         """What slots are told of the phones that they say, `[B, S, 4]` to `[B, S, D]`."""
-        settings = self.settings
-        phones = self.phone_embedding(pointed[..., :3]).flatten(-2) * settings.size.width**0.5
-        places = sinusoids(pointed[..., 3] * settings.phone_stride, settings.size.width).to(phones.dtype)
-        told: Tensor = self.pointer_in(torch.cat([phones, places], dim=-1))
+        told: Tensor = self.pointer_in(monotonic.embed(pointed, self.phone_embedding, self.settings.phone_stride))
         return told
 
     def _logits(self, hidden: Tensor, codes: Tensor | None = None) -> Tensor:

@@ -225,10 +225,11 @@ def fill(
     codes = batch.codes.clone()
     frames = torch.arange(codes.shape[2], device=codes.device)
     is_known = frames < known_lengths[:, None]
+    pointed = nar.follow(batch.phones, batch.phone_lengths, codes, batch.code_lengths)
     missed: Tensor | float = 0.0  # [B, T, D]: what the codes chosen so far lack of what was expected
     for stage in STAGES if codes.shape[2] else ():
         task = Task(torch.full_like(prompt_lengths, stage), torch.zeros_like(prompt_lengths), prompt_lengths)
-        logits = nar(batch.phones, batch.phone_lengths, codes, batch.code_lengths, task, languages)
+        logits = nar(batch.phones, batch.phone_lengths, codes, batch.code_lengths, task, languages, pointed)
         chosen, missed = choose(nar, logits, stage, codebooks, missed)
         codes[:, stage - 1] = torch.where(is_known, codes[:, stage - 1], chosen)
     return codes

@@ -2,8 +2,9 @@
 
 So no phone is left out and none is said twice, which is how models of little speech fail most often. The phone of a
 slot is chosen a slot before its codes are, and a choice is whether to stay or how far to go on; nothing goes back. In
-training `model.valle.alignment` says which phone is said. Source: VALL-E R (Han et al. 2024, arXiv:2406.07855,
-section 3.3), which says the phones' names where this says steps along the phones that it was given.
+training `model.valle.alignment` says which phone is said, and a NAR is told by it in speaking as well. Source: VALL-E R
+(Han et al. 2024, arXiv:2406.07855, section 3.3), which says the phones' names where this says steps along the phones
+that it was given.
 
 Shapes: B batch, P phones, T frames, G codes of a group, S states, M choices.
 """
@@ -13,12 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.valle import alignment
 from model.valle.alignment import MOST_MOVES, UNIT, States
 from model.valle.sampling import draw
 from model.valle.settings import CODEBOOK_SIZE
+from model.valle.transformer import sinusoids
 
 
 def num_choices(group: int) -> int:
@@ -49,6 +51,19 @@ def features(states: States, said: Tensor) -> Tensor:
     """What the AR is told of slots that say these states, `[B, K]`: three symbols and a place, `[B, K, 4]`."""
     told = torch.cat([states.ids, states.places[..., None]], dim=-1)
     return told.gather(1, said[..., None].expand(-1, -1, told.shape[-1]))
+
+
+def follow_frames(table: Tensor, states: States, codes: Tensor, code_lengths: Tensor) -> Tensor:
+    """The state `[B, T]` of every frame, and the end's behind a row's last."""
+    return alignment.align(table, states, codes, code_lengths).repeat_interleave(UNIT, 1)[:, : codes.shape[1]]
+
+
+def embed(pointed: Tensor, phone_embedding: nn.Embedding, stride: float) -> Tensor:
+    """What a half is told by `features` `[B, K, 4]`, as numbers `[B, K, 4 D]`; `stride` is that of `Settings`."""
+    width = phone_embedding.embedding_dim
+    phones: Tensor = phone_embedding(pointed[..., :3]).flatten(-2) * width**0.5
+    places = sinusoids(pointed[..., 3] * stride, width).to(phones.dtype)
+    return torch.cat([phones, places], dim=-1)
 
 
 @dataclass

@@ -10,6 +10,9 @@ What a frame's residual is, its neighbours tell best, and attention takes long t
 them. With a stem, convolutions over the frames come before the transformer, as
 SoundStorm has them within its layers (Borsos et al. 2023, arXiv:2305.09636, section 3.2).
 
+A monotonic half is told, frame by frame, which phone is said: what the first codebook and the phones come to by
+`model.valle.alignment`. Attention over little speech never finds that by itself.
+
 Shapes: B batch, P phones, Q = 8 codebooks, T frames, D width, V = 1024 codes. Stages i are 2..8.
 """
 
@@ -19,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from model.valle import alignment, monotonic
 from model.valle.ar import IGNORED
 from model.valle.settings import CODEBOOK_SIZE, NUM_CODEBOOKS, PROMPT_FRAMES, PromptMode, Settings, StageMode
 from model.valle.transformer import Transformer, placed, spoken_in, within
@@ -77,6 +81,13 @@ class NAR(nn.Module):
         self.transformer = Transformer(settings.size, conditioned=True)
         self.heads = None if settings.tied else nn.Parameter(torch.empty(len(STAGES), CODEBOOK_SIZE, width))
         self.language_embedding = nn.Embedding(len(settings.languages), width) if settings.languages else None
+        if settings.monotonic:
+            self.pointer_in = nn.Linear(4 * width, width)
+            nn.init.zeros_(self.pointer_in.weight)  # so that a half which begins to be told speaks as before
+            nn.init.zeros_(self.pointer_in.bias)
+            table = torch.zeros(len(settings.symbols), CODEBOOK_SIZE)  # filled before training, and never learnt
+            self.heard_as = nn.Parameter(table, requires_grad=False)
+            self._symbols = alignment.Symbols.of(settings.symbols)
         nn.init.normal_(self.phone_embedding.weight, std=width**-0.5)
         nn.init.normal_(self.code_embeddings, std=width**-0.5)
         if self.heads is not None:
@@ -92,11 +103,13 @@ class NAR(nn.Module):
         code_lengths: Tensor,
         task: Task,
         languages: Tensor | None = None,
+        pointed: Tensor | None = None,
     ) -> Tensor:
         """Phones `[B, P]` and codes `[B, Q, T]`, padded, to logits `[B, T, V]` of codebook `task.stages[b]` in row b.
 
         Of frames outside the prompt, codebook i and those above it are not read. A row alone has no padding, and
-        needs no mask. `languages` `[B]` are places in the settings' table.
+        needs no mask. `languages` `[B]` are places in the settings' table; `pointed` is what `follow` gives, for a
+        monotonic half.
         """
         num_phones, num_frames = phones.shape[1], codes.shape[2]
         positions = torch.arange(max(num_phones, num_frames), device=codes.device)
@@ -104,8 +117,11 @@ class NAR(nn.Module):
         read_phones = self._embed(self.phone_embedding(phones), phone_positions, languages)
         inside = within(code_lengths, num_frames)
         said = self._sum_codes(codes, task)
+        scale = self.settings.size.width**0.5
+        if pointed is not None:
+            told = monotonic.embed(pointed, self.phone_embedding, self.settings.phone_stride)
+            said = said + self.pointer_in(told) / scale
         if self.stem is not None:
-            scale = self.settings.size.width**0.5
             said = self.stem(said * scale, inside) / scale
         read_codes = self._embed(said, positions[:num_frames], languages)
         visible = torch.cat([within(phone_lengths, num_phones), inside], dim=1)
@@ -118,6 +134,16 @@ class NAR(nn.Module):
         # [B, V, D]: the head of stage i is the embedding of codebook i
         heads = self.code_embeddings[task.stages - 1] if self.heads is None else self.heads[task.stages - STAGES[0]]
         return torch.bmm(hidden[:, num_phones:], heads.transpose(1, 2))
+
+    def follow(self, phones: Tensor, phone_lengths: Tensor, codes: Tensor, code_lengths: Tensor) -> Tensor | None:
+        """For a monotonic half, which phones the frames of codes `[B, Q, T]` say, `[B, T, 4]`; else nothing."""
+        if not self.settings.monotonic:
+            return None
+        states = alignment.states(phones, phone_lengths, self._symbols)
+        said = monotonic.follow_frames(self.heard_as, states, codes[:, 0], code_lengths)
+        told = monotonic.features(states, said)
+        told[..., :3] = told[..., :3].masked_fill(told[..., :3] == self._symbols.end, self._symbols.boundary)
+        return told
 
     def _embed(self, content: Tensor, positions: Tensor, languages: Tensor | None) -> Tensor:
         """Embeddings `[B, S, D]`, with their positions and the row's language."""

@@ -71,7 +71,7 @@ class Settings:
     choice: Choice = "likeliest"  # of the NAR in speaking; expected: the code nearest to the mean of what it thinks of
     stages: StageMode = "evenly"  # of the NAR in training: each as often, or the second codebook most often
     stem: int = 0  # layers of convolution that the NAR's frames go through first (SoundStorm, arXiv:2305.09636)
-    monotonic: bool = False  # the AR goes through its phones one by one (VALL-E R, arXiv:2406.07855)
+    monotonic: bool = False  # the half is told which phone is said when, and an AR says so (VALL-E R, arXiv:2406.07855)
     chained: bool = False  # each code of a group sees the one before it (RQ-Transformer, arXiv:2203.01941)
 
     def __post_init__(self) -> None:

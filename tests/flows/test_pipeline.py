@@ -45,7 +45,7 @@ def test_a_task_run_is_a_shard(pipeline: Callable[..., dict[str, int]], tmp_path
 def test_many_shards_share_task_runs(
     pipeline: Callable[..., dict[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.engine.materialization.MOST_TASKS", 2)
+    monkeypatch.setattr("flows.engine.lane.MOST_TASKS", 2)
     write_corpus(tmp_path / "audio", **{name: "pause one" for name in "abcde"}, f="pause wrong")
     with pytest.raises(Exception, match="1 shard failed, the first utterances/f"):
         pipeline()

@@ -246,7 +246,7 @@ def test_a_site_that_tolerates_nothing_any_more_excuses_nothing(pipeline: Run, r
 def test_the_shards_of_one_task_run_are_made_by_all_workers_and_the_largest_first(
     pipeline: Run, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.engine.materialization.MOST_TASKS", 1)
+    monkeypatch.setattr("flows.engine.lane.MOST_TASKS", 1)
     write_corpus(tmp_path / "audio", d="pause nineteen twenty")
     pipeline(until="utterances", keys="workers = 1\n")
     order = rows(root, "select shard from runs where table_name = 'utterances' order by started_at")

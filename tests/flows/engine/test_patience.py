@@ -24,15 +24,15 @@ def failure(i: int, error: str = WRONG, *, may_pass: bool = False) -> Failure:
 
 
 def patience(*outcomes: Failure | Artifact, is_last: bool = False) -> Patience:
-    made = Patience("codes", 7_439)
+    made = Patience("codes")
     for i, outcome in enumerate(outcomes):
         made.note(f"codes/{i}", outcome, is_last=is_last)
     return made
 
 
 def test_five_failures_for_one_reason_are_enough_where_nothing_is_made() -> None:
-    assert patience(*map(failure, range(4))).says() is None
-    assert patience(*map(failure, range(5))).says() == (
+    assert patience(*map(failure, range(4))).says(7_439) is None
+    assert patience(*map(failure, range(5))).says(7_439) == (
         "codes is given up, for 5 of the 5 shards that were tried failed for one reason, ValueError: 7 rows of shard-4 "
         "in '/x/4.flac' are wrong; 7,434 were not tried, and `valle run` tries them again"
     )
@@ -83,7 +83,7 @@ def test_a_stage_stops_early_and_says_how_many_shards_it_has_not_tried(
 def test_what_may_pass_is_retried_before_more_is_begun(
     pipeline: Callable[..., dict[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.engine.materialization.MOST_TASKS", 2)
+    monkeypatch.setattr("flows.engine.lane.MOST_TASKS", 2)
     write_corpus(tmp_path / "audio", **{f"s{i:02}": "pause broken" for i in range(40)})
     with pytest.raises(WorkFailed, match="OSError: the disk is on fire; [0-9]+ were not tried"):
         pipeline(until="utterances", keys="retries = 1\n")

@@ -46,3 +46,16 @@ def test_a_cluster_has_a_gpu_where_a_node_that_lives_has_one() -> None:
     assert has_gpu([node(8), node(8, 1)])
     assert not has_gpu([node(8), node(8, 1, alive=False)])
     assert not has_gpu([node(8, 0), node(8)])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers"),
+    [
+        ([node(16, 4)], 12),  # four of the others, one CPU each
+        ([node(4, 8)], 2),  # half of the CPUs at most
+        ([node(16), node(16, 2)], 30),  # only where there are GPUs
+        ([node(1, 1)], 1),
+    ],
+)
+def test_workers_without_a_gpu_leave_room_for_those_with_one(nodes: list[dict[str, Any]], workers: int) -> None:
+    assert room(nodes, Resources(), train_workers=2, beside=Resources(gpus=1.0)) == workers

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from flows.engine.poison import MOST, make_without_poison, search
 from flows.engine.shards import Failure, Job
 from flows.engine.site import Site
-from flows.engine.workers import Workers
+from flows.engine.workers import Pool, Workers
 from warehouse import ledger
 from warehouse.stage import Resources
 from warehouse.store import write_shard
@@ -139,7 +139,8 @@ def test_a_table_without_room_for_drops_says_which_row_it_is(tmp_path: Path) -> 
 def test_an_interrupted_run_seeks_no_poison(tmp_path: Path) -> None:
     workers = Workers(Site())
     workers.stopped = True
-    outcome = make_without_poison(workers, job(tmp_path, 8), FAILURE, None, 4)
+    pool = Pool(workers, Resources(), most=1, size=1)
+    outcome = make_without_poison(pool, job(tmp_path, 8), FAILURE, None, 4)
     assert isinstance(outcome, Failure)
     assert outcome.error == f"{FAILURE.error}; which row does that was not found: NoRoom: the run is being interrupted"
 

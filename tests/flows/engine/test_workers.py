@@ -174,10 +174,12 @@ def test_a_cluster_that_starts_machines_is_asked_for_more_than_it_has(ray_here: 
 
     large = Resources(cpus=4)  # the cluster has two
     with pytest.raises(Mistake, match="has no room for one"):
-        Workers(Site(ray_address="auto")).prepare("codes", large, 10)
+        Workers(Site(ray_address="auto")).pool("codes", large, 10)
     growing = Workers(Site(ray_address="auto", grows_to=3))
-    assert [growing.prepare("codes", large, number) for number in (2, 10)] == [2, 3]
-    assert Workers(Site(ray_address="auto", grows_to=1)).prepare("codes", Resources(), 10) == 2, "what is there counts"
+    assert [growing.pool("codes", large, number).size for number in (2, 10)] == [2, 3]
+    assert Workers(Site(ray_address="auto", grows_to=1)).pool("codes", Resources(), 10).size == 2, (
+        "what is there counts"
+    )
 
 
 def test_a_stage_without_room_is_said_before_anything_is_made(pipeline: Run, root: Path) -> None:

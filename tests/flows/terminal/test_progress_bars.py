@@ -17,18 +17,19 @@ def test_long_work_says_how_far_it_is(capsys: pytest.CaptureFixture[str], monkey
         asked.append(1)
         return [f"checkpoints/ar: step {len(asked)}"]
 
-    with Progress("checkpoints", "f1", made=0, to_make=1, look=look) as progress:
-        while len(asked) < 3:
-            time.sleep(0.01)
-        progress.advance(1, 0)
+    progress = Progress("checkpoints", "f1", 0, look)
+    progress.expect(1)
+    while len(asked) < 3:
+        time.sleep(0.01)
+    progress.advance(1, 0)
+    progress.end()
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["checkpoints/ar: step 1", "checkpoints/ar: step 2"]
     assert lines[-1].startswith("checkpoints f1: 0 current, 1 made")
 
 
 def test_nothing_is_looked_at_where_nothing_is_to_make() -> None:
-    with Progress("checkpoints", "f1", made=2, to_make=0, look=lambda: pytest.fail("nobody works")):
-        pass
+    Progress("checkpoints", "f1", 2, lambda: pytest.fail("nobody works")).end()
 
 
 def test_a_training_says_where_it_stands(tmp_path: Path) -> None:
