@@ -115,10 +115,27 @@ def sql(query: str, root: str | None, site: str | None, format_: str, output: st
 @where
 @click.option("--json", "as_json", is_flag=True, help="One array with one object, the history.")
 def why(id_: str, root: str | None, site: str | None, as_json: bool) -> None:
-    """Where an utterance, a recording, TABLE/SHARD or a table comes from, and why it is in the dataset or not."""
+    """Where an utterance, a recording, TABLE/SHARD, a table or a file of speech comes from, and why it is as it is."""
+    from flows.commands.detect import is_file, why_file
     from flows.commands.why import why as tell
 
-    click.echo(tell(root_of(root, site), id_, as_json=as_json), nl=False)
+    of = root_of(root, site)
+    click.echo(why_file(of, Path(id_), as_json=as_json) if is_file(id_) else tell(of, id_, as_json=as_json), nl=False)
+
+
+@valle.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a file each.")
+def detect(files: tuple[str, ...], as_json: bool) -> None:
+    """What files say of themselves: `synthetic`, `altered` since they were signed, or `no mark`."""
+    from flows.commands.detect import detect as examine
+
+    rows = examine(files)
+    if as_json:
+        show(rows, "json")
+        return
+    for row in rows:
+        click.echo(f"{row['verdict']}\t{row['path']}\t{row['why']}")
 
 
 @valle.command()

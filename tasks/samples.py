@@ -27,6 +27,9 @@ from pyarrow.dataset import Dataset
 from tasks.audio import audio_files
 from tasks.audio.resynthesis import decode
 from tasks.evaluation import checkpoint_pairs
+from tasks.provenance import credentials
+from tasks.provenance.certificate import Certificate
+from tasks.provenance.certificate import load as load_certificate
 from tasks.text.symbols import BOUNDARY, SYMBOL_IDS, SYMBOLS
 from tasks.voices import utterance_prompt
 from tasks.voices.utterance_prompt import Row, Utterance
@@ -82,6 +85,8 @@ class Samples:
     audio: Path = field(default=Path("audio"), compare=False)  # the corpus
     root: Path = field(default=Path("."), compare=False)  # the warehouse
     device: str = field(default="cpu", compare=False)
+    certificate: Path | None = field(default=None, compare=False)  # PEM, what speech is signed with; null: one's own
+    certificate_key: Path | None = field(default=None, compare=False)
     batch_size: int = field(default=32, compare=False)  # samples that the model speaks at once
 
     def __post_init__(self) -> None:
@@ -144,13 +149,14 @@ class Samples:
         cast = [(spoken[target], spoken[prompt] if prompt else None) for target, prompt in prompt_of.items()]
         pair, checkpoint_id = self._load_pair(checkpoints)
         codec = load_codec(self.codec, device=self.device)
+        signed_by = load_certificate(self.certificate, self.certificate_key)
         pair = pair.beside(codec.codebooks)
 
         faults = Faults()
         rows = [row for target, prompt in cast for row in self._true(target, prompt, codec, folder, faults)]
         named = bool(pair.ar.settings.languages)
         said = [job for target, prompt in cast for job in self._requests(target, prompt, checkpoint_id, named)]
-        rows += self._say(said, pair, codec, folder, faults)
+        rows += self._say(said, pair, codec, folder, faults, signed_by)
         faults.check(len(rows))
         return pa.Table.from_pylist(rows, schema=SAMPLES.schema)
 
@@ -250,7 +256,13 @@ class Samples:
                 yield row, Request(target.phone_ids, target.codes[:, :num_frames], seed, language=language)
 
     def _say(
-        self, said: list[tuple[Row, "Request | None"]], pair: "Pair", codec: "Codec", folder: Path, faults: Faults
+        self,
+        said: list[tuple[Row, "Request | None"]],
+        pair: "Pair",
+        codec: "Codec",
+        folder: Path,
+        faults: Faults,
+        signed_by: Certificate,
     ) -> Iterator[Row]:
         """The rows with what the model says. One that never ends is kept as far as it came."""
         from model.valle.sampling import Sampling
@@ -272,7 +284,14 @@ class Samples:
             detail = None if speech.finished else f"endless: stopped after {num_frames / FRAME_RATE:.1f} s"
             try:
                 waveform = decode(codec, np.concatenate([*repeated, speech.codes], axis=1))
-                row |= _save(folder, row, waveform, started) | {"detail": detail}
+                names = {"checkpoint": row["checkpoint_id"], "codec": pair.codec, "prompt": row["prompt_id"]}
+                said_by = {
+                    "voice": None,
+                    "text": row["text"],
+                    "seed": row["seed"],
+                }
+                origin = credentials.origin_of(request.prompt_codes, **names, **said_by)
+                row |= _save(folder, row, waveform, started, origin, signed_by) | {"detail": detail}
             except Exception as error:
                 row |= faults.refusal(error)
             yield row
@@ -290,14 +309,27 @@ def _row(system: str, target: Utterance, prompt: Utterance | None, seed: int) ->
     }
 
 
-def _save(folder: Path, row: Row, waveform: Waveform, started: float) -> Row:
-    """Writes a sample's speech, whole or not at all; gives the columns that tell of it."""
+def _save(
+    folder: Path,
+    row: Row,
+    waveform: Waveform,
+    started: float,
+    origin: credentials.Origin | None = None,
+    signed_by: Certificate | None = None,
+) -> Row:
+    """Writes a sample's speech, whole or not at all, and signed where a model made it; the columns that tell of it."""
     import soundfile
 
-    content = BytesIO()
-    soundfile.write(content, waveform.clip(-1.0, 1.0), SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    written = BytesIO()
+    with soundfile.SoundFile(written, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as file:
+        if origin:
+            credentials.tag(file)
+        file.write(waveform.clip(-1.0, 1.0))
+    content = written.getvalue()
+    if origin and signed_by:
+        content = credentials.sign(content, "FLAC", origin, signed_by)
     name = f"{row['sample_id']}.flac"
-    write_atomically(folder / name, content.getvalue())
+    write_atomically(folder / name, content)
     return {
         "audio_path": Path(*folder.parts[-3:], name).as_posix(),  # <table>/<fingerprint>/<shard>/...
         "seconds": len(waveform) / SAMPLE_RATE,

@@ -18,6 +18,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from tasks.provenance import credentials
+from tasks.provenance.certificate import Certificate
 from tasks.voices.narration import SpeechChunk
 from warehouse.errors import Mistake, WorkFailed
 from warehouse.tables import SAMPLE_RATE
@@ -32,11 +34,16 @@ class Rendition:
     """One file, as far as it has come."""
 
     path: str
-    seed: int
+    origin: credentials.Origin
     seconds: float = 0.0
     seconds_to_make: float = 0.0  # wall clock; its share where several are made together
     flags: set[str] = field(default_factory=set)  # of its segments
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def seed(self) -> int:
+        """That its first segment is drawn with."""
+        return self.origin.seed
 
     def add(self, said: SpeechChunk, num_segments: int) -> None:
         """Count a segment in."""
@@ -83,7 +90,10 @@ class Pipe:
     def __init__(self) -> None:
         size, rate = b"\xff\xff\xff\xff", SAMPLE_RATE  # the size says: until it ends
         form = struct.pack("<IHHIIHH", 16, 1, 1, rate, 2 * rate, 2, 16)
-        self._put(b"RIFF" + size + b"WAVEfmt " + form + b"data" + size)
+        told = credentials.TAG.encode() + b"\0" * (2 - len(credentials.TAG) % 2)  # to an even number of bytes
+        info = b"INFOICMT" + struct.pack("<I", len(told)) + told
+        told = b"LIST" + struct.pack("<I", len(info)) + info
+        self._put(b"RIFF" + size + b"WAVEfmt " + form + told + b"data" + size)
 
     def write(self, waveform: NDArray[np.float32]) -> None:
         """Hand on a waveform `[num_samples]` at once."""
@@ -95,25 +105,24 @@ class Pipe:
 
 
 @contextmanager
-def wav(path: str) -> Iterator[soundfile.SoundFile]:
-    """A file of 24 kHz, mono, 16 bits, that appears whole or not at all; or standard output.
+def wav(path: str, origin: credentials.Origin, certificate: Certificate) -> Iterator[soundfile.SoundFile]:
+    """A file of 24 kHz, mono, 16 bits, that appears whole and signed, or not at all; or standard output.
 
     Raises:
         WorkFailed: there is no room for it.
     """
-    how = {"samplerate": SAMPLE_RATE, "channels": 1, "subtype": "PCM_16", "format": "WAV"}
-    if path == STANDARD:
-        whole = BytesIO()
-        with soundfile.SoundFile(whole, "w", **how) as file:
-            yield file
-        sys.stdout.buffer.write(whole.getvalue())
-        sys.stdout.buffer.flush()
-        return
-    unfinished = Path(path).with_name(f".{Path(path).name}.{uuid4().hex}.tmp")
+    whole, unfinished = BytesIO(), Path(path).with_name(f".{Path(path).name}.{uuid4().hex}.tmp")
     try:
+        with soundfile.SoundFile(whole, "w", SAMPLE_RATE, 1, "PCM_16", format="WAV") as file:
+            credentials.tag(file)
+            yield file
+        content = credentials.sign(whole.getvalue(), "WAV", origin, certificate)
+        if path == STANDARD:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
+            return
         with unfinished.open("wb") as raw:
-            with soundfile.SoundFile(raw, "w", **how) as file:
-                yield file
+            raw.write(content)
             raw.flush()
             os.fsync(raw.fileno())
         unfinished.replace(path)

@@ -17,6 +17,9 @@ from flows.engine.site import Site, device_here
 from flows.machine.folders import settle_home
 from flows.terminal.output import say as tell
 from tasks.evaluation import checkpoint_pairs
+from tasks.provenance.certificate import Certificate
+from tasks.provenance.certificate import load as load_certificate
+from tasks.provenance.credentials import origin_of
 from tasks.text.splitting import Segment, segments
 from tasks.voices import audio_prompt
 from tasks.voices.audio_prompt import Prompt
@@ -74,6 +77,7 @@ def say(options: SayOptions, site: Site) -> list[dict[str, Any]]:
         paths = place(STANDARD if options.stream else options.output, options.num, options.prompt)
         chosen = prompt_consent.find(options.prompt, options.prompt_text, site.root, options.consent)
         device = _usable(device_here(site))
+        certificate = load_certificate(site.certificate, site.certificate_key)
         pair, checkpoint_id = _pair(options, site.root, device)
         codec = _codec(options, usual, pair, device)
         if checkpoint_pairs.is_embedded(checkpoint_id) and not audio_prompt.is_machine(chosen.voice):
@@ -82,12 +86,16 @@ def say(options: SayOptions, site: Site) -> list[dict[str, Any]]:
         for warning in prompt.warnings:
             tell(f"valle: {warning}")
         judge = Judge(options.best_of, whisper, device, codec, prompt) if options.best_of > 1 else None
-        renditions = [Rendition(path, options.seed + number) for number, path in enumerate(paths)]
+        made_of = {"checkpoint": checkpoint_id, "codec": pair.codec, "prompt": prompt.name, "voice": chosen.voice}
+        renditions = [
+            Rendition(path, origin_of(prompt.codes, text=options.text, seed=options.seed + number, **made_of))
+            for number, path in enumerate(paths)
+        ]
         speaker = Narrator(_lightened(pair, options.precision).beside(codec.codebooks), codec, prompt, language)
         if options.stream:
             _stream(speaker, parts, renditions[0])
         else:
-            _write(speaker, parts, renditions, judge)
+            _write(speaker, parts, renditions, judge, certificate)
     return [_row(rendition, chosen.voice, prompt, checkpoint_id) for rendition in renditions]
 
 
@@ -138,12 +146,18 @@ def _codec(options: SayOptions, usual: warehouse_lookup.Defaults, pair: "Pair", 
     raise Mistake(f"{speaks}, which is not at hand: name its file with --codec")
 
 
-def _write(speaker: Narrator, parts: list[Segment], renditions: list[Rendition], judge: Judge | None) -> None:
+def _write(
+    speaker: Narrator,
+    parts: list[Segment],
+    renditions: list[Rendition],
+    judge: Judge | None,
+    certificate: Certificate,
+) -> None:
     """Say every segment of every rendition into its file, and tell how far it is where that takes long."""
     said = speaker.say(parts, [rendition.seed for rendition in renditions], judge)
     done, total = 0, len(parts) * len(renditions)
     for rendition in renditions:
-        with wav(rendition.path) as file:
+        with wav(rendition.path, rendition.origin, certificate) as file:
             for _ in parts:
                 segment = next(said)
                 file.write(segment.waveform.clip(-1.0, 1.0))

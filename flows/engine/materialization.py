@@ -27,6 +27,7 @@ from flows.engine.workers import Workers
 from flows.machine.signals import heed_again
 from flows.machine.standard_streams import hush_leaks_of_a_run
 from flows.terminal.output import say
+from tasks.provenance.certificate import load as load_certificate
 from warehouse import ledger
 from warehouse.catalogue import Catalogue
 from warehouse.errors import WorkFailed
@@ -54,10 +55,12 @@ def materialize(
     """
     heed_again()
     hush_leaks_of_a_run()
+    if site.certificate or site.certificate_key:
+        load_certificate(site.certificate, site.certificate_key)  # said now, rather than when there is speech to sign
     catalogue = Catalogue(site.root)
     (site.root / "logs").mkdir(parents=True, exist_ok=True)
     tables = recipe.until(until)
-    recipe = recipe.place({"audio": site.corpus, "root": site.root})
+    recipe = recipe.place(site.places)
     for stage in recipe.stages:
         if provide := getattr(stage, "provide", None):
             provide()

@@ -42,12 +42,20 @@ class Site:
     worker_wait_seconds: float = 3_600.0  # that a cluster may take to make room for the first worker of a stage
     max_failed_share: float = 0.0  # of each table's shards; with no more, what gathers goes on and the run ends well
     gpus: Mapping[str, float] = field(default_factory=dict)  # by table: share of a GPU that one worker holds
+    certificate: Path | None = None  # PEM, what synthetic speech is signed with; one's own unless said
+    certificate_key: Path | None = None  # its private key, PEM
     prices: Mapping[str, float] = field(default_factory=dict)  # by what `PRICED` names, in any one currency
 
     @property
     def corpus(self) -> Path:
         """Where the corpus lies."""
         return self.audio or self.root / "audio"
+
+    @property
+    def places(self) -> dict[str, Any]:
+        """What stages are told of where they work; their device is known later."""
+        signing = {"certificate": self.certificate, "certificate_key": self.certificate_key}
+        return {"audio": self.corpus, "root": self.root, **signing}
 
 
 def load_site(path: str | None = None, **overrides: Any) -> Site:
@@ -60,7 +68,7 @@ def load_site(path: str | None = None, **overrides: Any) -> Site:
             makes no sense.
     """
     said = _read(Path(path)) if path else {}
-    for folder in ("root", "audio"):
+    for folder in ("root", "audio", "certificate", "certificate_key"):
         if path and isinstance(said.get(folder), str):
             said[folder] = str(Path(path).parent / Path(said[folder]).expanduser())
     environment = {

@@ -1,0 +1,1 @@
+"""Provenance: speech that says what it is."""
