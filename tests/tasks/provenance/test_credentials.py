@@ -76,6 +76,12 @@ def test_what_says_nothing_has_no_mark_and_a_plain_tag_is_told_as_such(tmp_path:
     assert "signed" in examine(path).why
 
 
+def test_a_file_without_a_sample_is_left_as_it_is() -> None:
+    empty = BytesIO()
+    soundfile.SoundFile(empty, "w", 24_000, 1, "PCM_16", format="WAV").close()
+    assert sign(empty.getvalue(), "WAV", origin(), certificate.own()) == empty.getvalue()
+
+
 def test_credentials_that_say_nothing_of_a_model_are_no_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "speech.wav"
     captured = "http://cv.iptc.org/newscodes/digitalsourcetype/digitalCapture"
