@@ -5,9 +5,11 @@ its classes travel to the workers by value. A file beside the corpus' shards
 says which of them fail, and how often.
 """
 
+import json
 import os
 import time
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,12 +17,20 @@ import pyarrow.dataset as ds
 
 from flows.engine.recipe import Recipe
 from warehouse.stage import Resources
+from warehouse.store import write_atomically
 from warehouse.tables import CODES, EXAMPLES, UTTERANCES, Table
 
 LEARNT = Table(
     "learnt",
     grain="a training",
     schema=pa.schema({"steps": pa.int64(), "frames": pa.int64(), "path": pa.string()}),
+    files=True,
+    lasting=True,
+)
+WEIGHTS = Table(
+    "weights",
+    grain="a training",
+    schema=pa.schema({"steps": pa.int64(), "weights": pa.string(), "path": pa.string()}),
     files=True,
     lasting=True,
 )
@@ -154,6 +164,27 @@ class ToyTraining:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToyWeights:
+    """A training in steps, each of which depends on all before it; it goes on from the last that was saved."""
+
+    makes, takes = WEIGHTS, (CODES,)
+    needs, version, gathers = Resources(), 1, True
+    steps: int = 10
+    pause: float = field(default=0.0, compare=False)  # seconds of work in a step
+
+    def __call__(self, codes: ds.Dataset, *, shard: str, folder: Path) -> pa.Table:
+        state = folder / "state.json"
+        done, weights = json.loads(state.read_text()) if state.exists() else (0, "")
+        frames = sorted(codes.to_table(columns=["num_frames"], filter=KEPT)["num_frames"].to_pylist())
+        for step in range(done, self.steps):
+            time.sleep(self.pause)
+            weights = sha256(f"{weights} {step} {frames}".encode()).hexdigest()
+            write_atomically(state, json.dumps([step + 1, weights]).encode())
+        row = {"steps": [self.steps], "weights": [weights], "path": [folder.name]}
+        return pa.table(row, schema=WEIGHTS.schema)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToyExamples:
     """Every utterance may train."""
 
@@ -178,6 +209,12 @@ def slow() -> Recipe:
 def trained() -> Recipe:
     """With a training at its end."""
     return Recipe((ToyUtterances(), ToyCodes(), ToyTraining()))
+
+
+def shaken() -> Recipe:
+    """All kinds of stages, a training among them, with time for whatever may happen."""
+    stages = (ToyUtterances(), ToyCodes(pause=0.4), ToyExamples(), ToyTotals(), ToyWeights(pause=0.3))
+    return Recipe(stages)
 
 
 def endless() -> Recipe:
