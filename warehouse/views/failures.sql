@@ -8,7 +8,7 @@ with tried as (
         max(ended_at) over same_flow as flow_ended_at,
         bool_or(state = 'made') over same_flow as flow_made
     from runs
-    join wanted using (table_name, shard, fingerprint)
+    semi join wanted using (table_name, shard, fingerprint)
     window same_flow as (partition by table_name, shard, fingerprint, coalesce(flow_run_id, run_id))
 )
 select tried.* exclude (flow_ended_at, flow_made)
