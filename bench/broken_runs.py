@@ -27,9 +27,9 @@ def start(
     stderr: int | IO[bytes] = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
     """`valle run`, which hears Ctrl-C even where whoever starts it runs in the background."""
-    command: list[str | Path] = [Path(sys.executable).parent / "valle", "run", "--recipe", recipe, "--audio", audio, "--root", root]
+    valle = Path(sys.executable).parent / "valle"
     return subprocess.Popen(
-        [*command, *words],
+        [valle, "run", "--recipe", recipe, "--audio", audio, "--root", root, *words],
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,  # a shell ignores it behind `&`
         env=os.environ | (environment or {}),
