@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -36,6 +36,18 @@ def start(
         stdout=subprocess.DEVNULL,
         stderr=stderr,
     )
+
+
+@contextmanager
+def ended(*runs: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Whatever becomes of the block, these runs are over after it."""
+    try:
+        yield
+    finally:
+        for run in runs:
+            with suppress(ProcessLookupError):
+                os.killpg(run.pid, signal.SIGKILL)
+            run.wait()
 
 
 def processes(mark: str) -> dict[int, str]:

@@ -1,6 +1,6 @@
 """Chaos: runs that are broken at seeded moments, each followed by one more run, whose tables must be an unbroken run's.
 
-    python -m bench.chaos [--trials 100] [--seed 0] [--kinds power,disk] [--at-once 2] [--root DIR]
+    python -m bench.chaos [--trials 100] [--seed 0] [--kinds power,disk] [--at-once 1] [--root DIR]
 
 A run takes some twenty seconds. A line for each trial says what was done and when, how both runs ended, and what is not
 as it should be; the end is a table of all, and exit code 1 where anything was. The folder of such a trial is kept.
@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -80,6 +81,7 @@ class Chaos:
             "SPT_NOENV": "1",  # else a process that takes a name of its own loses its mark
             "OMP_NUM_THREADS": "1",
         }
+        self.stopped = False  # whether nothing more is to be begun
         self.audio.mkdir(parents=True)
         for i in range(SHARDS):
             (self.audio / f"s{i}.txt").write_text("\n".join(LINES[: 2 + i % 4]))
@@ -115,6 +117,8 @@ class Chaos:
         return Case(folder, draw, mark, self.prefect, {**self.environment, MARK: mark}, keys)
 
     def _start(self, case: Case, name: str) -> "subprocess.Popen[bytes]":
+        if self.stopped:
+            raise KeyboardInterrupt
         site = case.folder / "site.toml"
         site.write_text("\n".join(case.keys))
         with (case.folder / f"{name}.txt").open("wb") as file:
@@ -262,7 +266,7 @@ def summary(trials: list[Trial]) -> str:
     return "\n".join(lines)
 
 
-def run(folder: Path, kinds: list[str], trials: int, seed: int, at_once: int = 2) -> list[Trial]:
+def run(folder: Path, kinds: list[str], trials: int, seed: int, at_once: int = 1) -> list[Trial]:
     """Some trials, each told of as it ends."""
     from flows.machine.prefect_server import lasting_server
 
@@ -277,9 +281,16 @@ def run(folder: Path, kinds: list[str], trials: int, seed: int, at_once: int = 2
         chaos = Chaos(folder, f"{url}/api")
         truth = chaos.truth()
         done = []
-        for future in [pool.submit(partial(chaos.trial, truth), *one) for one in plan(kinds, trials, seed)]:
-            done.append(future.result())
-            print(done[-1].line, flush=True)
+        futures = [pool.submit(partial(chaos.trial, truth), *one) for one in plan(kinds, trials, seed)]
+        try:
+            for future in futures:
+                done.append(future.result())
+                print(done[-1].line, flush=True)
+        finally:  # also when it is asked to end
+            chaos.stopped = True
+            pool.shutdown(wait=False, cancel_futures=True)
+            for kind, one in plan(kinds, trials, seed) if len(done) < trials else ():
+                kill_all(f"{folder}/{one}-{kind}")
     deadline = time.monotonic() + LINGER
     while left := [mark for kind, one in plan(kinds, trials, seed) if processes(mark := f"{folder}/{one}-{kind}")]:
         if time.monotonic() > deadline:
@@ -295,12 +306,14 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0, help="of the first trial; the next has the next")
     parser.add_argument("--kinds", default=",".join(KINDS), help="what is done to runs")
-    parser.add_argument("--at-once", type=int, default=2, help="trials side by side")
+    parser.add_argument("--at-once", type=int, default=1, help="trials side by side")
     parser.add_argument("--root", type=Path, help="a folder; a temporary one unless said")
     options = parser.parse_args()
     kinds = options.kinds.split(",")
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         parser.error(f"there is no kind {unknown[0]!r}; there are {', '.join(KINDS)}")
+    os.nice(10)  # it takes all that it can get
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = (options.root or Path(tempfile.mkdtemp(prefix="valle-chaos-"))).absolute()
     trials = run(folder, kinds, options.trials, options.seed, options.at_once)
     print(f"\n{summary(trials)}")
