@@ -348,7 +348,7 @@ def main() -> None:
 
 def _ended(command: click.Group) -> int:
     """The exit code of a command, with what is to be said of a mistake said."""
-    from warehouse.errors import Mistake, WorkFailed
+    from warehouse.errors import FULL, Mistake, WorkFailed, is_full_disk
 
     try:
         command(standalone_mode=False)
@@ -369,6 +369,9 @@ def _ended(command: click.Group) -> int:
     except BrokenPipeError:
         return 0  # `valle sql … | head` has read enough
     except OSError as error:
+        if is_full_disk(error):
+            click.echo(f"valle: {FULL}", err=True)
+            return 1
         if error.filename is None:
             raise
         click.echo(f"valle: {error.filename}: {error.strerror}", err=True)

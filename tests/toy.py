@@ -5,22 +5,36 @@ its classes travel to the workers by value. A file beside the corpus' shards
 says which of them fail, and how often.
 """
 
+import json
 import os
 import time
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from flows.engine.recipe import Recipe
+from tasks.checkpoints import Checkpoints
 from warehouse.stage import Resources
-from warehouse.tables import CODES, EXAMPLES, UTTERANCES, Table
+from warehouse.store import write_atomically
+from warehouse.tables import CODEBOOKS, CODES, EXAMPLES, PHONES, UTTERANCES, Table
 
 LEARNT = Table(
     "learnt",
     grain="a training",
     schema=pa.schema({"steps": pa.int64(), "frames": pa.int64(), "path": pa.string()}),
+    files=True,
+    lasting=True,
+)
+WEIGHTS = Table(
+    "weights",
+    grain="a training",
+    schema=pa.schema({"steps": pa.int64(), "weights": pa.string(), "path": pa.string()}),
     files=True,
     lasting=True,
 )
@@ -163,6 +177,27 @@ class ToyTraining:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToyWeights:
+    """A training in steps, each of which depends on all before it; it goes on from the last that was saved."""
+
+    makes, takes = WEIGHTS, (CODES,)
+    needs, version, gathers = Resources(), 1, True
+    steps: int = 10
+    pause: float = field(default=0.0, compare=False)  # seconds of work in a step
+
+    def __call__(self, codes: ds.Dataset, *, shard: str, folder: Path) -> pa.Table:
+        state = folder / "state.json"
+        done, weights = json.loads(state.read_text()) if state.exists() else (0, "")
+        frames = sorted(codes.to_table(columns=["num_frames"], filter=KEPT)["num_frames"].to_pylist())
+        for step in range(done, self.steps):
+            time.sleep(self.pause)
+            weights = sha256(f"{weights} {step} {frames}".encode()).hexdigest()
+            write_atomically(state, json.dumps([step + 1, weights]).encode())
+        row = {"steps": [self.steps], "weights": [weights], "path": [folder.name]}
+        return pa.table(row, schema=WEIGHTS.schema)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ToyExamples:
     """Every utterance may train."""
 
@@ -172,6 +207,40 @@ class ToyExamples:
     def __call__(self, utterances: ds.Dataset, _codes: ds.Dataset) -> pa.Table:
         ids = utterances.to_table(filter=KEPT)["utterance_id"].to_pylist()
         return pa.Table.from_pylist([{"utterance_id": id_, "split": "train"} for id_ in ids], schema=EXAMPLES.schema)
+
+
+def _made_up(utterances: ds.Dataset, table: Table, columns: Any) -> pa.Table:
+    """A row for each kept utterance, drawn by its id."""
+    ids = utterances.to_table(filter=ds.field("dropped").is_null())["utterance_id"].to_pylist()
+    rows = [{"utterance_id": id_, **columns(np.random.default_rng(crc32(id_.encode())))} for id_ in ids]
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeUpPhones:
+    """Some five phones for each utterance."""
+
+    makes, takes = PHONES, (UTTERANCES,)
+    needs, version, gathers = Resources(), 1, False
+
+    def __call__(self, utterances: ds.Dataset) -> pa.Table:
+        return _made_up(
+            utterances, PHONES, lambda draw: {"phone_ids": draw.integers(0, 40, draw.integers(3, 7)).tolist()}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MadeUpCodes:
+    """Twelve frames for each utterance."""
+
+    makes, takes = CODES, (UTTERANCES,)
+    needs, version, gathers = Resources(), 1, False
+
+    def __call__(self, utterances: ds.Dataset) -> pa.Table:
+        def columns(draw: np.random.Generator) -> dict[str, Any]:
+            return {"num_frames": 12, **{name: draw.integers(0, 1024, 12).tolist() for name in CODEBOOKS}}
+
+        return _made_up(utterances, CODES, columns)
 
 
 def toy() -> Recipe:
@@ -187,6 +256,31 @@ def slow() -> Recipe:
 def trained() -> Recipe:
     """With a training at its end."""
     return Recipe((ToyUtterances(), ToyCodes(), ToyTraining()))
+
+
+def shaken() -> Recipe:
+    """All kinds of stages, a training among them, with time for whatever may happen."""
+    stages = (ToyUtterances(), ToyCodes(pause=0.4), ToyExamples(), ToyTotals(), ToyWeights(pause=0.3))
+    return Recipe(stages)
+
+
+def taught() -> Recipe:
+    """With a training of the real model at its end, of which the AR takes some seconds."""
+    trained = Checkpoints(
+        size="tiny",
+        codec="encodec_24khz",
+        num_validations=2,
+        accumulate=2,
+        ar_steps=40,
+        ar_warmup_steps=1,
+        ar_batch_frames=120,
+        nar_steps=2,
+        nar_warmup_steps=1,
+        nar_batch_frames=120,
+        save_every=4,
+        tensorboard=False,
+    )
+    return Recipe((ToyUtterances(), MadeUpPhones(), MadeUpCodes(), ToyExamples(), trained))
 
 
 def endless() -> Recipe:

@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from warehouse import catalogue_rows, ledger, value_sums
-from warehouse.errors import BrokenPromise, Mistake, WorkFailed
+from warehouse.errors import FULL, BrokenPromise, Mistake, WorkFailed, is_full_disk
 from warehouse.plan import Artifacts, StagePlan, Wanted, excuse_again, from_json, plan, to_json
 from warehouse.query import connect
 from warehouse.statistics import INDEX, PUBLISHED, VIEWS, create_views
@@ -33,6 +33,7 @@ from warehouse.tallies import names_of_tallies, tally_shard
 PATIENCE = 60.0  # seconds to wait for another process to let go of the private database
 _THREADS = threading.Lock()  # DuckDB's lock is between processes; threads of one process share its database
 FOLDERS = ("audio", "ledger", "logs", "recipes")  # of a root, beside a folder for each table
+_DAMAGED = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
 STORAGE = "v1.5.0"  # the oldest DuckDB that can read what is published
 
 MIGRATIONS = (
@@ -329,7 +330,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     """Open a database read-write, waiting for another process that has it open.
 
     Raises:
-        WorkFailed: that one does not let go of it.
+        WorkFailed: that one does not let go of it, or the disk is full.
         Mistake: it is no database.
     """
     deadline = time.monotonic() + PATIENCE
@@ -338,6 +339,8 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
             return duckdb.connect(path, config={"storage_compatibility_version": STORAGE})
         except duckdb.Error as error:
             said = " ".join(str(error).split())
+            if is_full_disk(error):
+                raise WorkFailed(f"{path}: {FULL}") from error
             if "Could not set lock" not in said:
                 raise Mistake(f"{path} cannot be opened; `valle catalogue rebuild` makes it anew: {said}") from error
             if time.monotonic() > deadline:
@@ -351,15 +354,14 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[None]:
-    """Says of a database that opens and cannot be read what mends it."""
+    """Says of a database that opens and cannot be read what mends it, and of a full disk that it is one."""
     try:
         yield
-    except (
-        duckdb.IOException,
-        duckdb.SerializationException,
-        duckdb.InternalException,
-        duckdb.FatalException,
-    ) as error:
+    except (duckdb.Error, OSError) as error:
+        if is_full_disk(error):
+            raise WorkFailed(f"{path.parent}: {FULL}") from error
+        if not isinstance(error, _DAMAGED):
+            raise
         said = " ".join(str(error).split("\n\n")[0].split())
         raise Mistake(f"{path} cannot be used; `valle catalogue rebuild` makes it anew: {said}") from error
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -151,6 +152,8 @@ def _unknown(root: Path, path: str) -> list[Finding]:
 
 def _known(root: Path, artifact: Artifact, size: int, *, quick: bool) -> Iterator[Finding]:
     path = artifact.path
+    if _is_anothers(root, artifact, size, quick=quick):
+        return
     if size != artifact.bytes:
         yield found(CUT, path, f"it has {size:,} bytes, and had {artifact.bytes:,} when it was made")
         return
@@ -180,6 +183,25 @@ def _known(root: Path, artifact: Artifact, size: int, *, quick: bool) -> Iterato
         )
     if artifact.table_name in (CHECKPOINTS.name, SAMPLES.name):
         yield from _files(root, artifact)
+
+
+def _is_anothers(root: Path, artifact: Artifact, size: int, *, quick: bool) -> bool:
+    """Whether a shard is whole and has the rows that are known, as another attempt has made them.
+
+    A worker that was given up may go on, and be killed before it leaves its record.
+    """
+    if size == artifact.bytes and (quick or not artifact.sha256):
+        return False
+    whole = (root / artifact.path).read_bytes()
+    if size == artifact.bytes and hashlib.sha256(whole).hexdigest() == artifact.sha256:
+        return False
+    try:
+        said = read_artifact(root, root / artifact.path)
+        made = [datetime.fromisoformat(one.made_at).replace(tzinfo=None) for one in (said, artifact)]
+    except (BrokenPromise, ValueError):
+        return False
+    same = all(getattr(said, name) == getattr(artifact, name) for name in _SAME)
+    return made[0] != made[1] and same and digest_of_pages(whole) == said.digest
 
 
 _SAME = ("table_name", "shard", "fingerprint", "num_rows", "num_dropped", "digest", "stage", "inputs")

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -131,10 +131,17 @@ def _publishing(catalogue: Catalogue) -> Iterator[None]:
         thread.join()
 
 
+class _Log(logging.FileHandler):
+    """A file that may lie on a full disk, of which the run itself tells, once."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        pass
+
+
 @contextmanager
 def _logging(root: Path) -> Iterator[None]:
     """What Prefect says goes to a file of the warehouse, too."""
-    handler = logging.FileHandler(root / "logs" / "valle.log")
+    handler = _Log(root / "logs" / "valle.log")
     words = "%(asctime)s %(levelname)s %(flow_run_name)s %(task_run_name)s: %(message)s"
     handler.setFormatter(logging.Formatter(words, defaults={"flow_run_name": "-", "task_run_name": "-"}))
     logger = logging.getLogger("prefect")
@@ -143,4 +150,5 @@ def _logging(root: Path) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
-        handler.close()
+        with suppress(OSError):
+            handler.close()

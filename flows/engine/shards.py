@@ -6,7 +6,7 @@ import socket
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -80,15 +80,16 @@ def make_shard(job: Job, flow_run_id: str | None, attempt: int) -> Artifact | Fa
     run_id = uuid4().hex
     try:
         artifact = _make(job)
+        record_attempt(job, run_id, flow_run_id, attempt, begun, MADE, artifact=artifact)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:
         lasting, starved = isinstance(error, LASTING_ERRORS), isinstance(error, MemoryError)
         failure = Failure(job.name, one_line(error), may_pass=not lasting, crashed=starved)
-        write_atomically(job.root / "logs" / f"{run_id}.txt", traceback.format_exc().encode())
+        with suppress(OSError):  # a full disk, perhaps, which is why it failed
+            write_atomically(job.root / "logs" / f"{run_id}.txt", traceback.format_exc().encode())
         record_attempt(job, run_id, flow_run_id, attempt, begun, FAILED, error=failure.error)
         return failure
-    record_attempt(job, run_id, flow_run_id, attempt, begun, MADE, artifact=artifact)
     return artifact
 
 
@@ -114,7 +115,11 @@ def record_attempt(
     error: str | None = None,
     artifact: Artifact | None = None,
 ) -> None:
-    """Leave the ledger's record of one attempt."""
+    """Leave the ledger's record of one attempt.
+
+    Raises:
+        OSError: it could not be left, of a shard that is made. Of one that failed the run itself tells.
+    """
     ended = time.time()
     said = Attempt(
         run_id=run_id,
@@ -133,7 +138,11 @@ def record_attempt(
         audio_seconds=artifact.seconds if artifact else None,
         peak_memory_bytes=0 if state == CRASHED else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
-    emit(job.root, Record(said, artifact))
+    try:
+        emit(job.root, Record(said, artifact))
+    except OSError:
+        if state == MADE:
+            raise
 
 
 def one_line(error: BaseException) -> str:

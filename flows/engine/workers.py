@@ -108,7 +108,8 @@ class Workers:
         if there < 1:
             raise Mistake(
                 f"a worker of {table} needs {needs.cpus:g} CPUs and {needs.gpus:g} GPUs, and the cluster at "
-                f"{self.site.ray_address} has no room for one; see `device` and `gpus` of the site"
+                f"{self.site.ray_address} has no room for one; see `device` and `gpus` of the site, and whether its "
+                "nodes are there"
             )
         return there
 
@@ -327,31 +328,42 @@ class RayTrain:
     def __call__(self, function: Callable[[dict[str, Any]], None], config: dict[str, Any], batches: int) -> None:
         """Blocks until every worker has returned; as many work as can share out the batches of a step evenly.
 
+        Ray counts a node for some seconds after it has died, and would wait for its workers for ever. So whoever has
+        waited in vain counts again.
+
         Raises:
             Exception: a worker failed, this is why; what was saved is there for the next attempt.
         """
         import ray
-        from ray.train import FailureConfig, RunConfig, ScalingConfig, WorkerGroupError
+        from ray.train import ControllerError, WorkerGroupError
+        from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+
+        while True:
+            room = int(ray.cluster_resources().get("GPU" if self.use_gpu else "CPU", 1))
+            try:
+                return self._fit(function, config, shared_out(batches, max(1, min(self.num_workers, room))))
+            except ControllerError as error:
+                if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
+                    raise
+            except WorkerGroupError as error:
+                raise _cause(error.worker_failures) or error from error
+
+    def _fit(self, function: Callable[[dict[str, Any]], None], config: dict[str, Any], num_workers: int) -> None:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
 
-        room = int(ray.cluster_resources().get("GPU" if self.use_gpu else "CPU", 1))
         trainer = TorchTrainer(
             function,
             train_loop_config=config,
-            scaling_config=ScalingConfig(
-                num_workers=shared_out(batches, max(1, min(self.num_workers, room))), use_gpu=self.use_gpu
-            ),
+            scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=self.use_gpu),
             # A name of its own: under an old name Ray Train resumes from its own checkpoints, and ours are the truth.
             run_config=RunConfig(
                 name=f"train-{uuid4().hex[:12]}",
                 storage_path=str(self.storage),
-                failure_config=FailureConfig(max_failures=0),
+                failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
             ),
         )
-        try:
-            trainer.fit()
-        except WorkerGroupError as error:
-            raise _cause(error.worker_failures) or error from error
+        trainer.fit()
 
 
 def _cause(failures: Mapping[int, Exception]) -> Exception | None:

@@ -251,3 +251,30 @@ def test_a_root_with_a_question_mark_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="has a question mark in its path, and DuckDB writes no database there"):
         Catalogue(tmp_path / "what?" / "root").take_up()
     assert list(tmp_path.iterdir()) == [], "and nothing is left there"
+
+
+@pytest.mark.parametrize("flow", ["one", "another"])
+def test_a_shard_is_no_failure_that_was_made_after_by_a_clock_that_was_behind(tmp_path: Path, flow: str) -> None:
+    index = Catalogue(tmp_path)
+    index.remember("toy", [replace(RECIPE[0], sources={"a": "x"})], {})
+    record = make(tmp_path, "a")
+    made = replace(record.attempt, run_id="made", flow_run_id="one", ended_at="2026-01-01T00:00:00")
+    ledger.emit(tmp_path, replace(record, attempt=made))
+    assert record.artifact
+    Catalogue(tmp_path).take_up()
+    failed = replace(made, run_id="failed", flow_run_id=flow, ended_at="2126-01-01T00:00:00", state="crashed")
+    ledger.emit(tmp_path, Record(failed, None))
+    index.take_up()
+    assert count(tmp_path, "failures") == (0 if flow == "one" else 1), "in one flow run, what is made is made last"
+
+
+def test_a_shard_is_no_failure_whose_maker_was_killed_before_it_left_a_record(tmp_path: Path) -> None:
+    index = Catalogue(tmp_path)
+    index.remember("toy", [replace(RECIPE[0], sources={"a": "x"})], {})
+    record = make(tmp_path, "a")
+    ledger.waiting(tmp_path)[0].unlink()
+    failed = replace(record.attempt, ended_at="2026-01-01T00:00:00", state="crashed")
+    ledger.emit(tmp_path, Record(failed, None))
+    index.take_up(look_at_disk=True)
+    assert count(tmp_path, "runs") == 1
+    assert count(tmp_path, "failures") == 0

@@ -232,6 +232,20 @@ def test_what_is_being_made_is_no_finding(root: Path) -> None:
     assert look(root) == [], "a record that waits is known"
 
 
+def test_a_shard_that_a_second_attempt_has_made_and_left_no_record_of_is_sound(root: Path) -> None:
+    from warehouse.tables import PHONES
+
+    path = shard(root, "phones", "b")
+    told = json.loads(pq.read_metadata(path).metadata[b"artifact"])
+    before = path.read_bytes()
+    words = {name: told[name] for name in ("stage", "inputs")}
+    write_shard(root, PHONES, "b", told["fingerprint"], pq.read_table(path), **words)
+    assert path.read_bytes() != before
+    assert look(root) == []
+    flip(path, 100)
+    assert [finding.path for finding in look(root)] == [path.relative_to(root).as_posix()], "unless it is damaged"
+
+
 def test_no_warehouse_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="is not a warehouse"):
         look(tmp_path)

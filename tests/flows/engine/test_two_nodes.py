@@ -1,0 +1,88 @@
+"""The same run on a cluster by its address: nodes die in mid-run and in mid-training, others join, nothing differs."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+from safetensors.numpy import load_file
+
+from bench.broken_runs import TOY, digest, ended, start, wait_until
+from bench.ray_nodes import OPEN, RayNodes
+from tests.toy import taught, write_corpus
+from warehouse.query import select
+
+SHAKEN = f"{TOY}:shaken"
+
+
+@pytest.fixture
+def prefect(prefect_server: None) -> dict[str, str]:
+    """The server that runs are told of, so that none starts one of its own."""
+    from prefect.settings import PREFECT_API_URL
+
+    return {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+
+
+def site(folder: Path, *keys: str) -> list[str]:
+    path = folder / "site.toml"
+    path.write_text("\n".join(['device = "cpu"', "retries = 4", "retry_delay_seconds = 0.5", *keys]))
+    return ["--site", str(path)]
+
+
+def crashed(root: Path) -> set[str]:
+    return set(select(root, "select table_name from runs where state <> 'made'")["table_name"].to_pylist())
+
+
+@pytest.mark.timeout(700)
+def test_nodes_die_in_mid_run_and_in_mid_training_and_another_joins(tmp_path: Path, prefect: dict[str, str]) -> None:
+    audio = write_corpus(tmp_path / "audio", **{f"s{i}": "pause one three eleven"[: 10 + i] for i in range(8)})
+    unbroken, root = start(tmp_path / "unbroken", audio, SHAKEN, environment=prefect), tmp_path / "root"
+    with RayNodes() as nodes:
+        first, second = nodes.add(1), nodes.add(1)
+        run = start(root, audio, SHAKEN, site(tmp_path, f'ray_address = "{nodes.address}"'), prefect | OPEN)
+        with ended(run):
+            assert wait_until(lambda: len(list(root.glob("codes/*/*.parquet"))) > 2, run), run.communicate()
+            nodes.kill(first)
+            assert wait_until(lambda: any("3, " in note.read_text() for note in root.glob("weights/*/*/*.json")), run)
+            nodes.kill(second)
+            time.sleep(1)
+            nodes.add(1)
+            said = run.communicate(timeout=200)[1].decode()
+        assert run.returncode == 0, said
+    with ended(unbroken):
+        assert unbroken.wait(100) == 0
+    for table in ("utterances", "codes", "examples", "totals", "weights"):
+        assert digest(root, table) == digest(tmp_path / "unbroken", table), table
+    assert "weights" in crashed(root)
+
+
+@pytest.mark.timeout(700)
+def test_a_training_over_two_nodes_of_which_one_dies_ends_with_the_same_weights(
+    tmp_path: Path, prefect: dict[str, str]
+) -> None:
+    lines = "pause " + " ".join(f"word{i}" for i in range(12))
+    audio, root = write_corpus(tmp_path / "audio", a=lines, b=lines, c=lines), tmp_path / "root"
+    with RayNodes({"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30"}) as nodes:
+        nodes.add(1)
+        second = nodes.add(1)
+        words = site(tmp_path, f'ray_address = "{nodes.address}"', "train_workers = 2")
+        run = start(root, audio, f"{TOY}:taught", words, prefect | OPEN)
+        with ended(run):
+            assert wait_until(lambda: list(root.glob("checkpoints/*/ar/states/*.pt")), run, 300), run.communicate()
+            nodes.kill(second)
+            said = run.communicate(timeout=300)[1].decode()
+        assert run.returncode == 0, said
+    assert crashed(root) == {"checkpoints"}
+    unbroken, stage = tmp_path / "unbroken" / "checkpoints" / "f", taught().stages[-1]
+    read = [ds.dataset(sorted(root.glob(f"{table}/*/*.parquet"))) for table in ("examples", "phones", "codes")]
+    for half in ("ar", "nar"):
+        (unbroken / half).mkdir(parents=True)
+        rows = stage(*read, shard=half, folder=unbroken / half)
+        [folder] = [path for path in root.glob(f"checkpoints/*/{half}") if path.is_dir()]
+        ours, theirs = (load_file(path / "weights.safetensors") for path in (folder, unbroken / half))
+        for name in theirs:
+            np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5, err_msg=name)
+        query = f"select step, tokens_seen from checkpoints where half = '{half}' order by step"
+        assert select(root, query).to_pylist() == rows.select(["step", "tokens_seen"]).to_pylist()
+        print(half, all((ours[name] == theirs[name]).all() for name in theirs))
