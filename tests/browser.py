@@ -29,13 +29,14 @@ _FLAGS = (
 class Tab:
     """One page, with all that its console has said and all that it has asked for."""
 
-    def __init__(self, socket: Any) -> None:
+    def __init__(self, socket: Any, folder: Path) -> None:
         self._socket = socket
         self._last = 0
         self._session = ""
         self.console: list[str] = []
         self.requests: list[str] = []
         self.loaded = 0
+        self.folder = folder  # where downloads come to
 
     def attach(self) -> None:
         """Open a blank page and listen to it."""
@@ -74,9 +75,7 @@ class Tab:
 
     def open(self, path: Path, width: int = 1280, dark: bool = False) -> None:
         """A file, at a width in CSS pixels."""
-        self.ask(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600
-        )
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=width < 600)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
         before = self.loaded
@@ -127,7 +126,7 @@ def browser(folder: Path) -> Iterator[Tab]:
             time.sleep(0.05)
         port, path = told.read_text().split()
         with connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None) as socket:
-            tab = Tab(socket)
+            tab = Tab(socket, folder)
             tab.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
             tab.attach()
             yield tab

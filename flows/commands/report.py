@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows.report.page import build
-from flows.report.verification import Finding, verify
+from flows.report.page_verification import Finding, verify
 from flows.terminal.output import say
 from warehouse.catalogue import Catalogue
 from warehouse.errors import Mistake, WorkFailed

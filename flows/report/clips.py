@@ -1,4 +1,4 @@
-"""Clips: stretches of speech inside the page, as FLAC, so that nothing is heard but the speech, and their spectrograms."""
+"""Clips: stretches of speech inside the page, as FLAC, so that no codec is heard, and their spectrograms."""
 
 import io
 import math
@@ -6,6 +6,7 @@ import struct
 import zlib
 from base64 import b64encode
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ class Clip:
     seconds: float = 0.0  # of what is played
     audio: str = ""  # a data: URI of FLAC
     spectrogram: str = ""  # a data: URI of PNG
+    level_db: float = -math.inf  # dB of full scale, root mean square
     trouble: str | None = None
     is_whole: bool = True  # or the beginning alone
 
@@ -57,7 +59,8 @@ class Clips:
             return Clip(trouble="left out: the page has no more room for audio")
         self.room -= len(audio)
         picture = f"data:image/png;base64,{_base64(_png(spectrogram(speech, rate)))}"
-        return Clip(len(speech) / rate, audio, picture, is_whole=is_whole)
+        level = 10 * math.log10(max(1e-12, float(np.mean(np.square(speech, dtype=np.float64)))))
+        return Clip(len(speech) / rate, audio, picture, level, is_whole=is_whole)
 
 
 def spectrogram(speech: NDArray[np.float32], rate: int) -> NDArray[np.uint8]:
@@ -75,7 +78,7 @@ def spectrogram(speech: NDArray[np.float32], rate: int) -> NDArray[np.uint8]:
     top = 2595 * math.log10(1 + min(8_000, rate / 2) / 700)
     edges = 700 * (10 ** (np.linspace(0, top, _BANDS + 1) / 2595) - 1)
     bins = np.minimum(np.round(edges * _WINDOW / rate).astype(int), power.shape[1] - 1)
-    rows = [power[:, low : max(high, low + 1)].mean(axis=1) for low, high in zip(bins, bins[1:], strict=False)]
+    rows = [power[:, low : max(high, low + 1)].mean(axis=1) for low, high in pairwise(bins)]
     loudness = 10 * np.log10(np.maximum(np.stack(rows[::-1]), 1e-12))
     return np.asarray(255 * np.clip((loudness - _QUIET) / (_LOUD - _QUIET), 0, 1), np.uint8)
 

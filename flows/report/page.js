@@ -43,26 +43,60 @@ function filterable(table) {
   });
 }
 
+const drawing = (name, path) => {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const shape = document.createElementNS(svg.namespaceURI, "path");
+  shape.setAttribute("d", path);
+  svg.setAttribute("viewBox", "0 0 14 14");
+  svg.setAttribute("class", name);
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(shape);
+  return svg;
+};
+
+// The browser's own controls serve where there are no scripts; these have the spectrogram as their slider.
 function playable(player) {
   const audio = player.querySelector("audio");
   if (!audio) return;
+  const name = audio.getAttribute("aria-label");
   const picture = player.querySelector(".spectrogram");
   const head = player.querySelector(".head");
+  const controls = make("div", { className: "controls" });
+  const button = make("button", { type: "button", title: "Play or pause; the arrow keys go a second back and on" });
+  const time = make("span", { className: "time" });
+  button.append(drawing("play", "M3 1l10 6-10 6z"), drawing("pause", "M2 1h4v12H2zM8 1h4v12H8z"));
+  controls.append(button, time);
+  audio.removeAttribute("controls");
+  audio.after(controls);
+  const show = () => {
+    button.setAttribute("aria-label", `${audio.paused ? "Play" : "Pause"} ${name}`);
+    player.classList.toggle("playing", !audio.paused);
+    head.style.left = `${(100 * audio.currentTime) / (audio.duration || 1)}%`;
+    time.textContent = `${audio.currentTime.toFixed(1)} / ${(audio.duration || 0).toFixed(1)} s`;
+  };
   const follow = () => {
-    if (audio.duration) head.style.left = `${(100 * audio.currentTime) / audio.duration}%`;
+    show();
     if (!audio.paused) requestAnimationFrame(follow);
   };
-  audio.addEventListener("play", () => {
+  const start = () => {
     hush(audio);
-    player.classList.add("playing");
-    follow();
+    audio.play().catch(show); // another was started meanwhile
+  };
+  for (const event of ["loadedmetadata", "pause", "ended", "seeked"]) audio.addEventListener(event, show);
+  audio.addEventListener("play", follow);
+  button.addEventListener("click", () => (audio.paused ? start() : audio.pause()));
+  button.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    audio.currentTime = Math.min(Math.max(0, audio.currentTime + step), audio.duration || 0);
+    event.preventDefault();
   });
-  audio.addEventListener("seeked", follow);
   picture.addEventListener("click", (event) => {
     const box = picture.getBoundingClientRect();
-    audio.currentTime = (audio.duration || 0) * ((event.clientX - box.left) / box.width);
-    audio.play();
+    audio.currentTime = ((audio.duration || 0) * (event.clientX - box.left)) / box.width;
+    start();
   });
+  show();
 }
 
 function hush(but) {
@@ -120,8 +154,8 @@ function listeningTest() {
   plays.forEach((button, side) =>
     button.addEventListener("click", () => {
       blind.src = sources.get(order[answers.length][side]).src;
-      blind.play();
       hush(blind);
+      blind.play().catch(() => {}); // the other was started meanwhile
       heard.add(side);
       button.classList.add("heard");
       for (const choice of choices) choice.disabled = heard.size < 2;

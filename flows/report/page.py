@@ -1,7 +1,7 @@
 """The page: figures, players and the listening test in one file of HTML that asks nothing of any network.
 
 Each figure stands between two comments, the first with a digest of what is between them, and carries its query and its
-rows as JSON: what `flows.report.verification` reads back. Scripts and styles are allowed by their own hashes alone.
+rows as JSON: what `flows.report.page_verification` reads back. Scripts and styles are allowed by their own hashes alone.
 """
 
 import json
@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from flows.report.clips import Clip, Clips
 from flows.report.figures import CHAPTERS, FIGURES, Figure, Rows
-from flows.report.pictures import draw
+from flows.report.pictures import draw, legend
 from flows.terminal.output import render
 from warehouse.errors import Mistake
 from warehouse.reader import Reader
@@ -61,7 +61,7 @@ def build(root: Path, corpus: Path, told: str) -> str:
     samples = {row["sample_id"]: clips.take(root / row["audio_path"]) for row in rows["samples"]}
     dropped = [_dropped(row, root, corpus, clips) for row in rows["dropped-audio"]]
     template = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    template.filters |= {"cell": cell, "short": short}
+    template.filters |= {"cell": cell, "short": short, "rounded": rounded}
     drawn = template.get_template("figure.html.jinja")
     fragments = {
         figure.name: _sealed(
@@ -69,7 +69,7 @@ def build(root: Path, corpus: Path, told: str) -> str:
             drawn.render(
                 figure=figure,
                 rows=rows[figure.name],
-                svg=_svg(figure, rows[figure.name]),
+                **_drawing(figure, rows[figure.name]),
                 samples=samples,
                 dropped=dropped,
                 json=_json({"name": figure.name, "sql": figure.sql, "rows": rows[figure.name]}),
@@ -125,8 +125,17 @@ def short(value: float | None, digits: int = 4) -> str:
     return f"{value:.{digits}g}"
 
 
-def _svg(figure: Figure, rows: Rows) -> Markup | None:
-    return Markup(draw(figure.picture(rows))) if figure.picture and rows else None
+def rounded(value: float | None) -> str:
+    """A number to a hundredth, thousands apart."""
+    return "–" if value is None else f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
+def _drawing(figure: Figure, rows: Rows) -> dict[str, Any]:
+    """A figure's picture, where it has one and something to show, and what its colours mean."""
+    if not figure.picture or not rows:
+        return {"svg": None, "legend": []}
+    picture = figure.picture(rows)
+    return {"svg": Markup(draw(picture)), "legend": legend(picture)}
 
 
 def _sealed(figure: Figure, fragment: str) -> Markup:

@@ -1,9 +1,10 @@
 """Pictures: rows as vector graphics, by Vega-Lite, in the page's own colours, so that they read in light and in dark.
 
-Each is as wide as a phone's column, so that its letters are never scaled down. A colour is a name of the page's
+Each is narrower than a phone's column, so that its letters are never scaled down. A colour is a name of the page's
 stylesheet, `var(--ink)`, which a browser looks up where the picture stands.
 """
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -11,10 +12,11 @@ from typing import Any
 Rows = list[dict[str, Any]]
 Picture = dict[str, Any]  # Vega-Lite, without what all pictures share
 
-WIDTH = 344  # CSS pixels: what a phone of 390 leaves
+WIDTH = 312  # CSS pixels: less than a phone of 390 leaves
 _SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"  # a name, and not fetched
 _COLOURS = {name: f"var(--{name})" for name in ("ink", "soft", "line", "main", "second", "third", "warn")}
-_LETTERS = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"}
+_LETTERS = {"labelFontSize": 14, "titleFontSize": 14, "titleFontWeight": "normal"}  # the stylesheet's are of 12: a
+# reader's font may be wider than the one that is measured here
 _CONFIG: Picture = {
     "aria": False,
     "view": {"stroke": None},
@@ -28,17 +30,8 @@ _CONFIG: Picture = {
         "labelPadding": 6,
         "titlePadding": 8,
     },
-    "axisY": {"labelLimit": 170},
+    "axisY": {"labelLimit": 150},
     "axisBand": {"grid": False},
-    "legend": _LETTERS
-    | {
-        "orient": "top",
-        "title": None,
-        "labelColor": _COLOURS["ink"],
-        "symbolType": "square",
-        "columnPadding": 14,
-        "offset": 6,
-    },
 }
 
 
@@ -50,7 +43,7 @@ def draw(picture: Picture) -> str:
         "$schema": _SCHEMA,
         "width": WIDTH,
         "autosize": {"type": "fit", "contains": "padding"},
-        "padding": {"left": 0, "right": 8, "top": 4, "bottom": 0},
+        "padding": {"left": 0, "right": 8, "top": 4, "bottom": 6},
         "background": None,
         "config": _CONFIG,
     } | picture
@@ -59,23 +52,39 @@ def draw(picture: Picture) -> str:
     return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
 
 
+def legend(picture: Picture) -> list[tuple[str, str]]:
+    """What its colours mean, as far as they occur: a word and the name of a colour. The page says it in its own letters."""
+    colour = picture.get("encoding", {}).get("color")
+    if not colour:
+        return []
+    there = {row.get(colour["field"]) for row in picture["data"]["values"]}
+    named = {value: name for name, value in _COLOURS.items()}
+    scale = colour["scale"]
+    return [(word, named[value]) for word, value in zip(scale["domain"], scale["range"], strict=True) if word in there]
+
+
 def bars(
-    name: str, value: str, title: str, *, colour: str = "main", first: int | None = None, most: float | None = None
+    name: str | tuple[str, ...],
+    value: str,
+    title: str,
+    *,
+    colour: str = "main",
+    first: int | None = None,
+    most: float | None = None,
 ) -> Callable[[Rows], Picture]:
-    """A horizontal bar for each row, in their order, with its value beside it."""
+    """A horizontal bar for each row, in their order; several columns name it together."""
+    names = (name,) if isinstance(name, str) else name
 
     def picture(rows: Rows) -> Picture:
-        drawn = [{"name": str(row[name]), "value": row[value]} for row in rows[:first]]
+        drawn = [{"name": ": ".join(str(row[name]) for name in names), "value": row[value]} for row in rows[:first]]
         return {
             "data": {"values": drawn},
-            "height": {"step": 22},
+            "height": {"step": 20},
+            "mark": {"type": "bar", "color": _COLOURS[colour], "height": {"band": 0.64}},
             "encoding": {
                 "y": {"field": "name", "type": "nominal", "sort": None, "axis": {"title": None}},
                 "x": _number("value", title, **({"scale": {"domain": [0, most]}} if most else {})),
             },
-            "layer": [
-                {"mark": {"type": "bar", "color": _COLOURS[colour], "height": {"band": 0.62}}},
-            ],
         }
 
     return picture
@@ -159,21 +168,21 @@ def losses(rows: Rows) -> Picture:
 
 
 def intervals(metric: str, title: str) -> Callable[[Rows], Picture]:
-    """A dot for each system with its interval; the papers' in another colour."""
+    """A line for each system: its interval and a dot; what papers say of a system of this name in another colour."""
 
     def picture(rows: Rows) -> Picture:
         values = [
             {
-                "name": row["system"] if ours(row) else f"{row['system']} ({row['source'].split(',')[0][6:]})",
+                "name": row["system"],
                 "value": row[metric],
                 "low": row[f"{metric}_low"],
                 "high": row[f"{metric}_high"],
-                "by": "this warehouse" if ours(row) else "as published",
+                "by": "this warehouse" if row["source"] == "this warehouse" else "as published",
             }
             for row in rows
         ]
         y = {"field": "name", "type": "nominal", "sort": None, "axis": {"title": None, "grid": True}}
-        colour = _colours(("this warehouse", "as published"), ("main", "soft"), "by")
+        colour = _colours(("this warehouse", "as published"), ("main", "second"), "by")
         return {
             "data": {"values": values},
             "height": {"step": 26},
@@ -191,9 +200,6 @@ def intervals(metric: str, title: str) -> Callable[[Rows], Picture]:
             ],
         }
 
-    def ours(row: dict[str, Any]) -> bool:
-        return bool(row["source"] == "this warehouse")
-
     return picture
 
 
@@ -201,7 +207,7 @@ def preferences(rows: Rows) -> Picture:
     """How often each system was preferred to each other one."""
     values = [{"name": f"{row['system']} over {row['against']}", "value": 100 * row["share"]} for row in rows]
     return bars("name", "value", "% of answers, an undecided one as half", most=100)(values) | {
-        "config": _CONFIG | {"axisY": {"labelLimit": 230}}
+        "config": _CONFIG | {"axisY": {"labelLimit": 200}}
     }
 
 
@@ -212,6 +218,8 @@ def throughput(rows: Rows) -> Picture:
         for row in rows
         if row["audio_hours_per_hour"]
     ]
+    logs = [math.log10(value["value"]) for value in values]
+    powers = [10.0**power for power in range(math.floor(min(logs, default=0)), math.ceil(max(logs, default=0)) + 1)]
     return {
         "data": {"values": values},
         "height": {"step": 24},
@@ -222,9 +230,9 @@ def throughput(rows: Rows) -> Picture:
                 "encoding": {
                     "x": _number(
                         "value",
-                        "hours an hour, powers of ten",
-                        scale={"type": "log"},
-                        axis={"format": "~s", "tickCount": 4},
+                        "hours an hour",
+                        scale={"type": "log", "domain": [powers[0], powers[-1]]},
+                        axis={"values": powers, "format": "~g"},
                     )
                 },
             }
@@ -259,7 +267,7 @@ def reads(rows: Rows) -> Picture:
 
 
 def _number(field: str, title: str, axis: Picture | None = None, **more: Any) -> Picture:
-    ticks = {"title": title, "tickCount": 5, "format": "~g"} | (axis or {})
+    ticks = {"title": title, "tickCount": 4} | (axis or {})
     return {"field": field, "type": "quantitative", "axis": ticks} | more
 
 
@@ -268,4 +276,5 @@ def _colours(names: tuple[str, ...], colours: tuple[str, ...], field: str) -> Pi
         "field": field,
         "type": "nominal",
         "scale": {"domain": names, "range": [_COLOURS[colour] for colour in colours]},
+        "legend": None,
     }

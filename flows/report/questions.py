@@ -202,7 +202,7 @@ select
     sum(a.num_rows)::bigint as num_rows, sum(a.bytes) / 1e6 as megabytes,
     left(md5(string_agg(a.digest, ' ' order by a.shard)), 12) as digest_of_rows,
     strftime(max(a.made_at), '%Y-%m-%d %H:%M') as last_made,
-    any_value(a.stage ->> '$.stage') as stage, any_value(a.stage ->> '$.version') as version,
+    (any_value(a.stage ->> '$.version'))::integer as stage_version,
     (any_value(a.stage -> '$.settings'))::varchar as settings
 from stages as s
 left join wanted as w using (table_name)
