@@ -177,16 +177,7 @@ class Catalogue:
         """
         try:
             with self._open() as db:
-                for table in (
-                    "artifacts",
-                    "runs",
-                    "archives",
-                    "consents",
-                    "ratings",
-                    "value_counts",
-                    "summed",
-                    "value_sums",
-                ):
+                for table in (*PUBLISHED, "value_counts", "summed"):
                     db.execute(f"delete from {table}").fetchall()
                 db.execute("delete from told").fetchall()  # last: until then nothing is lost
         except (duckdb.Error, Mistake):  # damaged, perhaps beyond opening

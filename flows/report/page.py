@@ -1,7 +1,7 @@
 """The page: figures, players and the listening test in one file of HTML that asks nothing of any network.
 
 Each figure stands between two comments, the first with a digest of what is between them, and carries its query and its
-rows as JSON: what `flows.report.page_verification` reads back. Scripts and styles are allowed by their own hashes alone.
+rows as JSON, which `flows.report.page_verification` reads back. Scripts and styles are allowed by their hashes alone.
 """
 
 import json

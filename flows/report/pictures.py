@@ -53,7 +53,7 @@ def draw(picture: Picture) -> str:
 
 
 def legend(picture: Picture) -> list[tuple[str, str]]:
-    """What its colours mean, as far as they occur: a word and the name of a colour. The page says it in its own letters."""
+    """What its colours mean, as far as they occur: a word and the name of a colour; the page says it in its letters."""
     colour = picture.get("encoding", {}).get("color")
     if not colour:
         return []
@@ -72,19 +72,27 @@ def bars(
     first: int | None = None,
     most: float | None = None,
 ) -> Callable[[Rows], Picture]:
-    """A horizontal bar for each row, in their order; several columns name it together."""
+    """A horizontal bar for each row, in their order, with its value; several columns name it together."""
     names = (name,) if isinstance(name, str) else name
 
     def picture(rows: Rows) -> Picture:
         drawn = [{"name": ": ".join(str(row[name]) for name in names), "value": row[value]} for row in rows[:first]]
+        top = most or max((row["value"] or 0 for row in drawn), default=0) or 1
+        x = _number("value", title, axis={"labels": False, "grid": False}, scale={"domain": [0, 1.22 * top]})
         return {
             "data": {"values": drawn},
             "height": {"step": 20},
-            "mark": {"type": "bar", "color": _COLOURS[colour], "height": {"band": 0.64}},
             "encoding": {
                 "y": {"field": "name", "type": "nominal", "sort": None, "axis": {"title": None}},
-                "x": _number("value", title, **({"scale": {"domain": [0, most]}} if most else {})),
+                "x": x,
             },
+            "layer": [
+                {"mark": {"type": "bar", "color": _COLOURS[colour], "height": {"band": 0.64}}},
+                {
+                    "mark": {"type": "text", "align": "left", "dx": 5, "color": _COLOURS["ink"]},
+                    "encoding": {"text": {"field": "value", "type": "quantitative", "format": ",.3~r"}},
+                },
+            ],
         }
 
     return picture
@@ -201,14 +209,6 @@ def intervals(metric: str, title: str) -> Callable[[Rows], Picture]:
         }
 
     return picture
-
-
-def preferences(rows: Rows) -> Picture:
-    """How often each system was preferred to each other one."""
-    values = [{"name": f"{row['system']} over {row['against']}", "value": 100 * row["share"]} for row in rows]
-    return bars("name", "value", "% of answers, an undecided one as half", most=100)(values) | {
-        "config": _CONFIG | {"axisY": {"labelLimit": 200}}
-    }
 
 
 def throughput(rows: Rows) -> Picture:

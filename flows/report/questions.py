@@ -1,5 +1,6 @@
-"""Questions: the longer queries of the report, over the published catalogue. Each has an order, so that it can be asked
-again and compared.
+"""Questions: the longer queries of the report, over the published catalogue.
+
+Each has an order, so that it can be asked again and compared.
 """
 
 HEADLINE = """
@@ -56,7 +57,8 @@ heard as (
     where dropped is not null
     union all
     select
-        'scores', c.dropped, any_value(c.detail), sample_id, any_value(s.seconds), null, any_value(s.audio_path), 0, null
+        'scores', c.dropped, any_value(c.detail), sample_id, any_value(s.seconds),
+        null, any_value(s.audio_path), 0, null
     from scores as c join samples as s using (sample_id)
     where c.dropped is not null
     group by c.dropped, sample_id
@@ -133,19 +135,44 @@ where {metric} is not null
 order by source = 'this warehouse' desc, {metric} {order}, system, source
 """.strip()
 
-PREFERENCES = """
-with compared as (
-    select system_a as system, system_b as against, preferred from ratings
+_COMPARED = """
+with current as (
+    select * from ratings where version in (select fingerprint from wanted where table_name = 'samples')
+),
+compared as (
+    select system_a as system, system_b as against, test_id, preferred from current
     union all
-    select system_b, system_a, case preferred when 'a' then 'b' when 'b' then 'a' end from ratings
+    select system_b, system_a, test_id, case preferred when 'a' then 'b' when 'b' then 'a' end from current
+),
+shared as (
+    select system, against, test_id, case preferred when 'a' then 1.0 when 'b' then 0.0 else 0.5 end as won
+    from compared
+)
+""".strip()
+
+# Bounds by Wilson (1927), as if all answers were independent.
+PREFERENCES = f"""
+{_COMPARED},
+counted as (
+    select system, avg(won) as share, count(*) as answers, count(distinct test_id) as sittings from shared group by all
 )
 select
-    system, against, count(*) as answers,
-    count(*) filter (preferred = 'a') as preferred, count(*) filter (preferred is null) as undecided,
-    avg(case preferred when 'a' then 1.0 when 'b' then 0.0 else 0.5 end) as share
-from compared
+    system, 'this warehouse' as source, share,
+    greatest(0, (share + 1.9208 / answers - 1.96 * sqrt(share * (1 - share) / answers + 0.9604 / answers ** 2))
+        / (1 + 3.8416 / answers)) as share_low,
+    least(1, (share + 1.9208 / answers + 1.96 * sqrt(share * (1 - share) / answers + 0.9604 / answers ** 2))
+        / (1 + 3.8416 / answers)) as share_high,
+    answers, sittings
+from counted
+order by share desc, system
+""".strip()
+
+PAIRS = f"""
+{_COMPARED}
+select system, against, avg(won) as share, count(*) as answers
+from shared
 group by all
-order by system, against
+order by share desc, system, against
 """.strip()
 
 # The sentences that most systems have said, and one sample by each.
