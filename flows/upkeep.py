@@ -1,6 +1,7 @@
 """The command line, second part: the words of the commands that look after a warehouse and a machine."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -58,6 +59,31 @@ def estimate(as_json: bool, **words: Any) -> None:
     how = {name: words.pop(name) for name in ("source", "hours", "shards", "cpus", "gpus")}
     rows = list(shown(reckon(RunOptions(**words), **how)))
     show(rows, "json" if as_json else "table")
+
+
+@click.command()
+@where
+@click.option("--out", metavar="FILE", help="The page. Default: report.html in the root.")
+@click.option("--audio", envvar="VALLE_AUDIO", help="Where the corpus lies now. Default: where it lay.")
+@click.option("--verify", is_flag=True, help="Ask every query of the page again; ends with 1 where a figure differs.")
+def report(root: str | None, site: str | None, out: str | None, audio: str | None, verify: bool) -> None:
+    """One page of the warehouse: funnel, losses, leaderboard, players, a blind test; from SQL, without a network."""
+    from flows.commands.report import hold_against
+    from flows.commands.report import report as write
+
+    place = root_of(root, site)
+    click.echo(hold_against(place, out) if verify else write(place, out, audio))
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@where
+def ratings(file: Path, root: str | None, site: str | None) -> None:
+    """Take the answers of the report's blind test into the ledger; they are the table `ratings`."""
+    from flows.commands.ratings import take
+    from flows.terminal.output import say
+
+    say(take(root_of(root, site), file))
 
 
 @click.command("help")

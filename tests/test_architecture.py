@@ -35,8 +35,9 @@ ROOMS = {  # each room, and the rooms of its own folder that it may import; a fo
     "flows.machine": set(),
     "flows.engine": {"flows.terminal", "flows.machine"},
     "flows.downloads": {"flows.terminal"},
+    "flows.report": {"flows.terminal"},
     "flows": {"flows.engine", "flows.downloads", "flows.commands", "flows.terminal", "flows.machine"},
-    "flows.commands": {"flows", "flows.engine", "flows.downloads", "flows.terminal", "flows.machine"},
+    "flows.commands": {"flows", "flows.engine", "flows.downloads", "flows.report", "flows.terminal", "flows.machine"},
     "warehouse": set(),
     "model": set(),
 }

@@ -105,6 +105,19 @@ MIGRATIONS = (
     alter table artifacts add column sha256 varchar default ''  -- of the file; '' where nobody has kept it
     """,
     value_sums.LAYOUT,
+    """
+    create table ratings (
+        test_id varchar,          -- one sitting of one listener
+        version varchar,          -- fingerprint of the samples
+        listener varchar, seed bigint,
+        place integer,            -- 1, 2, … in the order of the sitting
+        sample_a varchar, sample_b varchar,
+        system_a varchar, system_b varchar,
+        preferred varchar,        -- a, b, or null: neither
+        host varchar,
+        taken_at timestamp        -- UTC
+    )
+    """,
 )
 
 
@@ -165,7 +178,7 @@ class Catalogue:
         """
         try:
             with self._open() as db:
-                for table in ("artifacts", "runs", "archives", "consents", "value_counts", "summed", "value_sums"):
+                for table in (*PUBLISHED, "value_counts", "summed"):
                     db.execute(f"delete from {table}").fetchall()
                 db.execute("delete from told").fetchall()  # last: until then nothing is lost
         except (duckdb.Error, Mistake):  # damaged, perhaps beyond opening

@@ -17,6 +17,8 @@ def insert(db: duckdb.DuckDBPyConnection, records: list[ledger.Entry]) -> None:
     for record in records:
         if isinstance(record, ledger.ConsentRecord):
             _insert_consent(db, record)
+        elif isinstance(record, ledger.RatingsRecord):
+            _insert_ratings(db, record)
 
 
 def _insert_archives(db: duckdb.DuckDBPyConnection, records: list[ledger.ArchiveRecord]) -> None:
@@ -39,6 +41,32 @@ def _insert_consent(db: duckdb.DuckDBPyConnection, said: ledger.ConsentRecord) -
     db.execute(
         "insert into consents select ?, ?, ?, ?, ? where not exists (from consents where voice = ?)", values
     ).fetchall()
+
+
+def _insert_ratings(db: duckdb.DuckDBPyConnection, said: ledger.RatingsRecord) -> None:
+    """A row for each pair that was heard; a test that is there already tells nothing new."""
+    if not said.pairs or db.execute("from ratings where test_id = ?", [said.record_id]).fetchall():
+        return
+    rows = [
+        {
+            "test_id": said.record_id,
+            "version": said.version,
+            "listener": said.listener,
+            "seed": said.seed,
+            "place": place,
+            "sample_a": a,
+            "sample_b": b,
+            "system_a": a.partition("/")[0],
+            "system_b": b.partition("/")[0],
+            "preferred": preferred,
+            "host": said.host,
+            "taken_at": said.written_at,
+        }
+        for place, (a, b, preferred) in enumerate(said.pairs, start=1)
+    ]
+    db.register("incoming", pa.Table.from_pylist(rows))
+    db.execute("insert into ratings by name from incoming").fetchall()
+    db.unregister("incoming")
 
 
 def _insert_runs(db: duckdb.DuckDBPyConnection, records: list[ledger.Record]) -> None:

@@ -94,7 +94,20 @@ class ConsentRecord:
     written_at: str  # ISO 8601, UTC
 
 
-Entry = Record | ArchiveRecord | ConsentRecord
+@dataclass(frozen=True, kw_only=True)
+class RatingsRecord:
+    """What one listener has answered in one blind test of pairs of samples."""
+
+    record_id: str  # of the test, drawn by the page
+    version: str  # fingerprint of the samples
+    listener: str  # who, by their own word; may be empty
+    seed: int  # of the order that the pairs came in
+    pairs: tuple[tuple[str, str, str | None], ...]  # sample heard as A, sample heard as B, preferred: a, b or null
+    host: str
+    written_at: str  # ISO 8601, UTC
+
+
+Entry = Record | ArchiveRecord | ConsentRecord | RatingsRecord
 
 
 def folder(root: Path) -> Path:
@@ -133,6 +146,12 @@ def consent(root: Path, voice: str) -> ConsentRecord | None:
     """The first word of consent to the use of a voice, whether a catalogue has taken it up or not."""
     found = [said for said in _find(root, _CONSENT) if isinstance(said, ConsentRecord) and said.voice == voice]
     return min(found, key=lambda said: said.written_at, default=None)
+
+
+def ratings(root: Path, test: str) -> RatingsRecord | None:
+    """The answers of a listening test, whether a catalogue has taken them up or not."""
+    found = (said for said in _find(root, _RATINGS) if isinstance(said, RatingsRecord) and said.record_id == test)
+    return next(found, None)
 
 
 def keep(root: Path, records: Sequence[Entry], taken: list[Path]) -> None:
@@ -177,7 +196,7 @@ def _listed(root: Path, suffix: str) -> list[Path]:
     return [folder(root) / name for name in sorted(names)]
 
 
-_ARCHIVE, _CONSENT = '{"archive": ', '{"consent": '  # how a line of an archive begins, and one of a consent
+_ARCHIVE, _CONSENT, _RATINGS = '{"archive": ', '{"consent": ', '{"ratings": '  # how a line of each begins
 
 
 def _find(root: Path, beginning: str) -> list[Entry]:
@@ -196,6 +215,8 @@ def _line(record: Entry) -> str:
         said = {"archive": said}
     elif isinstance(record, ConsentRecord):
         said = {"consent": said}
+    elif isinstance(record, RatingsRecord):
+        said = {"ratings": said}
     return json.dumps(said) + "\n"
 
 
@@ -213,6 +234,9 @@ def _parse(line: str) -> Entry | None:
             return ArchiveRecord(**said["archive"])
         if "consent" in said:
             return ConsentRecord(**said["consent"])
+        if "ratings" in said:
+            told = said["ratings"]
+            return RatingsRecord(**told | {"pairs": tuple((a, b, preferred) for a, b, preferred in told["pairs"])})
         artifact = said["artifact"]
         return Record(Attempt(**said["attempt"]), Artifact(**artifact) if artifact else None)
     except (ValueError, KeyError, TypeError):

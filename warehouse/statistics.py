@@ -36,7 +36,7 @@ VIEWS = (
     "leaderboard",
 )
 
-PUBLISHED = ("artifacts", "runs", "archives", "consents", "value_sums")
+PUBLISHED = ("artifacts", "runs", "archives", "consents", "ratings", "value_sums")
 """The tables that a published catalogue has from the private database."""
 
 UNCOUNTED = {table.name: f"uncounted_{table.name}" for table in (UTTERANCES, PHONES, CODES, EXAMPLES)}

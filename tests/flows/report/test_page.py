@@ -1,0 +1,148 @@
+"""The page of a warehouse: whole where there is little, rude texts, and audio that is not there."""
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.report.clips import Clips, spectrogram
+from flows.report.figures import FIGURES
+from flows.report.page import cell, rounded, short
+from tests.conftest import Said
+from tests.flows.report import heard_warehouse
+from tests.small_warehouse import make_warehouse
+from warehouse.catalogue import Catalogue
+
+Valle = Callable[..., Said]
+
+
+class Elements(HTMLParser):
+    """Every element of a page, with its attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def of(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def made(root: Path, valle: Valle) -> str:
+    code, out, err = valle("report", "--root", root)
+    assert code == 0, err
+    return Path(out.strip()).read_text()
+
+
+def test_it_asks_nothing_of_a_network_and_allows_its_own_script_alone(tmp_path: Path, valle: Valle) -> None:
+    heard_warehouse.make(tmp_path)
+    page = made(tmp_path, valle)
+    elements = Elements(page)
+    for _, attributes in elements.found:
+        for name in ("src", "href"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("#", "data:")), value
+        assert "style" not in attributes
+        assert not [name for name in attributes if name.startswith("on")]
+    [policy] = [meta["content"] or "" for meta in elements.of("meta") if "http-equiv" in meta]
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "xlink" not in page
+
+
+def test_every_figure_has_its_query_and_its_rows(tmp_path: Path, valle: Valle) -> None:
+    heard_warehouse.make(tmp_path)
+    told = re.findall(r'<script type="application/json" class="data">(.*?)</script>', made(tmp_path, valle))
+    data = [json.loads(text) for text in told]
+    assert [(one["name"], one["sql"]) for one in data] == [(figure.name, figure.sql) for figure in FIGURES]
+    filled = {one["name"] for one in data if one["rows"]}
+    assert {"headline", "funnel", "reasons", "dropped-audio", "lengths", "codebooks", "losses-ar", "alarms"} <= filled
+    assert {"word-errors", "similarity", "samples", "throughput", "reads", "lineage"} <= filled
+
+
+def test_dropped_audio_is_heard_for_each_reason_and_what_cannot_be_is_said(tmp_path: Path, valle: Valle) -> None:
+    heard_warehouse.make(tmp_path)
+    page = made(tmp_path, valle)
+    heard = {audio["aria-label"] for audio in Elements(page).of("audio")}
+    assert {"silence, number 1", "not_english, number 1", "not_whole, number 1"} <= heard
+    assert "Not to be heard: two.wav" in page
+
+
+def test_where_the_corpus_is_gone_the_page_says_so(tmp_path: Path, valle: Valle) -> None:
+    heard_warehouse.make(tmp_path)
+    (tmp_path / "audio").rename(tmp_path / "moved")
+    assert "Not to be heard: one.wav" in made(tmp_path, valle)
+    code, out, _ = valle("report", "--root", tmp_path, "--audio", tmp_path / "moved")
+    assert code == 0
+    assert "silence, number 1" in {audio["aria-label"] for audio in Elements(Path(out.strip()).read_text()).of("audio")}
+
+
+def test_a_half_made_warehouse_says_what_is_not_there_yet(tmp_path: Path, valle: Valle) -> None:
+    make_warehouse(tmp_path, tmp_path / "audio")
+    page = made(tmp_path, valle)
+    for words in ("There are no samples yet.", "No AR checkpoint yet.", "Nobody has listened yet", "No two systems"):
+        assert words.lower() in page.lower(), words
+    assert valle("report", "--root", tmp_path, "--verify")[0] == 0
+
+
+def test_an_empty_warehouse_has_a_page_that_says_so(tmp_path: Path, valle: Valle) -> None:
+    Catalogue(tmp_path).take_up()
+    page = made(tmp_path, valle)
+    assert "no recipe has run here" in page
+    assert page.count('class="nothing"') > 15
+    assert valle("report", "--root", tmp_path, "--verify")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--root", "{here}/nowhere"], "is not a warehouse, so there is nothing to report"),
+        (["--root", "{here}", "--out", "{here}"], "is a folder: --out is the file that the page is written to"),
+        (["--root", "{here}", "--out", "{here}/not/there.html"], "there is no folder"),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path: Path, valle: Valle, words: list[str], said: str) -> None:
+    Catalogue(tmp_path).take_up()
+    code, out, err = valle("report", *(word.format(here=tmp_path) for word in words))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert said in err
+
+
+def test_there_is_room_for_so_many_clips_and_the_rest_is_said_to_be_left_out(tmp_path: Path) -> None:
+    heard_warehouse.make(tmp_path)
+    path = tmp_path / "audio" / "a" / "one.wav"
+    clips = Clips(room=len(Clips().take(path).audio) + 1)
+    assert clips.take(path).audio
+    assert clips.take(path).trouble == "left out: the page has no more room for audio"
+
+
+def test_a_long_stretch_is_played_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard_warehouse.make(tmp_path)
+    monkeypatch.setattr("flows.report.clips.LONGEST", 1.0)
+    clip = Clips().take(tmp_path / "audio" / "a" / "one.wav", 8_000)
+    assert (clip.seconds, clip.is_whole) == (1.0, False)
+    assert Clips().take(tmp_path / "audio" / "a" / "one.wav", 0, 8_000).is_whole
+
+
+def test_a_high_tone_lies_above_a_low_one() -> None:
+    time = np.arange(16_000) / 16_000
+    low, high = (
+        spectrogram(np.sin(2 * np.pi * pitch * time).astype(np.float32), 16_000).mean(axis=1).argmax()
+        for pitch in (200, 4_000)
+    )
+    assert high < low
+    assert spectrogram(np.zeros(10, np.float32), 16_000).max() == 0
+
+
+def test_numbers_are_short_and_sort_by_what_they_are() -> None:
+    assert [short(value) for value in (None, 3, 12_345, 0.123456, 1234.5678)] == ["–", "3", "12,345", "0.1235", "1,235"]
+    assert [rounded(value) for value in (None, 0, 0.127, 16_345_678, 2.0)] == ["–", "0", "0.13", "16,345,678", "2"]
+    assert (cell(True).text, cell(None).text) == ("yes", "–")
+    assert (cell(1.5).value, cell("a").is_number, cell([1, None]).text) == (1.5, False, "[1, null]")

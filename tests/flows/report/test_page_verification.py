@@ -1,0 +1,100 @@
+"""A page is held against the catalogue and against itself; what differs is named."""
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from flows.report.figures import FIGURES
+from flows.report.page_verification import difference, same
+from tests.conftest import Said
+from tests.flows.report import heard_warehouse
+from warehouse.catalogue import Catalogue
+
+Valle = Callable[..., Said]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("original") / "warehouse"
+    heard_warehouse.make(root)
+    return root
+
+
+@pytest.fixture
+def root(original: Path, tmp_path: Path) -> Path:
+    copy = shutil.copytree(original, tmp_path / "warehouse")
+    Catalogue(copy).rebuild()
+    return copy
+
+
+def change(page: Path, before: str, after: str) -> None:
+    text = page.read_text()
+    assert before in text, before
+    page.write_text(text.replace(before, after, 1))
+
+
+def test_a_page_that_was_just_made_is_true(root: Path, valle: Valle) -> None:
+    assert valle("report", "--root", root) == (0, f"{root / 'report.html'}\n", valle("report", "--root", root)[2])
+    code, out, _ = valle("report", "--root", root, "--verify")
+    assert (code, out) == (0, f"true: {len(FIGURES)} figures say what the catalogue says\n")
+
+
+def test_a_row_that_is_changed_in_the_catalogue_is_named(root: Path, valle: Valle) -> None:
+    valle("report", "--root", root)
+    with duckdb.connect(root / "catalogue.duckdb") as db:
+        db.execute("update runs set audio_seconds = audio_seconds * 2 where table_name = 'phones'").fetchall()
+    code, _, err = valle("report", "--root", root, "--verify")
+    assert code == 1
+    assert err.startswith("valle: false: figure throughput says ")
+    assert "audio_hours" in err
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ('"rows_kept": 1,', '"rows_kept": 9,', "figure funnel was changed by hand in the page; figure funnel says 9"),
+        ("<td>loss_spike</td>", "<td>all is well</td>", "figure alarms was changed by hand in the page"),
+        ("from codebook_usage", "from codebook_usages", "figure codebooks was changed by hand in the page"),
+        ("<!--figure phones ", "<!--figures ", "figure phones is not in the page any more"),
+        ("<h1>warehouse</h1>", "<h1>another</h1>", "the page was changed by hand, outside of its figures"),
+    ],
+)
+def test_what_is_changed_in_the_page_is_named(root: Path, valle: Valle, before: str, after: str, named: str) -> None:
+    valle("report", "--root", root)
+    change(root / "report.html", before, after)
+    code, _, err = valle("report", "--root", root, "--verify")
+    assert code == 1
+    assert named in err
+
+
+def test_audio_that_is_changed_in_the_page_is_named(root: Path, valle: Valle) -> None:
+    valle("report", "--root", root)
+    page = root / "report.html"
+    page.write_text(re.sub(r"(audio/flac;base64,.{200})....", r"\1AAAA", page.read_text(), count=1))
+    assert "figure dropped-audio was changed by hand" in valle("report", "--root", root, "--verify")[2]
+
+
+def test_what_is_no_page_is_said_in_one_sentence(root: Path, tmp_path: Path, valle: Valle) -> None:
+    other = tmp_path / "other.html"
+    code, _, err = valle("report", "--root", root, "--verify")
+    assert (code, err.startswith("valle: there is no page ")) == (2, True)
+    for content in (b"", b"<p>hello</p>", b"\xff\xfe\x00"):
+        other.write_bytes(content)
+        code, _, err = valle("report", "--root", root, "--out", other, "--verify")
+        assert code == 2
+        assert "no page that `valle report` has made" in err
+
+
+def test_sums_in_another_order_are_the_same_and_nothing_else_is() -> None:
+    assert same(0.1 + 0.2, 0.3)
+    assert same([1.0, None, "a"], [1, None, "a"])
+    assert not same(0.3, 0.3001)
+    assert not same(0.0, None)
+    assert not same([1], [1, 2])
+    assert difference([{"n": 1}], [{"n": 1}]) is None
+    assert difference([{"n": 1}], []) == "has 1 rows, and the catalogue now 0"
+    assert difference([{"n": 1}], [{"n": 2}]) == "says 1 in row 1, n, and the catalogue now 2"
