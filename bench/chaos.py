@@ -268,6 +268,8 @@ def summary(trials: list[Trial]) -> str:
 
 def run(folder: Path, kinds: list[str], trials: int, seed: int, at_once: int = 1) -> list[Trial]:
     """Some trials, each told of as it ends."""
+    from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
+
     from flows.machine.prefect_server import lasting_server
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -277,7 +279,11 @@ def run(folder: Path, kinds: list[str], trials: int, seed: int, at_once: int = 1
     for kind in [kind for kind in kinds if kind in not_here]:
         print(f"{kind} is left out: {not_here[kind]}", flush=True)
     kinds = [kind for kind in kinds if kind not in not_here]
-    with lasting_server(_free_port(), folder / "server.log") as url, ThreadPoolExecutor(at_once) as pool:
+    with (
+        temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 300}),  # seconds, of a busy machine
+        lasting_server(_free_port(), folder / "server.log") as url,
+        ThreadPoolExecutor(at_once) as pool,
+    ):
         chaos = Chaos(folder, f"{url}/api")
         truth = chaos.truth()
         done = []

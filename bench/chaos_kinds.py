@@ -111,7 +111,7 @@ def pause(case: Case) -> Generator[str]:
 
 
 def raylet(case: Case) -> Generator[str]:
-    """The only node of a local Ray."""
+    """The only node of a local Ray, whose workers go on for some twelve seconds."""
     case.ends = (0, 1)
     yield ""
     _end(case.one("raylet"), signal.SIGKILL)

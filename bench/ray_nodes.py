@@ -46,7 +46,7 @@ class RayNodes:
         return int(self._hear())
 
     def kill(self, raylet: int) -> None:
-        """`kill -9` of a node, as a machine would go that loses its power."""
+        """`kill -9` of a node's raylet; its workers go on answering for some seconds, until they miss it."""
         os.kill(raylet, signal.SIGKILL)
 
     def _hear(self) -> str:
