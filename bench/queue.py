@@ -4,8 +4,10 @@
 
 First, shards of uneven length on many workers: Prefect, task runs and queue are the engine's own, and a worker is a
 thread that sleeps as long as its shard would take, at a scale. What the engine knows of a length beforehand is off by
-a fifth. A bare pool of threads gets the same sleeps in their order. Then shards of no length are made in earnest, by
-Ray's workers, with their files and records, beside a loop of the same calls in one process.
+a fifth. A bare pool of threads gets the same sleeps in their order. Then as many shards go through two stages, the
+second on GPUs as many as the first has CPUs: what that takes, over what both stages take one after the other. Last,
+shards of no length are made in earnest, by Ray's workers, with their files and records, beside a loop of the
+same calls.
 """
 
 import argparse
@@ -15,6 +17,7 @@ import random
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +35,7 @@ SPREAD = 0.6  # of the logarithm of a shard's length: the longest of 7,439 is ni
 GUESS = 0.2  # by how much a length is known beforehand: a fifth more or less
 OF_A_SHARD = 10.0  # seconds that overhead is a share of
 EMPTY = Table("empty", grain="nothing", schema=pa.schema({"n": pa.int64()}))
+SECOND = Table("second", grain="nothing", schema=pa.schema({"n": pa.int64()}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +53,25 @@ class Empty:
         return EMPTY.schema.empty_table()
 
 
+@dataclass(frozen=True, kw_only=True)
+class OnGpus:
+    """Shards of no rows, made of others', on GPUs."""
+
+    makes, takes = SECOND, (EMPTY,)
+    needs, version, gathers = Resources(gpus=1.0), 1, False
+    device: str = field(default="cpu", compare=False)
+
+    def __call__(self, _empty: Any) -> pa.Table:
+        return SECOND.schema.empty_table()
+
+
 class Sleepers:
     """Workers who only sleep; they stand in for Ray's."""
 
-    device, stopped, needs = "cpu", False, Resources()
+    stopped, needs, size = False, Resources(), 0
 
-    def __init__(self, seconds: dict[str, float], slots: int) -> None:
-        self.seconds, self.slots = seconds, slots
+    def __init__(self, seconds: dict[str, float], slots: int, device: str = "cpu") -> None:
+        self.seconds, self.slots, self.device = seconds, slots, device
         self.begun: list[float] = []
         self.ended: list[float] = []
 
@@ -66,9 +82,10 @@ class Sleepers:
     def check_room(self, _table: str, _needs: Resources) -> int:
         return self.slots
 
-    def pool(self, _table: str, _needs: Resources, num_jobs: int, _beside: Resources | None) -> "Sleepers":
-        self.size = min(self.slots, num_jobs)
-        return self
+    def pool(self, _table: str, needs: Resources, num_jobs: int, _beside: Resources | None) -> "Sleepers":
+        pool = copy(self)
+        pool.needs, pool.size = needs, min(self.slots, num_jobs)
+        return pool
 
     def close(self) -> None: ...
 
@@ -76,12 +93,13 @@ class Sleepers:
         self.begun.append(time.perf_counter())
         time.sleep(self.seconds[job.shard])
         self.ended.append(time.perf_counter())
-        path = shard_path(job.root, EMPTY.name, job.fingerprint, job.shard).relative_to(job.root).as_posix()
+        table = job.stage.makes.name
+        path = shard_path(job.root, table, job.fingerprint, job.shard).relative_to(job.root).as_posix()
         said = {"num_rows": 0, "num_dropped": 0, "seconds": None, "dropped": "{}", "bytes": 0, "digest": ""}
         now = datetime.now(UTC).isoformat()
         return Artifact(
             **said,  # type: ignore[arg-type]
-            table_name=EMPTY.name,
+            table_name=table,
             shard=job.shard,
             fingerprint=job.fingerprint,
             path=path,
@@ -103,8 +121,8 @@ def lengths(shards: int, mean: float) -> dict[str, float]:
     return {f"s{i:05}": mean * length / statistics.fmean(drawn) for i, length in enumerate(drawn)}
 
 
-def engine(root: Path, sizes: dict[str, int], workers: Any = None) -> float:
-    """Seconds of a flow that makes all shards; by Ray's workers unless others are given."""
+def engine(root: Path, sizes: dict[str, int], workers: Any = None, *, until: str = EMPTY.name) -> float:
+    """Seconds of a flow that makes all shards, of one stage or of two; by Ray's workers unless others are given."""
     from prefect import flow
 
     from flows.engine.materialization import materialize
@@ -114,7 +132,8 @@ def engine(root: Path, sizes: dict[str, int], workers: Any = None) -> float:
 
     @flow(log_prints=False)
     def made_up() -> None:
-        materialize(Recipe((Empty(sizes=sizes),)), load_site(root=str(root), device="cpu"))
+        recipe = Recipe((Empty(sizes=sizes), OnGpus()))
+        materialize(recipe, load_site(root=str(root), device="cpu"), until=until)
 
     begun = time.perf_counter()
     with patch("flows.engine.materialization.Workers", workers or Workers):
@@ -147,6 +166,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=7_439, help="of uneven length")
     parser.add_argument("--slots", type=int, default=256, help="workers that sleep")
     parser.add_argument("--seconds", type=float, default=0.5, help="that a shard is slept through, on average")
+    parser.add_argument("--staged", type=int, default=1_000, help="shards that go through two stages")
     parser.add_argument("--made", type=int, default=2_000, help="shards of no length, made in earnest; 0 makes none")
     options = parser.parse_args()
     with TemporaryDirectory() as folder:
@@ -171,6 +191,13 @@ def measured(root: Path, options: argparse.Namespace) -> dict[str, Any]:
         "use": round(sleepers.use, 3),
         "bare_use": round(bare_use(seconds, options.slots), 3),
     }
+    if options.staged:
+        seconds = lengths(options.staged, options.seconds)
+        sizes = {shard: round(1e6 * one) for shard, one in seconds.items()}
+        both = Sleepers(seconds, options.slots // 4, "cuda")
+        engine(root / "staged", sizes, both, until=SECOND.name)
+        lasted = max(both.ended) - min(both.begun)
+        figures["two_stages_over_their_sum"] = round(lasted / (2 * sum(seconds.values()) / (options.slots // 4)), 3)
     if options.made:
         made = dict.fromkeys(lengths(options.made, 1.0), 1)
         whole = engine(root / "made", made)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.queue import Sleepers, bare_seconds, bare_use, engine, lengths
+from bench.queue import SECOND, Sleepers, bare_seconds, bare_use, engine, lengths
 
 
 def test_lengths_are_uneven_and_of_their_mean() -> None:
@@ -20,6 +20,14 @@ def test_the_engine_makes_them_all_by_workers_that_sleep(prefect_server: None, t
     assert engine(tmp_path, dict.fromkeys(seconds, 1), sleepers) > 0
     assert len(sleepers.ended) == 30
     assert 0 < sleepers.use <= 1
+
+
+def test_two_stages_lie_beside_each_other(prefect_server: None, tmp_path: Path) -> None:
+    seconds = lengths(12, 0.1)
+    sleepers = Sleepers(seconds, slots=2, device="cuda")
+    engine(tmp_path, dict.fromkeys(seconds, 1), sleepers, until=SECOND.name)
+    assert len(sleepers.ended) == 24
+    assert max(sleepers.ended) - min(sleepers.begun) > sum(seconds.values()) / 2
 
 
 @pytest.mark.parametrize("measure", [lambda root: bare_use(lengths(8, 0.01), 4), lambda root: bare_seconds(root, 3)])
