@@ -146,6 +146,8 @@ def _sealed(figure: Figure, fragment: str) -> Markup:
 def _dropped(row: dict[str, Any], root: Path, corpus: Path, clips: Clips) -> Clip:
     if row["sample"]:
         return clips.take(root / row["sample"])
+    if not row["recording"]:
+        return Clip(trouble="its recording is not known any more")
     return clips.take(corpus / row["recording"], row["start_sample"], row["end_sample"])
 
 

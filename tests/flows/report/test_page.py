@@ -6,12 +6,14 @@ from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pytest
 
 from flows.report.clips import Clips, spectrogram
 from flows.report.figures import FIGURES
 from flows.report.page import cell, rounded, short
+from flows.report.questions import DROPPED_AUDIO
 from tests.conftest import Said
 from tests.flows.report import heard_warehouse
 from tests.small_warehouse import make_warehouse
@@ -113,6 +115,42 @@ def test_bad_input_is_one_sentence(tmp_path: Path, valle: Valle, words: list[str
     code, out, err = valle("report", *(word.format(here=tmp_path) for word in words))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert said in err
+
+
+def test_a_catalogue_of_an_older_version_is_one_sentence(tmp_path: Path, valle: Valle) -> None:
+    heard_warehouse.make(tmp_path)
+    with duckdb.connect(tmp_path / "catalogue.duckdb") as db:
+        db.execute("drop table ratings").fetchall()
+    code, _, err = valle("report", "--root", tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "is of an older version: `valle catalogue rebuild` makes it anew" in err
+
+
+def test_a_shard_that_is_gone_is_one_sentence(tmp_path: Path, valle: Valle) -> None:
+    heard_warehouse.make(tmp_path)
+    next((tmp_path / "samples").glob("*/all.parquet")).unlink()
+    code, _, err = valle("report", "--root", tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "all.parquet" in err
+
+
+def test_of_each_reason_the_longest_and_two_others_are_heard(tmp_path: Path) -> None:
+    rows = ", ".join(f"('u{i}', 'r', 'silence', null, {i}, 0, {i})" for i in range(1, 9))
+    names = "utterance_id, recording_id, dropped, detail, seconds, start_sample, end_sample"
+    with duckdb.connect() as db:
+        db.execute(f"create table utterances as from (values {rows}) as told({names})").fetchall()
+        for table in ("transcripts", "phones", "codes", "examples"):
+            db.execute(f"create table {table} as select * from utterances where false").fetchall()
+        db.execute("create table recordings as select *, 'r.wav' as audio_path from utterances where false").fetchall()
+        db.execute("create table samples (sample_id varchar, dropped varchar, detail varchar)").fetchall()
+        db.execute("alter table samples add column seconds double").fetchall()
+        db.execute("alter table samples add column audio_path varchar").fetchall()
+        db.execute("create table scores as select sample_id, dropped, detail from samples").fetchall()
+        heard = [row[3] for row in db.execute(DROPPED_AUDIO).fetchall()]
+        again = [row[3] for row in db.execute(DROPPED_AUDIO).fetchall()]
+    assert len(heard) == len(set(heard)) == 3
+    assert heard[0] == "u8"
+    assert again == heard
 
 
 def test_there_is_room_for_so_many_clips_and_the_rest_is_said_to_be_left_out(tmp_path: Path) -> None:
