@@ -25,8 +25,8 @@ counts as (
 shares as (select codebook, n / sum(n) over (partition by codebook) as share from counts)
 select
     codebook,
-    -sum(share * log2(share)) as entropy_bits,
-    pow(2, -sum(share * log2(share))) as perplexity,
+    -sum(share * log2(share) order by share) as entropy_bits, -- in one order: the same to the last bit each time
+    pow(2, -sum(share * log2(share) order by share)) as perplexity,
     count(*) as codes_used
 from shares
 group by codebook

@@ -26,6 +26,12 @@ except KeyboardInterrupt:
 """
 
 
+def _as_at_a_terminal() -> None:
+    """Whoever runs the tests may ignore signals, as `nohup` does, and what ignores them passes that on."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def told(number: signal.Signals, then: str, first: str = "", waits: str = "time.sleep(60)") -> tuple[int, str]:
     process = subprocess.Popen(
         [sys.executable, "-c", CODE.format(then=then, first=first, waits=waits)],
@@ -33,7 +39,7 @@ def told(number: signal.Signals, then: str, first: str = "", waits: str = "time.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=_as_at_a_terminal,
     )
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
