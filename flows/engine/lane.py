@@ -64,6 +64,13 @@ class Lane:
         """Whether everything that was put here is in hand or done."""
         return not self._queue.num_waiting
 
+    def is_worth(self, num_jobs: int) -> bool:
+        """Whether it is time for task runs of so many shards, when more may come.
+
+        They are as large as they are to be, or there is nothing else to begin, and not too many were small already.
+        """
+        return num_jobs >= self._each or (self.is_drained and len(self._batches) < MOST_TASKS)
+
     @property
     def is_done(self) -> bool:
         """Whether everything that was put here is done."""

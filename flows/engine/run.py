@@ -192,7 +192,7 @@ class Run:
             for job in jobs
             if job.shard not in lane.begun
         ]
-        if jobs:
+        if jobs and (lane is self.lanes[0] or lane.is_worth(len(jobs))):
             say_schedules(lane.stage, [job.shard for job in jobs], self.site.train_workers)
             lane.put(jobs)
 
