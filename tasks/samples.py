@@ -285,12 +285,8 @@ class Samples:
             try:
                 waveform = decode(codec, np.concatenate([*repeated, speech.codes], axis=1))
                 names = {"checkpoint": row["checkpoint_id"], "codec": pair.codec, "prompt": row["prompt_id"]}
-                said_by = {
-                    "voice": None,
-                    "text": row["text"],
-                    "seed": row["seed"],
-                }
-                origin = credentials.origin_of(request.prompt_codes, **names, **said_by)
+                words = {"voice": None, "text": row["text"], "seed": row["seed"]}  # the prompt tells the voice
+                origin = credentials.origin_of(request.prompt_codes, **names, **words)
                 row |= _save(folder, row, waveform, started, origin, signed_by) | {"detail": detail}
             except Exception as error:
                 row |= faults.refusal(error)

@@ -81,7 +81,7 @@ class Run:
         self.lanes: list[Lane] = []  # in the order of their stages
         self.news: SimpleQueue[tuple[Lane, Any]] = SimpleQueue()
         self.bars: dict[str, Progress] = {}  # by table
-        self._look_took = 0.0  # seconds
+        self._look_took = 0.0  # seconds, since news was heard the last time
 
     def _with_what_they_wait_for(self, selected: set[tuple[str, str]]) -> set[tuple[str, str]]:
         """The selected shards, and whatever is pending above them, without which they could not be made."""
@@ -123,10 +123,8 @@ class Run:
         lanes = self.lanes
         while waiting or lanes:
             if lanes and (len(lanes) > 1 or (waiting and self._fits(waiting[0]))):
-                begun = time.monotonic()
                 for lane in lanes:
                     self._put(lane)
-                self._look_took = time.monotonic() - begun
             if lanes and lanes[0].is_drained:  # it is the first, so nothing more will be put there
                 lanes[0].pool.close()
             if lanes and lanes[0].is_done:
@@ -155,8 +153,7 @@ class Run:
     def _open(self, stage: Stage, later: Sequence[Stage]) -> bool:
         """Open a lane for a stage; not while it could begin nothing, beside others. One without work needs none."""
         table = stage.makes.name
-        plan = self._plan(table)
-        jobs, num_expected = self._jobs(stage, plan)
+        plan, jobs, num_expected = self._look(stage)
         if self.lanes and not jobs:
             return False
         look = partial(_how_far, stage, jobs) if hasattr(stage, "how_far") else None
@@ -186,7 +183,7 @@ class Run:
     def _put(self, lane: Lane, jobs: list[Job] | None = None) -> None:
         """Begin what can be of a lane's stage and is not begun; what there is else is looked up."""
         if jobs is None:
-            jobs, _ = self._jobs(lane.stage, self._plan(lane.table))
+            _, jobs, _ = self._look(lane.stage)
         jobs = [
             replace(job, stage=lane.stage, device=getattr(lane.stage, "device", "cpu"))
             for job in jobs
@@ -198,8 +195,8 @@ class Run:
 
     def _hear(self) -> None:
         """Wait for news of the lanes, and take in what there is; where looking at it takes long, more of it at once."""
-        begun = time.monotonic()
-        pause = LOOKS_APART * self._look_took
+        begun, pause = time.monotonic(), LOOKS_APART * self._look_took
+        self._look_took = 0.0
         wait: float | None = None
         while wait is None or wait >= 0:
             try:
@@ -226,6 +223,14 @@ class Run:
         if table in self.tally.given_up:
             say(self.tally.given_up[table])
         self._excuse(table, failures)
+
+    def _look(self, stage: Stage) -> tuple[StagePlan, list[Job], int]:
+        """A stage's plan as things stand, its shards that can be made now, and how many there may be in the end."""
+        begun = time.monotonic()
+        plan = self._plan(stage.makes.name)
+        jobs, num_expected = self._jobs(stage, plan)
+        self._look_took += time.monotonic() - begun
+        return plan, jobs, num_expected
 
     def _plan(self, table: str) -> StagePlan:
         again = self.selection.again - self.touched
