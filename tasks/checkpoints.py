@@ -87,6 +87,7 @@ class Checkpoints:
     nar_learning_rate: float = 5e-4
     nar_batch_frames: int = 96_000
     nar_choice: Literal["likeliest", "expected"] = "likeliest"  # in speaking, as in `model.valle.settings.Settings`
+    nar_layers: int = 0  # of its transformer; 0 for as many as the size has
     nar_stem: int = 0  # layers of convolution that its frames go through first (SoundStorm, arXiv:2305.09636)
     nar_monotonic: bool = False  # it is told which phone each frame says, by the first codebook and the phones
     nar_stages: Literal["evenly", "early"] = "evenly"  # of training: each codebook as often, or the second most often
@@ -112,8 +113,9 @@ class Checkpoints:
         for name in ("curriculum", "paired", "ar_own_codes"):
             if not 0 <= (value := getattr(self, name)) <= 1:
                 raise ValueError(f"checkpoints.{name} is {value:g}, and must be a share from 0 to 1")
-        if self.accumulate < 0:
-            raise ValueError(f"checkpoints.accumulate is {self.accumulate}, and must be 0 or more")
+        for name in ("accumulate", "nar_layers"):
+            if (value := getattr(self, name)) < 0:
+                raise ValueError(f"checkpoints.{name} is {value}, and must be 0 or more")
         counts = ("num_validations", "save_every", "keep_last")
         for name in (*counts, *(f"{half}_{count}" for half in self.gathers for count in ("steps", "batch_frames"))):
             if (value := getattr(self, name)) < 1:
@@ -193,6 +195,7 @@ class Checkpoints:
         from model.training.trainer import Where
         from model.valle.settings import SIZES, Settings
 
+        size = SIZES[self.size]
         surveys = [survey(files, self.valid_utterances) for files in shards]
         num_train = sum(found.num_train for found in surveys)
         if not num_train:
@@ -205,7 +208,7 @@ class Checkpoints:
         return Job(
             settings=Settings(
                 half=half,
-                size=SIZES[self.size],
+                size=replace(size, num_layers=self.nar_layers) if half == "nar" and self.nar_layers else size,
                 symbols=symbols.SYMBOLS,
                 codec=identity(self.codec),
                 tied=self.tied,

@@ -39,7 +39,7 @@ def two_languages() -> Recipe:
 
 
 def embedded() -> Recipe:
-    """From the speech of mixed voices to a pair of 19 MB."""
+    """From the speech of mixed voices to a pair of 17 MB."""
     return Recipe(
         (
             Recordings(layout="folder", min_seconds=0.3),
@@ -59,7 +59,9 @@ def embedded() -> Recipe:
                 ar_group=2,
                 ar_chained=True,
                 ar_monotonic=True,
+                nar_layers=4,
                 nar_stem=4,
+                nar_monotonic=True,
                 nar_stages="early",
                 nar_choice="expected",
                 ar_steps=2_600,
