@@ -58,8 +58,9 @@ def main() -> None:
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("high")  # TF32, where there is any
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32
     script = lines.read(options.folder)
     speaker = Speaker(script, Kokoro(batched_kokoro.read(options.kokoro), device), options.codec, device)
     begun, seconds = time.time(), 0.0
