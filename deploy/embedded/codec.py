@@ -46,7 +46,7 @@ _LOUD = 8.0  # speech enters so much louder: about unit variance
 _PREFIX = 12  # frames at a crop's start that are heard and not judged
 _KMEANS_FRAMES = 150_000
 _EMA = 0.998  # of the weights
-_WARM_UP = 100  # steps, at the beginning of each phase
+_WARM_UP = 100  # steps, at the beginning of the encoder and of the decoder
 _HEEDED = 200  # steps, until the adversary is heard in full
 _WEIGHTS = {"linear": 1.0, "envelope": 1.0, "mel": 2.0, "correlation": 0.5}
 
@@ -64,8 +64,8 @@ def main() -> None:
     state.mkdir(parents=True, exist_ok=True)
     speech = speech_of(options.folder / "audio")
     held_out = speech_of(options.folder / "held-out")[: 60 * SAMPLE_RATE] if options.start is None else speech[:0]
-    torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
-    Training(state, options, speech, held_out).run()
+    with torch.device("cuda" if torch.cuda.is_available() else "cpu"):
+        Training(state, options, speech, held_out).run()
 
 
 def _options() -> argparse.Namespace:
