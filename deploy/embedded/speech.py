@@ -15,13 +15,15 @@ from model.codec.encodec import SAMPLE_RATE
 
 
 def speech_of(folder: Path) -> NDArray[np.int16]:
-    """Every utterance below a folder, one after the other, `[N]` at 24 kHz."""
+    """Every utterance below a folder, one after the other, `[N]` at 24 kHz; `.npy` are many already."""
     import soundfile
 
     paths = sorted(folder.rglob("*.ogg"))
-    if not paths:
-        raise SystemExit(f"{folder} holds no speech yet; python -m deploy.embedded.corpus makes it")
-    found = []
+    found = [np.load(path) for path in sorted(folder.glob("*.npy"))]
+    if not paths and not found:
+        raise SystemExit(
+            f"{folder} holds no speech yet; python -m deploy.embedded.corpus makes it, or deploy.embedded.accelerated"
+        )
     for path in paths:
         try:
             found.append(soundfile.read(path, dtype="int16")[0])

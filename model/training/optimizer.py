@@ -43,9 +43,10 @@ class Average:
         self._average = [weight.clone() for weight in self._weights]
         self._decay = decay
 
-    def follow(self) -> None:
-        """Goes a step towards the weights."""
-        torch._foreach_lerp_(self._average, self._weights, 1.0 - self._decay)
+    def follow(self, step: int | None = None) -> None:
+        """Goes a step towards the weights; where the step is told, the first ones further, as far as a mean would."""
+        decay = self._decay if step is None else min(self._decay, (step + 1) / (step + 20))
+        torch._foreach_lerp_(self._average, self._weights, 1.0 - decay)
 
     @contextmanager
     def shown(self) -> Iterator[None]:

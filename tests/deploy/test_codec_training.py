@@ -87,7 +87,15 @@ def test_a_resumed_training_equals_an_unbroken_one_and_exports_a_codec(speech, t
     monkeypatch.setattr(codec, "SHAPE", SMALL)
     monkeypatch.setattr(codec, "_KMEANS_FRAMES", 2_400)
     options = argparse.Namespace(
-        encoder_steps=3, decoder_steps=2, adversary_steps=2, rate=1e-4, batch=2, frames=30, every=1
+        encoder_steps=3,
+        decoder_steps=2,
+        adversary_steps=2,
+        rate=1e-4,
+        batch=2,
+        frames=30,
+        every=1,
+        workers=0,
+        start=None,
     )
     heard = (speech * 32767).astype(np.int16)
     save, kill_at = codec.Training._save, []
