@@ -26,6 +26,6 @@ shipped:
 
     cp model/embedded/encodec.safetensors model/embedded/encodec.json FOLDER
     python -m deploy.embedded.codec FOLDER --export
-    python -m deploy.embedded.valle FOLDER/256/ar FOLDER/256/nar --trained-on FOLDER/encodec.safetensors
+    python -m deploy.embedded.valle FOLDER/192/ar FOLDER/192/nar --trained-on FOLDER/encodec.safetensors
     python -m deploy.embedded.judge HELD_OUT
 """
