@@ -18,16 +18,16 @@ import pyarrow.compute as pc
 from pyarrow.dataset import Dataset
 
 from tasks.audio import audio_files
-from tasks.audio.resynthesis import decode
 from tasks.evaluation.judges import RATE, Voice, embed, load_normalizer, load_voice_encoder, voice_judge, word_errors
-from tasks.samples import CONTINUAL, EMPTY, Waveform
-from tasks.voices import utterance_prompt
-from tasks.voices.utterance_prompt import Codes, Row
+from tasks.protocols.casting import Row, Waveform
+from tasks.samples import CONTINUAL, EMPTY
 from warehouse.faults import Faults, together_or_alone
-from warehouse.stage import Resources, in_range, same_as
-from warehouse.tables import CODEBOOKS, CODES, FRAME_RATE, RECORDINGS, SAMPLE_RATE, SAMPLES, SCORES, UTTERANCES
+from warehouse.stage import Resources, in_range
+from warehouse.tables import SAMPLES, SCORES
 
 WER, SIMILARITY, SIMILARITY_DECODED = "wer", "speaker_similarity", "speaker_similarity_decoded"
+
+PROMPTS = {SIMILARITY: "prompt_path", SIMILARITY_DECODED: "prompt_decoded_path"}  # what a sample is compared with
 
 _LONGEST = 30 * RATE  # samples: Whisper hears no more, of an endless one either
 _BLOCK = 256  # waveforms held in memory at once
@@ -37,18 +37,15 @@ _BLOCK = 256  # waveforms held in memory at once
 class Scores:
     """Word error rate by Whisper, speaker similarity by Resemblyzer.
 
-    A prompt is the first `prompt_seconds` of its utterance, as in `Samples`.
-    `valle-continual` repeats its prompt before it goes on: its words are counted over the whole, as in the paper,
-    but its voice is compared from where the prompt ends, or the prompt would be compared with itself.
+    A sample's prompt lies beside it, as recorded and as decoded, just as the model had it. `valle-continual` repeats
+    its prompt before it goes on: its words are counted over the whole, as in the paper, but its voice is compared from
+    where the prompt ends, or the prompt would be compared with itself.
     """
 
-    makes, takes = SCORES, (SAMPLES, UTTERANCES, RECORDINGS, CODES)
-    needs, version, gathers = Resources(gpus=0.5), 1, False
+    makes, takes = SCORES, (SAMPLES,)
+    needs, version, gathers = Resources(gpus=0.5), 2, False
 
     judge: str = "embedded"  # the Whisper that listens: a known name, `embedded` or a file
-    codec: str = same_as("codes.model", "embedded")  # the EnCodec that decodes prompts
-    prompt_seconds: float = same_as("samples.prompt_seconds", utterance_prompt.SECONDS)
-    audio: Path = field(default=Path("audio"), compare=False)  # the corpus
     root: Path = field(default=Path("."), compare=False)  # the warehouse
     device: str = field(default="cpu", compare=False)
     batch_size: int = field(default=16, compare=False)  # samples that Whisper hears at once
@@ -62,12 +59,13 @@ class Scores:
 
         return {"judge": recognition.identity(self.judge), "voices": voice_judge()}
 
-    def __call__(self, samples: Dataset, utterances: Dataset, recordings: Dataset, codes: Dataset) -> pa.Table:
+    def __call__(self, samples: Dataset) -> pa.Table:
         """Three rows for each sample that was made, and one for each that is empty."""
         counted = pc.field("dropped").is_null() | (pc.field("dropped") == EMPTY)
         judged = samples.to_table(filter=counted).to_pylist()
-        ids = {sample["prompt_id"] for sample in judged if sample["prompt_id"]}
-        words, voices = _Words(self), _Voices(self, _prompts(ids, utterances, recordings, codes))
+        if not judged:
+            return SCORES.schema.empty_table()
+        words, voices = _Words(self), _Voices(self)
         rows, faults = [], Faults()
         for start in range(0, len(judged), _BLOCK):
             audible = []
@@ -100,7 +98,7 @@ class _Words:
     def __init__(self, stage: Scores) -> None:
         from model.asr import recognition
 
-        self.model = recognition.load_asr(stage.judge, stage.device)
+        self.model = recognition.warm_asr(stage.judge, stage.device)
         self.judged_by = f"{recognition.OPENAI}/{recognition.identity(stage.judge)}"
         self.batch_size = stage.batch_size
         self.faults = Faults()
@@ -134,80 +132,44 @@ class _Words:
         return row | ({"value": errors / words} if words else {"dropped": "no_words"})
 
 
-@dataclass(frozen=True)
-class _Prompt:
-    audio_path: str  # of its recording, relative to the corpus
-    start_sample: int  # in the recording's own rate
-    end_sample: int
-    sample_rate: int  # Hz, of the recording
-    codes: Codes  # [8, T]
-
-
-def _prompts(ids: set[str], utterances: Dataset, recordings: Dataset, codes: Dataset) -> dict[str, _Prompt]:
-    """The utterances that prompts are cut from."""
-    columns = ["utterance_id", "recording_id", "start_sample", "end_sample", "sample_rate"]
-    stretches = utterance_prompt.pick(utterances, ids, columns)
-    paths = utterance_prompt.paths(recordings, stretches)
-    coded = {row["utterance_id"]: row for row in utterance_prompt.pick(codes, ids, ["utterance_id", *CODEBOOKS])}
-    return {
-        row["utterance_id"]: _Prompt(
-            paths[row["recording_id"]],
-            row["start_sample"],
-            row["end_sample"],
-            row["sample_rate"],
-            utterance_prompt.stack(coded[row["utterance_id"]]),
-        )
-        for row in stretches
-    }
-
-
 class _Voices:
     """Resemblyzer, and how alike a sample and its prompt are to it."""
 
-    def __init__(self, stage: Scores, prompts_by_id: dict[str, _Prompt]) -> None:
-        from model.codec.encodec import load_codec
-
-        self.stage, self.prompts = stage, prompts_by_id
-        self.codec = load_codec(stage.codec, device=stage.device)
+    def __init__(self, stage: Scores) -> None:
+        self.root = stage.root
         self.encoder = load_voice_encoder(stage.device)
         self.judged_by = voice_judge()
         self.faults = Faults()
-        self.known: dict[str, dict[str, Voice | None]] = {}
+        self.known: dict[str, Voice | None] = {}  # of prompts, by path
 
     def judge(self, sample: Row, speech: Waveform) -> list[Row]:
         """Two rows: against the prompt as recorded, and as decoded."""
-        if sample["prompt_id"] is None:
+        rows = {metric: _row(sample, metric, self.judged_by) for metric in PROMPTS}
+        if sample["prompt_seconds"] is None:
             why = {"dropped": "no_prompt", "detail": "the sample has no prompt"}
-            return [_row(sample, metric, self.judged_by) | why for metric in (SIMILARITY, SIMILARITY_DECODED)]
+            return [row | why for row in rows.values()]
         if sample["system"] == CONTINUAL:
-            speech = speech[round(self.stage.prompt_seconds * RATE) :]
+            speech = speech[round(sample["prompt_seconds"] * RATE) :]
         try:
-            mine, theirs = embed(self.encoder, speech), self._voices_of(sample["prompt_id"])
-            return [self._score(_row(sample, metric, self.judged_by), mine, voice) for metric, voice in theirs.items()]
+            mine = embed(self.encoder, speech)
+            return [self._score(row, mine, sample[PROMPTS[metric]]) for metric, row in rows.items()]
         except Exception as error:
             why = self.faults.refusal(error)
-            return [_row(sample, metric, self.judged_by) | why for metric in (SIMILARITY, SIMILARITY_DECODED)]
+            return [row | why for row in rows.values()]
 
-    def _score(self, row: Row, mine: Voice | None, theirs: Voice | None) -> Row:
+    def _score(self, row: Row, mine: Voice | None, path: str | None) -> Row:
+        if path is None:
+            return row | {"dropped": "no_prompt", "detail": "the recording of the prompt could not be read"}
+        theirs = self._voice_of(path)
         if mine is None or theirs is None:
             where = "sample" if mine is None else "prompt"
             return row | {"dropped": "no_voice", "detail": f"no voice is heard in the {where}"}
         return row | {"value": float(mine @ theirs)}
 
-    def _voices_of(self, prompt_id: str) -> dict[str, Voice | None]:
-        """The voice of a prompt under either metric."""
-        import soxr
-
-        if prompt_id not in self.known:
-            prompt, seconds = self.prompts[prompt_id], self.stage.prompt_seconds
-            stop = min(prompt.end_sample, prompt.start_sample + round(seconds * prompt.sample_rate))
-            recorded = audio_files.read(self.stage.audio / prompt.audio_path, RATE, prompt.start_sample, stop)
-            decoded = decode(self.codec, prompt.codes[:, : round(seconds * FRAME_RATE)])
-            self.known[prompt_id] = {
-                SIMILARITY: embed(self.encoder, recorded),
-                SIMILARITY_DECODED: embed(self.encoder, soxr.resample(decoded, SAMPLE_RATE, RATE)),
-            }
-        return self.known[prompt_id]
+    def _voice_of(self, path: str) -> Voice | None:
+        if path not in self.known:
+            self.known[path] = embed(self.encoder, audio_files.read(self.root / path, RATE))
+        return self.known[path]
 
 
 def _row(sample: Row, metric: str, judge: str | None) -> Row:

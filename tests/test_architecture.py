@@ -30,6 +30,7 @@ ROOMS = {  # each room, and the rooms of its own folder that it may import; a fo
     "tasks.evaluation": {"tasks.audio"},
     "tasks.voices": {"tasks.audio", "tasks.text", "tasks.corpora", "tasks.evaluation"},
     "tasks.provenance": set(),
+    "tasks.protocols": {"tasks.audio", "tasks.text", "tasks.voices", "tasks.provenance"},
     "tasks.training": set(),
     "tasks": {
         "tasks.training",
@@ -37,6 +38,7 @@ ROOMS = {  # each room, and the rooms of its own folder that it may import; a fo
         "tasks.text",
         "tasks.corpora",
         "tasks.evaluation",
+        "tasks.protocols",
         "tasks.provenance",
         "tasks.voices",
     },

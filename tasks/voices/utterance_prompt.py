@@ -42,6 +42,8 @@ class Utterance:
     phone_ids: NDArray[np.uint16]  # [P]
     codes: Codes  # [8, T]
     language: str | None = None  # ISO 639-1
+    speaker_id: str | None = None
+    sample_rate: int = 0  # Hz, of the recording
 
     def beginning(self, num_frames: int) -> tuple[NDArray[np.uint16], Codes]:
         """Its first frames, codes `[8, T']`, and their phones: whole words, the share nearest to the time's."""
@@ -73,7 +75,8 @@ def gather(
     codes: "Dataset",
 ) -> dict[str, Utterance]:
     """These utterances with their words, phones and codes."""
-    stretches = pick(utterances, ids, ["utterance_id", "recording_id", "start_sample", "end_sample"])
+    columns = ["utterance_id", "recording_id", "speaker_id", "start_sample", "end_sample", "sample_rate"]
+    stretches = pick(utterances, ids, columns)
     at = paths(recordings, stretches)
     heard = {row["utterance_id"]: row for row in pick(transcripts, ids, ["utterance_id", "text", "language"])}
     said = {row["utterance_id"]: row for row in pick(phones, ids, ["utterance_id", "phones", "phone_ids"])}
@@ -89,6 +92,8 @@ def gather(
             np.array(said[name]["phone_ids"], np.uint16),
             coded[name],
             heard[name]["language"],
+            row["speaker_id"],
+            row["sample_rate"],
         )
         for row in stretches
         for name in [row["utterance_id"]]
