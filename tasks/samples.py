@@ -72,7 +72,7 @@ class Samples:
 
     checkpoint: str = TRAINED  # `trained` (here), `embedded`, or a folder with the pair `ar/` and `nar/`
     codec: str = same_as("codes.model", checkpoint_pairs.EMBEDDED)  # the EnCodec that made the codes
-    language: str = same_as("phones.language", ENGLISH)  # in which the texts of a published list are said
+    language: str = same_as("phones.language", ENGLISH)  # of prompts' words, and of lists'
     pairs: Path | None = None  # a frozen set or a published list, taken whole; null draws a set by the next four
     split: str = "test"  # whose examples are said: train, dev, test, or all
     min_seconds: float = 4.0
@@ -192,7 +192,7 @@ class Samples:
             if gone := sorted(ids - spoken.keys()):
                 raise Mistake(f"samples.pairs: {len(gone)} utterances of the set are not here, the first {gone[0]}")
             said_by, digest, codec = evaluation_set.VALLE_PROTOCOL, chosen.digest, load()
-            parts = casting.of_corpus(choices, spoken, self.audio, self.prompt_seconds)
+            parts = casting.of_corpus(choices, spoken, self.audio, self.prompt_seconds, self.language)
         pair, checkpoint_id = self._load_pair(checkpoints)
         pair = pair.beside(codec.codebooks)
         made = SpeechFiles(codec, folder, Faults(), load_certificate(self.certificate, self.certificate_key))

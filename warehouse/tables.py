@@ -269,6 +269,11 @@ SAMPLES = Table(
         column("evaluation_set", pa.string(), "digest of all pairs, of whatever shard"),
         column("prompt_text", pa.string(), "the words in the prompt; null where they are not known"),
         column("prompt_seconds", pa.float64(), "of the prompt, as the model has it; null where there is none"),
+        column(
+            "prompt_cut",
+            pa.string(),
+            "whole; word: behind the last that ends in time; share: of the text, for lack of words' times; else null",
+        ),
         column("prompt_path", pa.string(), "the prompt as recorded, relative to the root; null where it is unreadable"),
         column("prompt_decoded_path", pa.string(), "the prompt as its codes are decoded, likewise"),
     ),

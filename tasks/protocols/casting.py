@@ -19,7 +19,7 @@ from tasks.audio.resynthesis import encode
 from tasks.protocols.evaluation_set import Choice
 from tasks.protocols.published_list import Entry
 from tasks.text.phonemization import Spoken, Unspeakable, espeak_name, phonemize
-from tasks.voices.utterance_prompt import Codes, Utterance
+from tasks.voices.utterance_prompt import WHOLE, Codes, Utterance
 from warehouse.tables import FRAME_RATE, SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Prompt:
     phone_ids: NDArray[np.uint16]  # [P], of these words
     codes: Codes  # [8, T]
     recorded: Speech
+    cut: str | None = None  # as in `utterance_prompt.Beginning`; null where it is a part of no pair
 
     @property
     def seconds(self) -> float:
@@ -64,9 +65,17 @@ class Part:
 
 
 def of_corpus(
-    choices: Iterable[Choice], spoken: dict[str, Utterance], audio: Path, prompt_seconds: float
+    choices: Iterable[Choice], spoken: dict[str, Utterance], audio: Path, prompt_seconds: float, language: str
 ) -> Iterator[Part]:
-    """Parts of pairs of utterances; `spoken` has each of them."""
+    """Parts of pairs of utterances.
+
+    Args:
+        choices: the pairs.
+        spoken: each utterance of them.
+        audio: the corpus.
+        prompt_seconds: of a prompt, at most.
+        language: that phones are made by, as `phones.language`.
+    """
     num_frames = round(prompt_seconds * FRAME_RATE)
     for target_id, prompt_id in choices:
         target, prompt = spoken[target_id], spoken[prompt_id] if prompt_id else None
@@ -78,7 +87,7 @@ def of_corpus(
             phone_ids=target.phone_ids,
             language=target.language,
             prompt_id=prompt_id,
-            prompt=_beginning(prompt, num_frames, audio) if prompt else None,
+            prompt=_beginning(prompt, num_frames, language, audio) if prompt else None,
             recorded=_recorded(audio / target.audio_path, target.start_sample, target.end_sample),
             codes=target.codes,
             opening=_opening(target, num_frames, audio) if target.codes.shape[1] > num_frames else None,
@@ -124,11 +133,11 @@ def of_list(entries: Iterable[Entry], folder: Path, codec: "Codec", language: st
         )
 
 
-def _beginning(utterance: Utterance, num_frames: int, audio: Path) -> Prompt:
+def _beginning(utterance: Utterance, num_frames: int, language: str, audio: Path) -> Prompt:
     """What an utterance begins with, and its words."""
-    phone_ids, codes = utterance.beginning(num_frames)
-    recorded = _first(utterance, codes.shape[1], audio)
-    return Prompt(utterance.utterance_id, None, phone_ids, codes, recorded)
+    begun = utterance.beginning(num_frames, language)
+    recorded = _first(utterance, begun.codes.shape[1], audio)
+    return Prompt(utterance.utterance_id, begun.text, begun.phone_ids, begun.codes, recorded, begun.cut)
 
 
 def _opening(utterance: Utterance, num_frames: int, audio: Path) -> Prompt:
@@ -142,7 +151,7 @@ def _listed(entry: Entry, said: Spoken, folder: Path, codec: "Codec") -> Prompt:
     if not len(waveform := recorded()):
         raise audio_files.Unreadable(f"{entry.prompt_wav} has no samples")
     phone_ids = np.array(said.phone_ids, np.uint16)
-    return Prompt(entry.prompt_wav, entry.prompt_text, phone_ids, encode(codec, waveform), recorded)
+    return Prompt(entry.prompt_wav, entry.prompt_text, phone_ids, encode(codec, waveform), recorded, WHOLE)
 
 
 def _first(utterance: Utterance, num_frames: int, audio: Path) -> Speech:

@@ -43,11 +43,12 @@ class SpeechFiles:
         """Writes a prompt as recorded and as decoded, unless it lies there; the columns that tell of it."""
         if prompt is None:
             return {}
-        name = sha256(f"{prompt.prompt_id} {prompt.codes.shape[1]}".encode()).hexdigest()[:16]
+        name = sha256(f"{prompt.prompt_id} {prompt.codes.shape[1]} {prompt.cut}".encode()).hexdigest()[:16]
         if name not in self.prompts:
             self.prompts[name] = {
                 "prompt_text": prompt.text,
                 "prompt_seconds": prompt.seconds,
+                "prompt_cut": prompt.cut,
                 "prompt_path": self._unless_unreadable(f"prompts/{name}.flac", prompt.recorded),
                 "prompt_decoded_path": self._write(f"prompts/{name}-decoded.flac", decode(self.codec, prompt.codes)),
             }

@@ -17,6 +17,7 @@ from model.valle.synthesis import Generated, Request
 from tasks.audio import audio_files
 from tasks.audio.resynthesis import decode
 from tasks.samples import CONTINUAL, RESYNTHESIS, TRUTH, VALLE, Samples
+from tasks.text.phonemization import phonemize
 from tasks.text.symbols import BOUNDARY, SYMBOL_IDS
 from tests.tasks import small_evaluation
 from tests.tasks.small_evaluation import LONG, PROMPT_SECONDS, SHORT, Row, World
@@ -355,6 +356,26 @@ def test_a_prompt_lies_beside_its_samples_as_recorded_and_as_decoded(world: Worl
         assert np.allclose(recorded, truth[:24_000], atol=2e-2)  # resampled with or without what comes after
         codes = np.array([world.tables["codes"][place][f"codebook_{q}"] for q in range(1, 9)])[:, :FRAMES]
         assert np.allclose(decoded, decode(encodec.load_codec(world.codec), codes).clip(-1, 1), atol=2**-15)
+
+
+def test_a_prompt_is_cut_behind_a_word_where_the_transcript_has_times(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Request] = []
+    monkeypatch.setattr(synthesis, "generate", saying(5, heard=heard))
+    words = [
+        {"word": f" {word}", "start": place / 3, "end": place / 3 + 0.2, "prob": 1.0}
+        for place, word in enumerate(LONG.split())
+    ]
+    first, *others = world.tables["transcripts"]
+    tables = world.tables | {"transcripts": [first | {"words": words}, *others]}
+    rows = by_system(make(replace(world, tables=tables), stage(world)), VALLE)
+    cuts = {row["prompt_id"]: (row["prompt_text"], row["prompt_cut"], row["prompt_seconds"]) for row in rows}
+    assert cuts[first["utterance_id"]] == ("The old man", "word", 70 / 75)  # up to the middle of a pause
+    assert {cut for _, cut, _ in cuts.values()} == {"word", "share", None}
+    begun = phonemize("The old man").phone_ids
+    [one] = [request for request in heard if request.prompt_codes.shape == (8, 70)]
+    assert one.phones[: one.prompt_phones].tolist() == [*begun]
 
 
 def test_a_frozen_set_is_said_whatever_lengths_and_numbers_are_asked_for(world: World, tmp_path: Path) -> None:
