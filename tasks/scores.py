@@ -5,6 +5,8 @@ recogniser gets wrong, and how alike two voices are to a speaker verifier. Both 
 judge at least as much as on the speech. So each score names its judge's engine and weights, and true speech
 stands before the same judges: its rows are the scale on which the model's are read.
 
+How a sample fails is said in a word or more (`tasks.evaluation.failures`), in the row of its word errors.
+
 An empty sample is not left out, which would flatter the model: all of its words are wrong. One that cannot be read, or
 over which a judge stumbles, has its rows all the same, dropped as `unreadable` or `error`.
 """
@@ -18,9 +20,10 @@ import pyarrow.compute as pc
 from pyarrow.dataset import Dataset
 
 from tasks.audio import audio_files
+from tasks.evaluation.failures import failures
 from tasks.evaluation.judges import RATE, Voice, embed, load_normalizer, load_voice_encoder, voice_judge, word_errors
 from tasks.protocols.casting import Row, Waveform
-from tasks.samples import CONTINUAL, EMPTY
+from tasks.samples import CONTINUAL, EMPTY, ENDLESS
 from warehouse.faults import Faults, together_or_alone
 from warehouse.stage import Resources, in_range
 from warehouse.tables import SAMPLES, SCORES
@@ -127,8 +130,11 @@ class _Words:
         return rows
 
     def _score(self, sample: Row, heard: str) -> Row:
-        errors, words = word_errors(self.normalize(sample["text"]), self.normalize(heard))
+        text, there = self.normalize(sample["text"]), self.normalize(heard)
+        errors, words = word_errors(text, there)
         row = _row(sample, WER, self.judged_by) | {"errors": errors, "words": words, "detail": f"heard: {heard}"}
+        prompt = self.normalize(sample["prompt_text"] or "")
+        row["failures"] = failures(text, there, prompt=prompt, ended=not (sample["detail"] or "").startswith(ENDLESS))
         return row | ({"value": errors / words} if words else {"dropped": "no_words"})
 
 
@@ -174,4 +180,5 @@ class _Voices:
 
 def _row(sample: Row, metric: str, judge: str | None) -> Row:
     """A row without its value."""
-    return {"sample_id": sample["sample_id"], "system": sample["system"], "metric": metric, "judge": judge}
+    shared = {name: sample[name] for name in ("sample_id", "system", "speaker_id", "protocol", "evaluation_set")}
+    return shared | {"metric": metric, "judge": judge}

@@ -291,6 +291,14 @@ SCORES = Table(
         column("errors", pa.int32(), "wrong words, null unless wer"),
         column("words", pa.int32(), "words of the reference, null unless wer"),
         column("judge", pa.string(), "engine and model"),
+        column(
+            "failures",
+            pa.list_(pa.string()),
+            "empty, endless, repeated, skipped, leaked: those that this judge finds; null unless wer",
+        ),
+        column("speaker_id", pa.string(), "as in samples; what intervals cluster by"),
+        column("protocol", pa.string(), "as in samples"),
+        column("evaluation_set", pa.string(), "as in samples"),
     ),
 )
 

@@ -137,6 +137,25 @@ def test_the_rate_is_errors_over_words_and_the_row_tells_what_was_heard(
     assert "deep river" in row["detail"]
 
 
+@pytest.mark.parametrize(
+    ("heard", "more", "failures"),
+    [
+        (LONG, {}, []),
+        (f"A bird there. {LONG}", {"prompt_text": "He saw a bird there."}, ["leaked"]),
+        (f"{LONG} {LONG}", {"detail": "endless: stopped after 9.0 s"}, ["endless", "repeated"]),
+        ("The river.", {}, ["skipped"]),
+    ],
+)
+def test_how_a_sample_fails_is_said_with_its_word_errors(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch, heard: str, more: Row, failures: list[str]
+) -> None:
+    hearing(monkeypatch, heard)
+    words, *voices = judge(world, whisper, sample(world, VALLE, 0, 1, heard=0, speaker_id="anna", **more))
+    assert words["failures"] == failures
+    assert {row["failures"] for row in voices} == {None}
+    assert {row["speaker_id"] for row in (words, *voices)} == {"anna"}
+
+
 def test_an_empty_sample_has_every_word_wrong_and_no_voice(world: World, whisper: str) -> None:
     rows = judge(world, whisper, sample(world, VALLE, 0, 1, dropped="empty"))
     assert [(row["metric"], row["value"], row["errors"], row["dropped"]) for row in rows] == [(WER, 1.0, 8, None)]
