@@ -28,6 +28,7 @@ from pyarrow.dataset import Dataset
 from tasks.audio import audio_files
 from tasks.audio.resynthesis import decode, encode
 from tasks.evaluation import checkpoint_pairs
+from tasks.evaluation.systems import CONTINUAL, EMPTY, ENDLESS, RESYNTHESIS, TRUTH, VALLE
 from tasks.protocols import casting, evaluation_set, published_list
 from tasks.protocols.casting import Part, Waveform
 from tasks.protocols.evaluation_set import EvaluationSet
@@ -57,9 +58,6 @@ from warehouse.tables import (
 if TYPE_CHECKING:
     from model.valle.synthesis import Pair, Request
 
-VALLE, CONTINUAL, TRUTH, RESYNTHESIS = "valle", "valle-continual", "ground-truth", "codec-resynthesis"
-ENDLESS = "endless"  # kept, and said in `detail`
-EMPTY = "empty"  # dropped, since there is nothing to hear; judges have to count it all the same
 TRAINED, EVERY = "trained", "all"
 
 

@@ -286,7 +286,9 @@ SCORES = Table(
     schema=schema(
         column("sample_id", pa.string(), "what was judged"),
         column("system", pa.string(), "as in samples"),
-        column("metric", pa.string(), "wer, speaker_similarity or speaker_similarity_decoded"),
+        column(
+            "metric", pa.string(), "wer, speaker_similarity, speaker_similarity_decoded; of true speech, controls too"
+        ),
         column("value", pa.float64(), "a fraction for wer, a cosine for similarity"),
         column("errors", pa.int32(), "wrong words, null unless wer"),
         column("words", pa.int32(), "words of the reference, null unless wer"),

@@ -16,7 +16,8 @@ from model.valle import synthesis
 from model.valle.synthesis import Generated, Request
 from tasks.audio import audio_files
 from tasks.audio.resynthesis import decode
-from tasks.samples import CONTINUAL, RESYNTHESIS, TRUTH, VALLE, Samples
+from tasks.evaluation.systems import CONTINUAL, RESYNTHESIS, TRUTH, VALLE
+from tasks.samples import Samples
 from tasks.text.phonemization import phonemize
 from tasks.text.symbols import BOUNDARY, SYMBOL_IDS
 from tests.tasks import small_evaluation

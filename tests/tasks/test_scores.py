@@ -15,9 +15,10 @@ from model.asr import recognition
 from model.codec.encodec import load_codec
 from tasks.audio import audio_files
 from tasks.audio.resynthesis import decode, encode
+from tasks.evaluation.controls import SHUFFLED, SILENCE, SIMILARITY, SIMILARITY_SILENCE, WER
 from tasks.evaluation.judges import embed, load_voice_encoder, voice_judge, word_errors
-from tasks.samples import CONTINUAL, RESYNTHESIS, TRUTH, VALLE
-from tasks.scores import SIMILARITY, SIMILARITY_DECODED, WER, Scores
+from tasks.evaluation.systems import CONTINUAL, RESYNTHESIS, TRUTH, VALLE
+from tasks.scores import SIMILARITY_DECODED, Scores
 from tasks.text.espeak import SAMPLE_RATE, synthesize
 from tests.tasks import small_evaluation
 from tests.tasks.small_evaluation import LONG, PROMPT_SECONDS, SHORT, VOICES, Row, World
@@ -108,15 +109,17 @@ def test_every_sample_has_three_scores_and_each_names_its_judge(
     rows = judge(world, whisper, sample(world, VALLE, 0, 1, heard=0), sample(world, TRUTH, 2, 0, heard=2))
     assert [(row["system"], row["metric"]) for row in rows] == [
         *((system, WER) for system in (VALLE, TRUTH)),
+        (TRUTH, SILENCE),
         *((system, metric) for system in (VALLE, TRUTH) for metric in (SIMILARITY, SIMILARITY_DECODED)),
+        (TRUTH, SIMILARITY_SILENCE),
     ]
     for row in rows:
         assert row["dropped"] is None
         assert row["value"] >= 0
         assert row["judge"] == (
-            f"openai-whisper/{recognition.identity(whisper)}" if row["metric"] == WER else voice_judge()
+            f"openai-whisper/{recognition.identity(whisper)}" if row["metric"] in (WER, SILENCE) else voice_judge()
         )
-        assert (row["errors"] is None) == (row["words"] is None) == (row["metric"] != WER)
+        assert (row["errors"] is None) == (row["words"] is None) == (row["metric"] not in (WER, SILENCE))
 
 
 def test_numbers_spelling_and_capitals_are_no_errors(
@@ -135,6 +138,28 @@ def test_the_rate_is_errors_over_words_and_the_row_tells_what_was_heard(
     row = judge(world, whisper, sample(world, VALLE, 0, 1, heard=0))[0]
     assert (row["errors"], row["words"], row["value"]) == (2, 8, 0.25)
     assert "deep river" in row["detail"]
+
+
+def test_true_speech_stands_before_anothers_text_and_silence_in_its_place(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing(monkeypatch, LONG)
+    rows = judge(
+        world,
+        whisper,
+        sample(world, TRUTH, 0, 1, heard=0),
+        sample(world, TRUTH, 1, 0, heard=1, text=SHORT),
+        sample(world, VALLE, 0, 1, heard=0),
+    )
+    found = {(row["sample_id"], row["metric"]): (row["errors"], row["words"]) for row in rows}
+    ids = [f"{TRUTH}/{row['utterance_id']}/0" for row in world.tables["utterances"]]
+    assert found[ids[0], WER] == (0, 8)
+    assert found[ids[0], SHUFFLED] == word_errors(SHORT.lower().rstrip("."), LONG.lower().rstrip("."))
+    assert found[ids[1], SHUFFLED] == (0, 8)  # its own text is SHORT, and LONG is heard
+    assert found[ids[0], SILENCE] == (0, 8)  # this judge hears LONG in it
+    assert {row["system"] for row in rows if row["metric"] in (SHUFFLED, SILENCE, SIMILARITY_SILENCE)} == {TRUTH}
+    broken = [*Scores().controls(ds.dataset(pa.Table.from_pylist(rows, schema=SCORES.schema)))]
+    assert [said.partition(":")[0] for said in broken] == ["shuffled", "silence"]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +200,7 @@ def test_true_speech_of_a_lonely_speaker_is_heard_but_not_compared(
     world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hearing(monkeypatch, LONG)
-    words, *voices = judge(world, whisper, sample(world, TRUTH, 2, None, heard=2))
+    words, _, *voices = judge(world, whisper, sample(world, TRUTH, 2, None, heard=2))
     assert words["dropped"] is None
     assert {row["dropped"] for row in voices} == {"no_prompt"}
 
