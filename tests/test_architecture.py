@@ -22,6 +22,7 @@ ROOMS = {  # each room, and the rooms of its own folder that it may import; a fo
     "model.codec": {"model.gpu"},
     "model.asr": {"model.cpu", "model.gpu"},
     "model.speaker": {"model.gpu"},
+    "model.published": {"model.gpu"},
     "model.valle": {"model.cpu", "model.gpu"},
     "model.training": {"model.valle", "model.cpu", "model.gpu"},
     "tasks.text": set(),

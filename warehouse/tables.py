@@ -282,17 +282,19 @@ SAMPLES = Table(
 SCORES = Table(
     "scores",
     grain="one metric of one sample",
-    key=("sample_id", "metric"),
+    key=("sample_id", "metric", "judge"),
     schema=schema(
         column("sample_id", pa.string(), "what was judged"),
         column("system", pa.string(), "as in samples"),
         column(
-            "metric", pa.string(), "wer, speaker_similarity, speaker_similarity_decoded; of true speech, controls too"
+            "metric", pa.string(), "wer, speaker_similarity, speaker_similarity_decoded, and what further judges say"
         ),
-        column("value", pa.float64(), "a fraction for wer, a cosine for similarity"),
+        column(
+            "value", pa.float64(), "a fraction for wer, a cosine for similarity, 1 to 5 for dnsmos_…, Hz for f0_mean"
+        ),
         column("errors", pa.int32(), "wrong words, null unless wer"),
         column("words", pa.int32(), "words of the reference, null unless wer"),
-        column("judge", pa.string(), "engine and model"),
+        column("judge", pa.string(), "engine and model, with the digest of its weights"),
         column(
             "failures",
             pa.list_(pa.string()),

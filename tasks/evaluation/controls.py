@@ -11,7 +11,7 @@ utterances where there are fewer than eight speakers; fewer than eight utterance
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -49,18 +49,19 @@ _REPLICATES = 2_000
 _NOTHING = 0.9  # the least WER of silence: it says nothing, so that all words of a text are missing
 
 
-def broken(rows: Iterable[Row], truth_wer: float) -> Iterator[str]:
+def broken(rows: Iterable[Row], truth_wer: float, known: Mapping[str, float] | None = None) -> Iterator[str]:
     """What is broken, each in a sentence that names the control.
 
     Args:
         rows: kept ones of `scores`, with `COLUMNS`.
         truth_wer: what a judge may find in true speech, as a fraction.
+        known: likewise, of judges that more is known of.
     """
     found: dict[tuple[str, str], dict[tuple[str, str], list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         found[row["evaluation_set"] or "", row["judge"]][row["system"], row["metric"]].append(row)
     for (_, judge), by_metric in sorted(found.items()):
-        for said in (*_words(by_metric, truth_wer), *_voices(by_metric)):
+        for said in (*_words(by_metric, (known or {}).get(judge, truth_wer)), *_voices(by_metric)):
             yield f"{said}, by {judge}"
 
 

@@ -17,8 +17,9 @@ from tasks.audio import audio_files
 from tasks.audio.resynthesis import decode, encode
 from tasks.evaluation.controls import SHUFFLED, SILENCE, SIMILARITY, SIMILARITY_SILENCE, WER
 from tasks.evaluation.judges import embed, load_voice_encoder, voice_judge, word_errors
+from tasks.evaluation.scoring import SIMILARITY_DECODED
 from tasks.evaluation.systems import CONTINUAL, RESYNTHESIS, TRUTH, VALLE
-from tasks.scores import SIMILARITY_DECODED, Scores
+from tasks.scores import Scores
 from tasks.text.espeak import SAMPLE_RATE, synthesize
 from tests.tasks import small_evaluation
 from tests.tasks.small_evaluation import LONG, PROMPT_SECONDS, SHORT, VOICES, Row, World
