@@ -10,6 +10,9 @@ and one that is empty is a row that judges count; left out, they would flatter t
 the prompt, `tasks/voices/utterance_prompt.py` says; it is one for all seeds and for the true speech, so that all meet
 equal terms. Prompts lie beside the samples, as recorded and as decoded: what a judge compares is what the model had.
 
+An ablation (the paper's tables 4 and 5) is a system of its own, `valle-no-prompt` or `valle-no-phones`: it meets the
+same pairs, and is compared with the prompt that it has not had.
+
 A shard has some fifty pairs, so a kill costs no more than these, and workers share them out.
 """
 
@@ -18,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -76,7 +79,8 @@ class Samples:
     min_seconds: float = 4.0
     max_seconds: float = 10.0
     num_utterances: int | None = 1_000  # by the hashes of their ids, evenly over speakers; null takes all
-    prompt_seconds: float = utterance_prompt.SECONDS
+    prompt_seconds: float = utterance_prompt.SECONDS  # at most; the paper tries 3, 5 and 10
+    ablation: Literal["none", "no-prompt", "no-phones"] = "none"  # what the model lacks of a prompt: all, or its words
     shard_pairs: int = 50  # of a shard, which is what a kill costs
     seeds: tuple[int, ...] = (0, 1, 2)
     temperature: float = 1.0  # this and the rest as in `model.valle.sampling.Sampling`
@@ -277,16 +281,19 @@ class Samples:
 
         between = np.array([SYMBOL_IDS[BOUNDARY]], np.uint16)
         language = part.language if named else None
+        whole = self.ablation == "none"
+        system = VALLE if whole else f"{VALLE}-{self.ablation}"
         for seed in self.seeds:
-            row = _row(VALLE, part, seed) | made.prompt(part.prompt)
+            row = _row(system, part, seed) | made.prompt(part.prompt)
             if part.prompt is None:
                 yield row | part.refusal, None
             else:
-                heard = part.prompt.phone_ids
-                phones = np.concatenate([heard, between, part.phone_ids])
-                yield row, Request(phones, part.prompt.codes, seed, language=language, prompt_phones=len(heard))
-            if part.codes is None:
-                continue  # a published list has no continuation
+                heard = part.prompt.phone_ids if whole else part.phone_ids[:0]
+                phones = np.concatenate([heard, between, part.phone_ids]) if whole else part.phone_ids
+                codes = part.prompt.codes[:, :0] if self.ablation == "no-prompt" else part.prompt.codes
+                yield row, Request(phones, codes, seed, language=language, prompt_phones=len(heard))
+            if part.codes is None or not whole:
+                continue  # a published list has no continuation, and an ablation is of prompts
             row = _row(CONTINUAL, part, seed) | {"prompt_id": part.utterance_id} | made.prompt(part.opening)
             if part.opening is None:
                 yield row | {"dropped": "too_short", "detail": "nothing is left to say after the prompt"}, None

@@ -256,7 +256,11 @@ SAMPLES = Table(
     schema=schema(
         column("sample_id", pa.string(), "<system>/<utterance_id>/<seed>"),
         column("checkpoint_id", pa.string(), "of the AR and the NAR, joined by +; null for ground truth and the codec"),
-        column("system", pa.string(), "valle, valle-continual, ground-truth or codec-resynthesis"),
+        column(
+            "system",
+            pa.string(),
+            "valle, valle-continual, ground-truth, codec-resynthesis, or an ablation such as valle-no-prompt",
+        ),
         column("utterance_id", pa.string(), "whose text is spoken; of a published list, its utt"),
         column("speaker_id", pa.string(), "who gives the voice; of a published list, its prompt_wav"),
         column("prompt_id", pa.string(), "utterance that gives the voice; of a published list, its prompt_wav"),

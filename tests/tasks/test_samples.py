@@ -379,6 +379,24 @@ def test_a_prompt_is_cut_behind_a_word_where_the_transcript_has_times(
     assert one.phones[: one.prompt_phones].tolist() == [*begun]
 
 
+@pytest.mark.parametrize(("ablation", "frames"), [("no-prompt", 0), ("no-phones", FRAMES)])
+def test_an_ablation_is_a_system_of_its_own_that_lacks_what_it_says(
+    world: World, monkeypatch: pytest.MonkeyPatch, ablation: str, frames: int
+) -> None:
+    assert by_system(make(world, stage(world, ablation=ablation), "8" * 12), f"valle-{ablation}")  # it really speaks
+    heard: list[Request] = []
+    monkeypatch.setattr(synthesis, "generate", saying(5, heard=heard))
+    rows = make(world, stage(world, ablation=ablation))
+    assert {row["system"] for row in rows} == {f"valle-{ablation}", TRUTH, RESYNTHESIS}
+    said = [row for row in by_system(rows, f"valle-{ablation}") if not row["dropped"]]
+    assert all(row["prompt_path"] and row["prompt_seconds"] == PROMPT_SECONDS for row in said)
+    assert len(said) == len(heard) == 2
+    texts = [row["phone_ids"] for row in world.tables["phones"]]
+    for request in heard:
+        assert tuple(request.phones.tolist()) in texts
+        assert request.prompt_codes.shape == (8, frames)
+
+
 def test_a_frozen_set_is_said_whatever_lengths_and_numbers_are_asked_for(world: World, tmp_path: Path) -> None:
     ids = [row["utterance_id"] for row in world.tables["utterances"]]
     (tmp_path / "set.csv").write_text(f"utterance_id,prompt_id\n{ids[1]},{ids[0]}\n{ids[2]},\n")
