@@ -37,7 +37,7 @@ VIEWS = (
     "failure_classes",
 )
 
-PUBLISHED = ("artifacts", "runs", "archives", "consents", "ratings", "value_sums")
+PUBLISHED = ("artifacts", "runs", "archives", "consents", "ratings", "foreign_scores", "value_sums")
 """The tables that a published catalogue has from the private database."""
 
 UNCOUNTED = {table.name: f"uncounted_{table.name}" for table in (UTTERANCES, PHONES, CODES, EXAMPLES)}

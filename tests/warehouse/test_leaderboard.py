@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 import scipy.stats
 
+from warehouse.foreign_scores import LAYOUT
 from warehouse.tables import SCORES
 
 VIEW = Path(__file__).parents[2] / "warehouse" / "views" / "leaderboard.sql"
@@ -25,6 +26,7 @@ def show(db: duckdb.DuckDBPyConnection, *scores: dict[str, object]) -> list[dict
     """The leaderboard over these scores, its rows as dictionaries."""
     db.register("given", pa.Table.from_pylist([*scores], schema=SCORES.schema))
     db.execute("create view scores as from given")
+    db.execute(LAYOUT)
     db.execute(VIEW.read_text())
     rows: list[dict[str, object]] = db.sql("from leaderboard").to_arrow_table().to_pylist()
     return rows

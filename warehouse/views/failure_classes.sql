@@ -6,7 +6,7 @@
 create or replace view failure_classes as
 with judged as (
     select system, judge, protocol, evaluation_set, failures
-    from scores
+    from (from scores union all by name from foreign_scores)
     where metric = 'wer' and failures is not null
 ),
 

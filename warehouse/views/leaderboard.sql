@@ -6,7 +6,7 @@
 -- chapter 13: percentiles of 1,000 replicates, drawn by md5, so that they are the same each time); null where one
 -- speaker was judged alone. What a speaker has said, by whatever seed, is no independent witness, so speakers are drawn
 -- whole. Of fewer than some ten, intervals are too narrow. Numbers of different judges are not comparable; nor are the
--- papers' with ours, unless judges agree.
+-- papers' with ours, unless judges agree. Systems that `valle score` was given stand among ours.
 create or replace view leaderboard as
 with measured as (
     select
@@ -20,7 +20,7 @@ with measured as (
         count(*) as num_samples,
         sum(if(metric = 'wer', errors, value)) as amount,
         sum(if(metric = 'wer', words, 1)) as weight
-    from scores
+    from (from scores union all by name from foreign_scores)
     where dropped is null and metric in ('wer', 'speaker_similarity', 'speaker_similarity_decoded')
     group by all
 ),
