@@ -33,6 +33,7 @@ VIEWS = (
     "codec_fidelity",
     "phone_coverage",
     "alarms",
+    "claims",
     "leaderboard",
     "failure_classes",
 )
