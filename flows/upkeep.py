@@ -86,6 +86,22 @@ def ratings(file: Path, root: str | None, site: str | None) -> None:
     say(take(root_of(root, site), file))
 
 
+@click.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@where
+@click.option(
+    "--list", "list_", metavar="FILE", help="Lines of utt|prompt_text|prompt_wav|text. Default: DIR/meta.lst."
+)
+@click.option("--name", help="What the system is called. Default: the folder's name.")
+@click.option("--judge", metavar="WHISPER", help="Default: that of the root's last recipe, or embedded.")
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a row of the leaderboard each.")
+def score(folder: Path, root: str | None, site: str | None, as_json: bool, **words: Any) -> None:
+    """Judge any system's speech, DIR/<utt>.wav for each line of a list, by our judges, and put it beside ours."""
+    from flows.commands.score import score as judge
+
+    show(judge(folder, root=root, site=site, **words), "json" if as_json else "table")
+
+
 @click.command("help")
 @click.argument("words", nargs=-1, metavar="[COMMAND]")
 @click.pass_context

@@ -11,13 +11,10 @@ from pyarrow import compute as pc
 from pyarrow.dataset import Dataset
 
 from tasks.text import symbols
-from tasks.text.phonemization import ENGLISH, Unspeakable, backend, phonemize
+from tasks.text.phonemization import ENGLISH, OWN, Unspeakable, backend, espeak_name, phonemize
 from warehouse.faults import Faults
 from warehouse.stage import Resources
 from warehouse.tables import PHONES, TRANSCRIPTS, UTTERANCES
-
-OWN = "auto"  # each text in the language of its transcript
-_ESPEAK = {"en": ENGLISH, "fr": "fr-fr", "pt": "pt-br"}  # ISO 639-1, where espeak-ng's name is another
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,15 +43,11 @@ class Phones:
         kept = transcripts.to_table(columns=columns, filter=pc.field("dropped").is_null())
         faults = Faults("not_speakable")
         rows = [
-            {"utterance_id": utterance_id} | _row(text or "", self._language(own), faults)
+            {"utterance_id": utterance_id} | _row(text or "", espeak_name(self.language, own), faults)
             for utterance_id, text, own in zip(*(kept[name].to_pylist() for name in columns), strict=True)
         ]
         faults.check(len(rows))
         return pa.Table.from_pylist(rows, schema=PHONES.schema)
-
-    def _language(self, own: str | None) -> str:
-        """espeak-ng's name of the language that a text is said in."""
-        return self.language if self.language != OWN else _ESPEAK.get(own or "en", own or ENGLISH)
 
 
 def _row(text: str, language: str, faults: Faults) -> dict[str, Any]:

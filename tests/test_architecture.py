@@ -22,6 +22,7 @@ ROOMS = {  # each room, and the rooms of its own folder that it may import; a fo
     "model.codec": {"model.gpu"},
     "model.asr": {"model.cpu", "model.gpu"},
     "model.speaker": {"model.gpu"},
+    "model.published": {"model.gpu"},
     "model.valle": {"model.cpu", "model.gpu"},
     "model.training": {"model.valle", "model.cpu", "model.gpu"},
     "tasks.text": set(),
@@ -30,6 +31,7 @@ ROOMS = {  # each room, and the rooms of its own folder that it may import; a fo
     "tasks.evaluation": {"tasks.audio"},
     "tasks.voices": {"tasks.audio", "tasks.text", "tasks.corpora", "tasks.evaluation"},
     "tasks.provenance": set(),
+    "tasks.protocols": {"tasks.audio", "tasks.text", "tasks.voices", "tasks.provenance"},
     "tasks.training": set(),
     "tasks": {
         "tasks.training",
@@ -37,6 +39,7 @@ ROOMS = {  # each room, and the rooms of its own folder that it may import; a fo
         "tasks.text",
         "tasks.corpora",
         "tasks.evaluation",
+        "tasks.protocols",
         "tasks.provenance",
         "tasks.voices",
     },

@@ -13,7 +13,10 @@ from packaging.utils import canonicalize_name
 
 HOUSE = Path(__file__).parents[1]
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
-BRINGS = {"faster-whisper": {"ctranslate2"}}  # modules of a package that another one brings and that we call ourselves
+BRINGS = {  # modules that are called otherwise than the package that brings them, where it is not installed
+    "faster-whisper": {"ctranslate2"},
+    "praat-parselmouth": {"parselmouth"},
+}
 OURS = ("flows", "tasks", "model", "warehouse")
 EXTRAS = ("dev", "embedded", "tensorboard")  # what `make` installs
 UNWELCOME = {

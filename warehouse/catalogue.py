@@ -21,7 +21,7 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from warehouse import catalogue_rows, ledger, value_sums
+from warehouse import catalogue_rows, foreign_scores, ledger, value_sums
 from warehouse.errors import FULL, BrokenPromise, Mistake, WorkFailed, is_full_disk
 from warehouse.plan import Artifacts, StagePlan, Wanted, excuse_again, from_json, plan, to_json
 from warehouse.query import connect
@@ -118,6 +118,7 @@ MIGRATIONS = (
         taken_at timestamp        -- UTC
     )
     """,
+    foreign_scores.LAYOUT,
 )
 
 

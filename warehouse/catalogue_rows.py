@@ -6,7 +6,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from warehouse import ledger, value_sums
+from warehouse import foreign_scores, ledger, value_sums
 from warehouse.store import Artifact
 
 
@@ -19,6 +19,8 @@ def insert(db: duckdb.DuckDBPyConnection, records: list[ledger.Entry]) -> None:
             _insert_consent(db, record)
         elif isinstance(record, ledger.RatingsRecord):
             _insert_ratings(db, record)
+        elif isinstance(record, ledger.ScoredRecord):
+            foreign_scores.take_up(db, record)
 
 
 def _insert_archives(db: duckdb.DuckDBPyConnection, records: list[ledger.ArchiveRecord]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from warehouse.store import Artifact, write_atomically
@@ -107,7 +108,19 @@ class RatingsRecord:
     written_at: str  # ISO 8601, UTC
 
 
-Entry = Record | ArchiveRecord | ConsentRecord | RatingsRecord
+@dataclass(frozen=True, kw_only=True)
+class ScoredRecord:
+    """What judges say of another system's speech: rows as those of `scores`."""
+
+    record_id: str
+    system: str
+    evaluation_set: str
+    rows: tuple[dict[str, Any], ...]
+    host: str
+    written_at: str  # ISO 8601, UTC
+
+
+Entry = Record | ArchiveRecord | ConsentRecord | RatingsRecord | ScoredRecord
 
 
 def folder(root: Path) -> Path:
@@ -217,6 +230,8 @@ def _line(record: Entry) -> str:
         said = {"consent": said}
     elif isinstance(record, RatingsRecord):
         said = {"ratings": said}
+    elif isinstance(record, ScoredRecord):
+        said = {"scored": said}
     return json.dumps(said) + "\n"
 
 
@@ -237,6 +252,8 @@ def _parse(line: str) -> Entry | None:
         if "ratings" in said:
             told = said["ratings"]
             return RatingsRecord(**told | {"pairs": tuple((a, b, preferred) for a, b, preferred in told["pairs"])})
+        if "scored" in said:
+            return ScoredRecord(**said["scored"] | {"rows": tuple(said["scored"]["rows"])})
         artifact = said["artifact"]
         return Record(Attempt(**said["attempt"]), Artifact(**artifact) if artifact else None)
     except (ValueError, KeyError, TypeError):

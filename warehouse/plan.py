@@ -47,7 +47,7 @@ class Wanted:
     @property
     def version(self) -> str:
         """The table's fingerprint, for people: several where its shards have their own."""
-        return "+".join(self.fingerprints.values())
+        return "+".join(dict.fromkeys(self.fingerprints.values()))
 
 
 @dataclass(frozen=True)

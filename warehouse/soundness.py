@@ -227,14 +227,17 @@ def _misplaced(path: str, said: Artifact) -> Finding | None:
 def _files(root: Path, artifact: Artifact) -> Iterator[Finding]:
     """The files that a shard's rows name: speech, and weights with their sums."""
     is_weights = artifact.table_name == CHECKPOINTS.name
-    columns = ["path", "sha256"] if is_weights else ["audio_path"]
-    for row in pq.read_table(root / artifact.path, columns=columns).to_pylist():
-        if not row[columns[0]]:
-            continue
-        named = f"{row[columns[0]]}/weights.safetensors" if is_weights else row["audio_path"]
+    columns = ["path", "sha256"] if is_weights else ["audio_path", "prompt_path", "prompt_decoded_path"]
+    present = set(pq.read_schema(root / artifact.path).names)  # older samples kept no prompts
+    rows = pq.read_table(root / artifact.path, columns=[name for name in columns if name in present])
+    if is_weights:
+        sums = [(f"{row['path']}/weights.safetensors", row["sha256"]) for row in rows.to_pylist() if row["path"]]
+    else:
+        sums = [(named, None) for column in rows.columns for named in column.to_pylist() if named]
+    for named, wanted in dict.fromkeys(sums):
         if not (root / named).is_file():
             yield found(FILES, named, f"{artifact.path} names it, and it is not there", named_by=artifact.path)
-        elif is_weights and row["sha256"] and _sha256(root / named) != row["sha256"]:
+        elif wanted and _sha256(root / named) != wanted:
             what = f"its sha256 is not what {artifact.path} says of it"
             yield found(FILES, named, what, named_by=artifact.path)
 

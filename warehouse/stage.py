@@ -71,6 +71,9 @@ class Stage(Protocol):
     One that works long in a folder may have a method `how_far(folder) -> str | None`: how far it is, in words that
     are shown while it works.
 
+    One whose table must make sense as a whole may have a method `controls(rows) -> Iterable[str]`: what is wrong with
+    all of its shards together, each in a sentence. A run after which they are all there fails if anything is.
+
     A field marked `same_as("codes.model")` is another stage's setting, which this
     one has to share: the recipe hands it on, and it counts in the fingerprint above.
     """

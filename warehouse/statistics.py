@@ -33,10 +33,12 @@ VIEWS = (
     "codec_fidelity",
     "phone_coverage",
     "alarms",
+    "claims",
     "leaderboard",
+    "failure_classes",
 )
 
-PUBLISHED = ("artifacts", "runs", "archives", "consents", "ratings", "value_sums")
+PUBLISHED = ("artifacts", "runs", "archives", "consents", "ratings", "foreign_scores", "value_sums")
 """The tables that a published catalogue has from the private database."""
 
 UNCOUNTED = {table.name: f"uncounted_{table.name}" for table in (UTTERANCES, PHONES, CODES, EXAMPLES)}
@@ -84,8 +86,11 @@ def create_views(
     db.execute((Path(__file__).parent / "views" / "wanted.sql").read_text()).fetchall()
     db.unregister("incoming")
     current = {plan.wanted.table: [a.path for a in plan.current.values()] for plan in plans}
-    schemas = {table.name: table.schema for table in TABLES} | {
-        plan.wanted.table: pa.ipc.read_schema(pa.py_buffer(b64decode(plan.wanted.schema)))
+    ours = {table.name: table.schema for table in TABLES}
+    schemas = ours | {
+        plan.wanted.table: _with(
+            pa.ipc.read_schema(pa.py_buffer(b64decode(plan.wanted.schema))), ours.get(plan.wanted.table)
+        )
         for plan in plans
         if plan.wanted.schema
     }
@@ -105,17 +110,32 @@ def create_views(
 def _create_table_view(
     db: duckdb.DuckDBPyConnection, root: Path, name: str, paths: list[str], schema: pa.Schema | None
 ) -> None:
-    """One table's current shards as a view; no rows, but all columns, where there are none yet."""
+    """One table's current shards as a view; no rows, but all columns, where there are none yet.
+
+    Shards that were written before a column was thought of have nulls in it, for the statistics ask for it.
+    """
+    source = f"select * from no_{name}"
     if paths:
         files = ", ".join("'" + str(root / path).replace("'", "''") + "'" for path in paths)
-        source = f"select * from read_parquet([{files}], hive_partitioning = false)"  # the root may lie under lang=en
-    else:
+        there = f"select * from read_parquet([{files}], hive_partitioning = false)"  # the root may lie under lang=en
+        lacks = schema is not None and set(schema.names) - {
+            one[0] for one in db.execute(f"describe {there}").fetchall()
+        }
+        source = f"{there} union all by name {source}" if lacks else there
+    if "no_" in source:
         assert schema is not None
         db.register("incoming", schema.empty_table())
         db.execute(f"create table no_{name} as from incoming").fetchall()
         db.unregister("incoming")
-        source = f"select * from no_{name}"
     db.execute(f'create view "{name}" as {source}').fetchall()
+
+
+def _with(schema: pa.Schema, ours: pa.Schema | None) -> pa.Schema:
+    """A schema with the columns of ours that it lacks."""
+    for column in ours or ():
+        if column.name not in schema.names:
+            schema = schema.append(column)
+    return schema
 
 
 def _stage_rows(plans: list[StagePlan]) -> Iterable[dict[str, object]]:

@@ -256,29 +256,57 @@ SAMPLES = Table(
     schema=schema(
         column("sample_id", pa.string(), "<system>/<utterance_id>/<seed>"),
         column("checkpoint_id", pa.string(), "of the AR and the NAR, joined by +; null for ground truth and the codec"),
-        column("system", pa.string(), "valle, valle-continual, ground-truth or codec-resynthesis"),
-        column("utterance_id", pa.string(), "whose text is spoken"),
-        column("prompt_id", pa.string(), "utterance that gives the voice"),
+        column(
+            "system",
+            pa.string(),
+            "valle, valle-continual, ground-truth, codec-resynthesis, or an ablation such as valle-no-prompt",
+        ),
+        column("utterance_id", pa.string(), "whose text is spoken; of a published list, its utt"),
+        column("speaker_id", pa.string(), "who gives the voice; of a published list, its prompt_wav"),
+        column("prompt_id", pa.string(), "utterance that gives the voice; of a published list, its prompt_wav"),
         column("text", pa.string(), "what should be heard"),
         column("seed", pa.int64(), "of the sampling"),
         column("audio_path", pa.string(), "relative to the root"),
         column("seconds", pa.float64(), "of speech"),
         column("seconds_to_make", pa.float64(), "wall clock"),
+        column("protocol", pa.string(), "vall-e (pairs of the corpus) or seed-tts (a published list)"),
+        column("evaluation_set", pa.string(), "digest of all pairs, of whatever shard"),
+        column("prompt_text", pa.string(), "the words in the prompt; null where they are not known"),
+        column("prompt_seconds", pa.float64(), "of the prompt, as the model has it; null where there is none"),
+        column(
+            "prompt_cut",
+            pa.string(),
+            "whole; word: behind the last that ends in time; share: of the text, for lack of words' times; else null",
+        ),
+        column("prompt_path", pa.string(), "the prompt as recorded, relative to the root; null where it is unreadable"),
+        column("prompt_decoded_path", pa.string(), "the prompt as its codes are decoded, likewise"),
     ),
 )
 
 SCORES = Table(
     "scores",
     grain="one metric of one sample",
-    key=("sample_id", "metric"),
+    key=("sample_id", "metric", "judge"),
     schema=schema(
         column("sample_id", pa.string(), "what was judged"),
         column("system", pa.string(), "as in samples"),
-        column("metric", pa.string(), "wer, speaker_similarity or speaker_similarity_decoded"),
-        column("value", pa.float64(), "a fraction for wer, a cosine for similarity"),
+        column(
+            "metric", pa.string(), "wer, speaker_similarity, speaker_similarity_decoded, and what further judges say"
+        ),
+        column(
+            "value", pa.float64(), "a fraction for wer, a cosine for similarity, 1 to 5 for dnsmos_…, Hz for f0_mean"
+        ),
         column("errors", pa.int32(), "wrong words, null unless wer"),
         column("words", pa.int32(), "words of the reference, null unless wer"),
-        column("judge", pa.string(), "engine and model"),
+        column("judge", pa.string(), "engine and model, with the digest of its weights"),
+        column(
+            "failures",
+            pa.list_(pa.string()),
+            "empty, endless, repeated, skipped, leaked: those that this judge finds; null unless wer",
+        ),
+        column("speaker_id", pa.string(), "as in samples; what intervals cluster by"),
+        column("protocol", pa.string(), "as in samples"),
+        column("evaluation_set", pa.string(), "as in samples"),
     ),
 )
 

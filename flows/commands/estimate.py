@@ -106,16 +106,23 @@ class _Sizes:
             return self._speech()
         return self.corpus.hours / self.hours_before if self.hours_before else 1.0
 
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """The shards in which speech is judged: those in which it is made."""
+        stages = {stage.makes.name: stage for stage in self.recipe.stages}
+        return named_shards(stages[SAMPLES.name]) if SAMPLES.name in stages else ("all",)
+
     def _speech(self) -> float | None:
         """Pieces of speech against those that were measured: each utterance by two systems a seed, and by two once."""
         spoken = [one for one in self.known if one.table_name == SAMPLES.name]
         stages = {stage.makes.name: stage for stage in self.recipe.stages}
         if not spoken or SAMPLES.name not in stages:
             return 1.0
-        wanted, before = settings(stages[SAMPLES.name]), spoken[-1].settings
+        stage = stages[SAMPLES.name]
+        wanted, before = settings(stage), spoken[-1].settings
         each, each_before = (2 * len(of.get("seeds") or [0]) + 2 for of in (wanted, before))
-        if wanted.get("num_utterances"):
-            return float(wanted["num_utterances"] * each / max(1, spoken[-1].num_rows))
+        if number := getattr(stage, "num_pairs", None):
+            return float(number * each / max(1, spoken[-1].num_rows))
         if before.get("num_utterances"):
             return None
         return each / each_before * (self.corpus.hours / self.hours_before if self.hours_before else 1.0)
@@ -126,7 +133,7 @@ def _estimate(
 ) -> Estimate:
     """What one table takes, less its price."""
     table, device = stage.makes.name, str(getattr(stage, "device", "cpu"))
-    gathers = named_shards(stage) or (("all",) if stage.takes and table == SCORES.name else ())
+    gathers = named_shards(stage) or (sizes.spoken if stage.takes and table == SCORES.name else ())
     found = [(shard, *_best(stage, measured, device, shard)) for shard in gathers or (ANY,)]
     if lacks := [says for _, one, says in found if one is None]:
         return Estimate(table=table, says=lacks[0])
@@ -142,8 +149,10 @@ def _estimate(
         if gathers:
             if (times := sizes.of(stage, one, settings(stage, shard), shard)) is None:
                 return Estimate(table=table, says="how much will be spoken is not known; set samples.num_utterances")
+            files = float(_bytes_of_files(root, one.paths[0]))
+            if table in (SAMPLES.name, SCORES.name):  # what was measured, whole, so many times, in so many shards
+                times, files = times * one.shards / len(gathers), files * times * one.shards / len(gathers)
             seconds += one.worker_seconds / one.shards * times
-            files = _bytes_of_files(root, one.paths[0]) * (times if table == SAMPLES.name else 1)
             num_bytes, jobs = num_bytes + one.num_bytes / one.shards + files, jobs + 1
         else:
             of_corpus = sizes.corpus.hours * 3600 / (one.corpus_seconds or one.seconds or math.inf)
@@ -167,7 +176,8 @@ def _estimate(
 def _best(stage: Stage, measured: list[Measurement], device: str, shard: str) -> tuple[Measurement | None, str]:
     """The measurement that is nearest to a stage, the latest of those, and what is to be said of it."""
     table, wanted = stage.makes.name, settings(stage, shard)
-    mine = [one for one in measured if shard == ANY or shard in {Path(path).stem for path in one.paths}]
+    halves = table == CHECKPOINTS.name  # whose shards are of different kinds
+    mine = [one for one in measured if not halves or shard in {Path(path).stem for path in one.paths}]
     if not mine:
         return None, f"nobody has measured {table} there; run a small corpus first, or name another root by --from"
     if not (there := [one for one in mine if one.device == device]):
@@ -187,7 +197,7 @@ _WORDS = {CHECKPOINTS.name: ("by as many workers as where it was measured",)}
 
 _COUNTED: Mapping[str, tuple[str, ...]] = {
     CHECKPOINTS.name: ("_steps", "_batch_frames", "_learning_rate", "_start"),
-    SAMPLES.name: ("num_utterances", "seeds"),
+    SAMPLES.name: ("num_utterances", "seeds", "shard_pairs", "pairs"),
 }
 """Settings that the size of the work is reckoned from, or that are none of its business."""
 

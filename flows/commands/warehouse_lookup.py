@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tasks.evaluation.checkpoint_pairs import HALVES, same_codec
+from tasks.text.phonemization import ENGLISH
+from tasks.text.symbols import SYMBOLS
 from tasks.voices import utterance_prompt
 from tasks.voices.audio_prompt import Prompt, check_length
 from warehouse.catalogue import Catalogue
@@ -108,9 +110,9 @@ class Utterance:
                 for table in ("utterances", "transcripts", "phones", "codes")
             }
             self.recording = _row(reader, "recordings", shard, "recording_id", found[0]["recording_id"])
-            made = "select stage from artifacts where ends_with($1, '/' || path)"
-            [stage] = reader.sql(made, [reader.files("codes", shard)[0]])["stage"].to_pylist()
-            self.codec = str(json.loads(stage)["settings"]["model"])  # its identity
+            made = {table: _settings(reader, table, shard) for table in ("codes", "phones")}
+            self.codec = str(made["codes"]["model"])  # its identity
+            self.phones_language = str(made["phones"].get("language", ENGLISH))
 
     @property
     def speaker(self) -> tuple[str, str | None]:
@@ -136,12 +138,21 @@ class Utterance:
             tuple(self.rows["phones"]["phones"]),
             self.rows["phones"]["phone_ids"],
             utterance_prompt.stack(self.rows["codes"]),
+            self.rows["transcripts"]["language"],
+            words=tuple(self.rows["transcripts"]["words"] or ()),
         )
-        heard, codes = whole.beginning(round(utterance_prompt.SECONDS * FRAME_RATE))
-        seconds = codes.shape[1] / FRAME_RATE
-        words = whole.text.split()
-        text = " ".join(words[: round(len(words) * len(heard) / len(whole.phones))])  # about what is heard
-        return Prompt(self.id, text, whole.phones[: len(heard)], codes, seconds, check_length(self.id, seconds))
+        begun = whole.beginning(round(utterance_prompt.SECONDS * FRAME_RATE), self.phones_language)
+        phones = tuple(SYMBOLS[place] for place in begun.phone_ids)
+        seconds = begun.codes.shape[1] / FRAME_RATE
+        return Prompt(self.id, begun.text, phones, begun.codes, seconds, check_length(self.id, seconds))
+
+
+def _settings(reader: Reader, table: str, shard: str) -> Row:
+    """The settings that a shard was made with."""
+    made = "select stage from artifacts where ends_with($1, '/' || path)"
+    [stage] = reader.sql(made, [reader.files(table, shard)[0]])["stage"].to_pylist()
+    settings: Row = json.loads(stage)["settings"]
+    return settings
 
 
 def _row(reader: Reader, table: str, shard: str, key: str, id_: str) -> Row:

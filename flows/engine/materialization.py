@@ -9,13 +9,14 @@ it reads is there. A Prefect task run is a shard, or a range of shards where the
 import logging
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow.dataset as ds
 from prefect import runtime
 
 from flows.engine.prefect_pages import Pages
@@ -34,6 +35,7 @@ from warehouse.errors import WorkFailed
 from warehouse.ledger import MADE
 from warehouse.plan import Shards
 from warehouse.query import select
+from warehouse.stage import Stage
 
 PUBLISH_EVERY = 2.0  # seconds, at the soonest
 
@@ -51,7 +53,7 @@ def materialize(
 
     Raises:
         Mistake: the recipe makes no table called `until`, or names weights or a corpus that is not there.
-        WorkFailed: some shards could not be made; the others are there.
+        WorkFailed: some shards could not be made; the others are there. Or the controls of a table are broken.
     """
     heed_again()
     hush_leaks_of_a_run()
@@ -82,10 +84,14 @@ def materialize(
             catalogue.remember(recipe.name, excused, dict(options or {}))
         catalogue.take_up()
         pages.tables()
+    _check(recipe.stages[: len(tables)], run)
     if run.tally.failures:
         others = f" ({len(run.tally.excused)} more are tolerated)" if run.tally.excused else ""
         what_now = "the rest is kept, and `valle rerun --failed` takes up what failed"
-        raise WorkFailed("; ".join([_named(run.tally.failures) + others, *run.tally.given_up.values(), what_now]))
+        named = [_named(run.tally.failures) + others, *run.tally.given_up.values(), what_now]
+        raise WorkFailed("; ".join([*named, *run.tally.broken]))
+    if run.tally.broken:
+        raise WorkFailed("; ".join(run.tally.broken))
     if run.tally.excused:
         say(f"{_named(run.tally.excused)}; the site tolerates that, and `valle rerun --failed` takes up what failed")
     return run.tally
@@ -99,6 +105,20 @@ def _not_made_yet(again: Shards, root: Path) -> Shards:
         f"select distinct table_name, shard from runs where flow_run_id = '{runtime.flow_run.id}' and state = '{MADE}'"
     )
     return again - {(row["table_name"], row["shard"]) for row in select(root, query).to_pylist()}
+
+
+def _check(stages: Sequence[Stage], run: Run) -> None:
+    """Ask each stage whose table is whole what is wrong with it."""
+    for stage in stages:
+        plan = run.plans.get(stage.makes.name)
+        if plan and plan.current and not plan.pending and (controls := getattr(stage, "controls", None)):
+            paths = [str(run.site.root / artifact.path) for artifact in plan.current.values()]
+            found = list(controls(ds.dataset(paths, schema=stage.makes.schema, format="parquet")))
+            if found:
+                what = (
+                    f"{stage.makes.name} is made, and not to be believed: its controls are broken: {'; '.join(found)}"
+                )
+                run.tally.broken.append(what)
 
 
 def _named(failures: list[Failure]) -> str:

@@ -48,6 +48,7 @@ class Tally:
     failures: list[Failure] = field(default_factory=list)
     excused: list[Failure] = field(default_factory=list)  # failures that the site tolerates
     given_up: dict[str, str] = field(default_factory=dict)  # table -> why most of its shards fail
+    broken: list[str] = field(default_factory=list)  # controls, of tables that are whole
 
 
 def on_device(stage: Stage, site: Site, device: str) -> Stage:

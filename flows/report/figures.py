@@ -249,6 +249,14 @@ CHAPTERS = (
                 nothing="Nothing has been scored yet.",
             ),
             Figure(
+                name="failure-classes",
+                title="How systems fail",
+                sql="select system, failure, samples, judged, share, judge from failure_classes where samples > 0 "
+                "order by share desc, system, failure, judge, protocol, evaluation_set",
+                words="What the judge of words finds; what it finds in true speech is its own doing.",
+                nothing="No failure has been found, or nothing has been scored yet.",
+            ),
+            Figure(
                 name="preferences",
                 title="Blind preference",
                 sql=PREFERENCES,

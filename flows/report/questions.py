@@ -137,12 +137,15 @@ where valid_loss is not null
 order by codebook, half, step
 """.strip()
 
+# A system has a row for each pair of judges, and its figure by one of them is the same in all of these.
 LEADERBOARD = """
-select
-    system, source, {metric}, {metric}_low, {metric}_high, num_samples, num_utterances, {judge} as judge
-from leaderboard
-where {metric} is not null
-order by source = 'this warehouse' desc, {metric} {order}, system, source
+from (
+    select distinct
+        system, source, {metric}, {metric}_low, {metric}_high, num_samples, num_utterances, {judge} as judge
+    from leaderboard
+    where {metric} is not null
+)
+order by source = 'this warehouse' desc, {metric} {order}, system, source, judge
 """.strip()
 
 _COMPARED = """

@@ -25,6 +25,11 @@ _ENDLESS = re.compile(r"(?:\d,?){4000,}")  # a number that is no number to Pytho
 _SHORTEST = RATE // 10  # samples: no voice can be told from less
 
 
+def silence() -> NDArray[np.float32]:
+    """Three seconds in which nobody speaks, at 16 kHz, 60 dB below full scale: what judges are checked with."""
+    return (1e-3 * np.random.default_rng(0).standard_normal(3 * RATE)).astype(np.float32)
+
+
 def load_normalizer() -> Callable[[str], str]:
     """What makes two texts the same that are said the same: Whisper's own (arXiv:2212.04356, appendix C).
 

@@ -21,8 +21,11 @@ from tasks.text.symbols import BOUNDARY, PUNCTUATION, SYMBOL_IDS
 from warehouse.errors import Mistake
 
 ENGLISH = "en-us"
+OWN = "auto"  # each text in a language of its own
 
 _MARK = re.compile(f"([{re.escape(PUNCTUATION)}])")
+
+_ESPEAK = {"en": ENGLISH, "fr": "fr-fr", "pt": "pt-br"}  # ISO 639-1, where espeak-ng's name is another
 
 _PART = re.compile(f"[{symbols.STRESSES}]|[^_{symbols.STRESSES}]+")  # espeak-ng puts _ between phones
 
@@ -110,6 +113,16 @@ def _clause(text: str, language: str) -> list[str]:
         for part in _PART.findall(word):
             phones.extend((part,) if part in SYMBOL_IDS else part)
     return phones[1:]
+
+
+def espeak_name(language: str, own: str | None) -> str:
+    """espeak-ng's name of the language that a text is said in: the one of `phones.language`, or for `auto` its own.
+
+    Args:
+        language: as espeak-ng names it, or `auto`.
+        own: of the text, ISO 639-1; null where it is not known, which is taken for English.
+    """
+    return language if language != OWN else _ESPEAK.get(own or "en", own or ENGLISH)
 
 
 @cache

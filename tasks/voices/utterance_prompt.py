@@ -2,8 +2,10 @@
 
 Much hangs on where a prompt ends: phones of words that are not in its codes, or the
 reverse, come back as words too many or too few. The paper crops 3 s anywhere and has the phones from an alignment
-(Wang et al. 2023, arXiv:2301.02111, section 5.2). Here, without one, an utterance of 2 to 3 s is taken whole where
-the speaker has any; else the first 3 s of a longer one, with as many of its words as the time's share of its phones.
+(Wang et al. 2023, arXiv:2301.02111, section 5.2). Here an utterance of 2 to 3 s is taken whole where the speaker has
+any; else the beginning of a longer one, up to the last word that ends within 3 s, by the times that the transcript has
+of its words (`transcripts.words`). Where it has none, 3 s are taken, with as many words as the time's share of the
+phones, and `cut` says so.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from tasks.text.phonemization import ENGLISH, Unspeakable, espeak_name, phonemize
 from tasks.text.symbols import BOUNDARY
-from warehouse.tables import CODEBOOKS
+from warehouse.tables import CODEBOOKS, FRAME_RATE
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset  # which brings pandas, and half a second for `valle say`
@@ -26,7 +29,18 @@ Row = dict[str, Any]
 Codes = NDArray[np.uint16]  # [8, T]
 
 SECONDS = 3.0  # of a prompt, in the paper
+WHOLE, AT_WORD, BY_SHARE = "whole", "word", "share"  # how a prompt is cut
 _WHOLE, _SHORTER = 2 / 3, 1 / 3  # of a prompt's length: what is taken whole, and what at the worst
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What an utterance begins with."""
+
+    text: str  # the words in it
+    phone_ids: NDArray[np.uint16]  # [P], of these words
+    codes: Codes  # [8, T]
+    cut: str  # WHOLE, AT_WORD or BY_SHARE, which only guesses the words
 
 
 @dataclass(frozen=True)
@@ -42,13 +56,47 @@ class Utterance:
     phone_ids: NDArray[np.uint16]  # [P]
     codes: Codes  # [8, T]
     language: str | None = None  # ISO 639-1
+    speaker_id: str | None = None
+    sample_rate: int = 0  # Hz, of the recording
 
-    def beginning(self, num_frames: int) -> tuple[NDArray[np.uint16], Codes]:
-        """Its first frames, codes `[8, T']`, and their phones: whole words, the share nearest to the time's."""
-        share = min(num_frames / self.codes.shape[1], 1.0)
+    words: tuple[Row, ...] = ()  # `word`, `start` and `end` in seconds from its start; none where nobody looked
+
+    def beginning(self, num_frames: int, language: str = ENGLISH) -> Beginning:
+        """Its first frames at most, and the words in them; all of a shorter one.
+
+        Args:
+            num_frames: of the codes, at most.
+            language: that its phones were made by, as `phones.language`.
+        """
+        if self.codes.shape[1] <= num_frames:
+            return Beginning(self.text, self.phone_ids, self.codes, WHOLE)
+        return self._up_to_a_word(num_frames, language) or self._by_share(num_frames)
+
+    def _up_to_a_word(self, num_frames: int, language: str) -> Beginning | None:
+        """Cut in the pause behind the last word that ends in time; null where the words' times give no such cut."""
+        seconds = num_frames / FRAME_RATE
+        said = [word for word in self.words if word["end"] <= seconds]
+        if not said or said != list(self.words[: len(said)]):
+            return None
+        behind = self.words[len(said)]["start"] if len(said) < len(self.words) else seconds
+        end = int(min(seconds, (said[-1]["end"] + behind) / 2) * FRAME_RATE)
+        if end < num_frames * _SHORTER:
+            return None  # too little of a voice
+        text = "".join(word["word"] for word in said).strip()
+        try:
+            phone_ids = np.array(phonemize(text, espeak_name(language, self.language)).phone_ids, np.uint16)
+        except Unspeakable:
+            return None
+        return Beginning(text, phone_ids, self.codes[:, :end], AT_WORD)
+
+    def _by_share(self, num_frames: int) -> Beginning:
+        """Whole words, the share of the phones nearest to the time's."""
+        share = num_frames / self.codes.shape[1]
         ends = [*(place for place, phone in enumerate(self.phones) if phone == BOUNDARY), len(self.phones)]
         end = min(ends, key=lambda place: abs(place / len(self.phones) - share))
-        return self.phone_ids[:end], self.codes[:, :num_frames]
+        words = self.text.split()
+        text = " ".join(words[: round(len(words) * end / len(self.phones))])  # about what is heard
+        return Beginning(text, self.phone_ids[:end], self.codes[:, :num_frames], BY_SHARE)
 
 
 def choose(target: str, lengths: Iterable[tuple[str, float]], seconds: float = SECONDS) -> str | None:
@@ -73,9 +121,10 @@ def gather(
     codes: "Dataset",
 ) -> dict[str, Utterance]:
     """These utterances with their words, phones and codes."""
-    stretches = pick(utterances, ids, ["utterance_id", "recording_id", "start_sample", "end_sample"])
+    columns = ["utterance_id", "recording_id", "speaker_id", "start_sample", "end_sample", "sample_rate"]
+    stretches = pick(utterances, ids, columns)
     at = paths(recordings, stretches)
-    heard = {row["utterance_id"]: row for row in pick(transcripts, ids, ["utterance_id", "text", "language"])}
+    heard = {row["utterance_id"]: row for row in pick(transcripts, ids, ["utterance_id", "text", "language", "words"])}
     said = {row["utterance_id"]: row for row in pick(phones, ids, ["utterance_id", "phones", "phone_ids"])}
     coded = {row["utterance_id"]: stack(row) for row in pick(codes, ids, ["utterance_id", *CODEBOOKS])}
     return {
@@ -89,6 +138,9 @@ def gather(
             np.array(said[name]["phone_ids"], np.uint16),
             coded[name],
             heard[name]["language"],
+            row["speaker_id"],
+            row["sample_rate"],
+            tuple(heard[name]["words"] or ()),
         )
         for row in stretches
         for name in [row["utterance_id"]]

@@ -14,8 +14,11 @@ from numpy.typing import NDArray
 from model.codec import encodec
 from model.valle import synthesis
 from model.valle.synthesis import Generated, Request
+from tasks.audio import audio_files
 from tasks.audio.resynthesis import decode
-from tasks.samples import CONTINUAL, RESYNTHESIS, TRUTH, VALLE, Samples
+from tasks.evaluation.systems import CONTINUAL, RESYNTHESIS, TRUTH, VALLE
+from tasks.samples import Samples
+from tasks.text.phonemization import phonemize
 from tasks.text.symbols import BOUNDARY, SYMBOL_IDS
 from tests.tasks import small_evaluation
 from tests.tasks.small_evaluation import LONG, PROMPT_SECONDS, SHORT, Row, World
@@ -36,10 +39,10 @@ def stage(world: World, **settings: Any) -> Samples:
     return Samples(**{**world.where(), **chosen})
 
 
-def make(world: World, samples: Samples, fingerprint: str = "abcdef012345") -> list[Row]:
-    """The rows of the one shard."""
-    folder = world.root / "samples" / fingerprint / "all"
-    table = samples(*(world.dataset(table) for table in samples.takes), shard="all", folder=folder)
+def make(world: World, samples: Samples, fingerprint: str = "abcdef012345", shard: str = "all") -> list[Row]:
+    """The rows of a shard."""
+    folder = world.root / "samples" / fingerprint / shard
+    table = samples(*(world.dataset(table) for table in samples.takes), shard=shard, folder=folder)
     assert table.schema == SAMPLES.schema
     rows: list[Row] = table.to_pylist()
     return rows
@@ -85,6 +88,7 @@ def test_it_keeps_the_contract_of_a_stage() -> None:
         ({"repetition_threshold": math.nan}, r"samples\.repetition_threshold is nan"),
         ({"num_utterances": 0}, r"samples\.num_utterances is 0; it must be 1 or more"),
         ({"batch_size": 0}, r"samples\.batch_size is 0"),
+        ({"shard_pairs": 0}, r"samples\.shard_pairs is 0"),
     ],
 )
 def test_a_number_that_makes_no_sense_is_a_mistake(wrong: dict[str, Any], says: str) -> None:
@@ -308,3 +312,147 @@ def test_codes_that_cannot_be_decoded_cost_their_sample_alone(world: World, monk
     assert [(row["system"], row["utterance_id"], row["detail"]) for row in lost] == [
         (RESYNTHESIS, stone, "RuntimeError: the codes are strange")
     ]
+
+
+def test_the_shards_together_say_what_the_set_in_one_says(world: World) -> None:
+    whole = make(world, stage(world, shard_pairs=9), "5" * 12)
+    parted = stage(world, num_utterances=3, shard_pairs=1)
+    assert parted.gathers == ("00-of-3", "01-of-3", "02-of-3")
+    shards = [make(world, parted, "6" * 12, shard) for shard in parted.gathers]
+    assert len({row["utterance_id"] for row in shards[0]}) == 1
+    rows = {row["sample_id"]: row for rows in shards for row in rows}
+    assert len(rows) == sum(map(len, shards)) == len(whole)
+    for row in whole:
+        other = rows[row["sample_id"]]
+        assert (row["prompt_id"], row["dropped"], row["evaluation_set"]) == (
+            other["prompt_id"],
+            other["dropped"],
+            other["evaluation_set"],
+        )
+        if row["dropped"] is None:
+            assert np.array_equal(speech(world, row), speech(world, other))
+
+
+def test_a_shard_for_which_nothing_is_left_is_empty_and_loads_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encodec, "load_codec", lambda *_, **__: pytest.fail("a codec was loaded"))
+    samples = stage(world)
+    assert len(samples.gathers) == 20
+    assert make(world, samples, shard="01-of-20") == []
+
+
+def test_a_prompt_lies_beside_its_samples_as_recorded_and_as_decoded(world: World) -> None:
+    for row in make(world, stage(world)):
+        if row["dropped"] == "no_prompt" or row["prompt_id"] is None:
+            assert row["prompt_path"] is None
+            continue
+        assert row["prompt_seconds"] == PROMPT_SECONDS
+        recorded, decoded = (
+            speech(world, {"audio_path": row[name]}) for name in ("prompt_path", "prompt_decoded_path")
+        )
+        assert len(recorded) == len(decoded) == 24_000
+        place = next(i for i, one in enumerate(world.tables["codes"]) if one["utterance_id"] == row["prompt_id"])
+        truth = audio_files.read(world.root / "audio" / world.tables["recordings"][place]["audio_path"], 24_000)
+        assert np.allclose(recorded, truth[:24_000], atol=2e-2)  # resampled with or without what comes after
+        codes = np.array([world.tables["codes"][place][f"codebook_{q}"] for q in range(1, 9)])[:, :FRAMES]
+        assert np.allclose(decoded, decode(encodec.load_codec(world.codec), codes).clip(-1, 1), atol=2**-15)
+
+
+def test_a_prompt_is_cut_behind_a_word_where_the_transcript_has_times(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Request] = []
+    monkeypatch.setattr(synthesis, "generate", saying(5, heard=heard))
+    words = [
+        {"word": f" {word}", "start": place / 3, "end": place / 3 + 0.2, "prob": 1.0}
+        for place, word in enumerate(LONG.split())
+    ]
+    first, *others = world.tables["transcripts"]
+    tables = world.tables | {"transcripts": [first | {"words": words}, *others]}
+    rows = by_system(make(replace(world, tables=tables), stage(world)), VALLE)
+    cuts = {row["prompt_id"]: (row["prompt_text"], row["prompt_cut"], row["prompt_seconds"]) for row in rows}
+    assert cuts[first["utterance_id"]] == ("The old man", "word", 70 / 75)  # up to the middle of a pause
+    assert {cut for _, cut, _ in cuts.values()} == {"word", "share", None}
+    begun = phonemize("The old man").phone_ids
+    [one] = [request for request in heard if request.prompt_codes.shape == (8, 70)]
+    assert one.phones[: one.prompt_phones].tolist() == [*begun]
+
+
+@pytest.mark.parametrize(("ablation", "frames"), [("no-prompt", 0), ("no-phones", FRAMES)])
+def test_an_ablation_is_a_system_of_its_own_that_lacks_what_it_says(
+    world: World, monkeypatch: pytest.MonkeyPatch, ablation: str, frames: int
+) -> None:
+    assert by_system(make(world, stage(world, ablation=ablation), "8" * 12), f"valle-{ablation}")  # it really speaks
+    heard: list[Request] = []
+    monkeypatch.setattr(synthesis, "generate", saying(5, heard=heard))
+    rows = make(world, stage(world, ablation=ablation))
+    assert {row["system"] for row in rows} == {f"valle-{ablation}", TRUTH, RESYNTHESIS}
+    said = [row for row in by_system(rows, f"valle-{ablation}") if not row["dropped"]]
+    assert all(row["prompt_path"] and row["prompt_seconds"] == PROMPT_SECONDS for row in said)
+    assert len(said) == len(heard) == 2
+    texts = [row["phone_ids"] for row in world.tables["phones"]]
+    for request in heard:
+        assert tuple(request.phones.tolist()) in texts
+        assert request.prompt_codes.shape == (8, frames)
+
+
+def test_a_frozen_set_is_said_whatever_lengths_and_numbers_are_asked_for(world: World, tmp_path: Path) -> None:
+    ids = [row["utterance_id"] for row in world.tables["utterances"]]
+    (tmp_path / "set.csv").write_text(f"utterance_id,prompt_id\n{ids[1]},{ids[0]}\n{ids[2]},\n")
+    samples = stage(world, pairs=tmp_path / "set.csv", num_utterances=1, min_seconds=9.0)
+    rows = make(world, samples)
+    assert [(row["utterance_id"], row["prompt_id"]) for row in by_system(rows, TRUTH)] == [
+        (ids[1], ids[0]),
+        (ids[2], None),
+    ]
+    assert {row["evaluation_set"] for row in rows} == {samples.identity()["pairs"]}
+    assert {row["protocol"] for row in rows} == {"vall-e"}
+    (tmp_path / "set.csv").write_text(f"utterance_id,prompt_id\n{ids[1]},\n")
+    assert samples.identity()["pairs"] != rows[0]["evaluation_set"]
+
+
+def test_a_frozen_set_of_another_corpus_is_one_sentence(world: World, tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("utterance_id,prompt_id\nzoe/1#0-9,\nzoe/0#0-9,\n")
+    with pytest.raises(Mistake, match="2 utterances of the set are not here, the first zoe/0#0-9"):
+        make(world, stage(world, pairs=tmp_path / "set.csv"))
+
+
+def test_a_published_list_is_said_after_its_own_prompts(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Request] = []
+    monkeypatch.setattr(synthesis, "generate", saying(5, heard=heard))
+    anna, _, ben = (world.root / "audio" / row["audio_path"] for row in world.tables["recordings"])
+    lines = [f"one|{LONG}|{anna}|{SHORT}|{ben}", f"two|{LONG}|{anna}|He saw 語.", f"three|{LONG}|{anna}|{SHORT}"]
+    (tmp_path / "meta.lst").write_text("\n".join(lines))
+    samples = stage(world, pairs=tmp_path / "meta.lst", seeds=(0, 1), shard_pairs=2)
+    assert samples.gathers == ("00-of-2", "01-of-2")
+    rows = make(world, samples, shard="00-of-2")
+    assert {(row["sample_id"], row["dropped"]) for row in rows} == {
+        ("ground-truth/one/0", None),
+        ("codec-resynthesis/one/0", None),
+        ("valle/one/0", None),
+        ("valle/one/1", None),
+        ("valle/two/0", "unknown_symbol"),
+        ("valle/two/1", "unknown_symbol"),
+    }
+    assert {row["protocol"] for row in rows} == {"seed-tts"}
+    assert {row["evaluation_set"] for row in rows} == {samples.identity()["pairs"]}
+    assert {row["prompt_text"] for row in rows if not row["dropped"]} == {LONG}
+    long, short, _ = (np.array(row["phone_ids"]) for row in world.tables["phones"])
+    for request in heard:  # the whole prompt with all of its words
+        assert request.phones.tolist() == [*long, SYMBOL_IDS[BOUNDARY], *short]
+        assert np.array_equal(
+            request.prompt_codes, np.array([world.tables["codes"][0][f"codebook_{q}"] for q in range(1, 9)])
+        )
+    assert {row["system"] for row in make(world, samples, shard="01-of-2")} == {VALLE}
+
+
+def test_a_prompt_of_a_list_that_is_no_audio_costs_its_line_alone(world: World, tmp_path: Path) -> None:
+    anna = world.root / "audio" / world.tables["recordings"][0]["audio_path"]
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "meta.lst").write_text(f"one|{LONG}|text.wav|{SHORT}\ntwo|{LONG}|{anna}|{SHORT}")
+    rows = make(world, stage(world, pairs=tmp_path / "meta.lst"))
+    assert {row["sample_id"]: row["dropped"] for row in rows}["valle/one/0"] == "unreadable"
+    assert {row["sample_id"]: row["dropped"] for row in rows}["valle/two/0"] in (None, "empty")

@@ -12,10 +12,14 @@ import pytest
 import soundfile
 
 from model.asr import recognition
+from model.codec.encodec import load_codec
 from tasks.audio import audio_files
+from tasks.audio.resynthesis import decode, encode
+from tasks.evaluation.controls import SHUFFLED, SILENCE, SIMILARITY, SIMILARITY_SILENCE, WER
 from tasks.evaluation.judges import embed, load_voice_encoder, voice_judge, word_errors
-from tasks.samples import CONTINUAL, RESYNTHESIS, TRUTH, VALLE
-from tasks.scores import SIMILARITY, SIMILARITY_DECODED, WER, Scores
+from tasks.evaluation.scoring import SIMILARITY_DECODED
+from tasks.evaluation.systems import CONTINUAL, RESYNTHESIS, TRUTH, VALLE
+from tasks.scores import Scores
 from tasks.text.espeak import SAMPLE_RATE, synthesize
 from tests.tasks import small_evaluation
 from tests.tasks.small_evaluation import LONG, PROMPT_SECONDS, SHORT, VOICES, Row, World
@@ -45,16 +49,28 @@ def sample(world: World, system: str, utterance: int, prompt: int | None, heard:
         "text": world.tables["transcripts"][utterance]["text"],
         "seed": 0,
     }
+    if prompt is not None:
+        row |= prompted(world, f"{known[prompt]['recording_id']}.wav")
     if heard is not None:
         path = world.root / "audio" / f"{known[heard]['recording_id']}.wav"
         row["audio_path"] = path.relative_to(world.root).as_posix()
     return row | more
 
 
+def prompted(world: World, name: str) -> Row:
+    """The columns of a prompt: the first second of a file, as recorded and as the codec gives it back."""
+    codec = load_codec(world.codec)
+    waveform = audio_files.read(world.root / "audio" / name, 24_000)[: round(PROMPT_SECONDS * 24_000)]
+    paths = {}
+    for kind, speech in (("path", waveform), ("decoded_path", decode(codec, encode(codec, waveform)))):
+        paths[f"prompt_{kind}"] = f"{Path(name).stem}-{kind}.wav"
+        soundfile.write(world.root / paths[f"prompt_{kind}"], speech, 24_000)
+    return {"prompt_seconds": PROMPT_SECONDS, **paths}
+
+
 def judge(world: World, whisper: str, *samples: Row) -> list[Row]:
-    stage = Scores(**world.where(), judge=whisper, prompt_seconds=PROMPT_SECONDS)
-    inputs = [world.dataset(table) for table in stage.takes[1:]]
-    table = stage(ds.dataset(pa.Table.from_pylist([*samples], schema=SAMPLES.schema)), *inputs)
+    stage = Scores(root=world.root, judge=whisper)
+    table = stage(ds.dataset(pa.Table.from_pylist([*samples], schema=SAMPLES.schema)))
     assert table.schema == SCORES.schema
     rows: list[Row] = table.to_pylist()
     return rows
@@ -94,15 +110,17 @@ def test_every_sample_has_three_scores_and_each_names_its_judge(
     rows = judge(world, whisper, sample(world, VALLE, 0, 1, heard=0), sample(world, TRUTH, 2, 0, heard=2))
     assert [(row["system"], row["metric"]) for row in rows] == [
         *((system, WER) for system in (VALLE, TRUTH)),
+        (TRUTH, SILENCE),
         *((system, metric) for system in (VALLE, TRUTH) for metric in (SIMILARITY, SIMILARITY_DECODED)),
+        (TRUTH, SIMILARITY_SILENCE),
     ]
     for row in rows:
         assert row["dropped"] is None
         assert row["value"] >= 0
         assert row["judge"] == (
-            f"openai-whisper/{recognition.identity(whisper)}" if row["metric"] == WER else voice_judge()
+            f"openai-whisper/{recognition.identity(whisper)}" if row["metric"] in (WER, SILENCE) else voice_judge()
         )
-        assert (row["errors"] is None) == (row["words"] is None) == (row["metric"] != WER)
+        assert (row["errors"] is None) == (row["words"] is None) == (row["metric"] not in (WER, SILENCE))
 
 
 def test_numbers_spelling_and_capitals_are_no_errors(
@@ -121,6 +139,47 @@ def test_the_rate_is_errors_over_words_and_the_row_tells_what_was_heard(
     row = judge(world, whisper, sample(world, VALLE, 0, 1, heard=0))[0]
     assert (row["errors"], row["words"], row["value"]) == (2, 8, 0.25)
     assert "deep river" in row["detail"]
+
+
+def test_true_speech_stands_before_anothers_text_and_silence_in_its_place(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hearing(monkeypatch, LONG)
+    rows = judge(
+        world,
+        whisper,
+        sample(world, TRUTH, 0, 1, heard=0),
+        sample(world, TRUTH, 1, 0, heard=1, text=SHORT),
+        sample(world, VALLE, 0, 1, heard=0),
+    )
+    found = {(row["sample_id"], row["metric"]): (row["errors"], row["words"]) for row in rows}
+    ids = [f"{TRUTH}/{row['utterance_id']}/0" for row in world.tables["utterances"]]
+    assert found[ids[0], WER] == (0, 8)
+    assert found[ids[0], SHUFFLED] == word_errors(SHORT.lower().rstrip("."), LONG.lower().rstrip("."))
+    assert found[ids[1], SHUFFLED] == (0, 8)  # its own text is SHORT, and LONG is heard
+    assert found[ids[0], SILENCE] == (0, 8)  # this judge hears LONG in it
+    assert {row["system"] for row in rows if row["metric"] in (SHUFFLED, SILENCE, SIMILARITY_SILENCE)} == {TRUTH}
+    broken = [*Scores().controls(ds.dataset(pa.Table.from_pylist(rows, schema=SCORES.schema)))]
+    assert [said.partition(":")[0] for said in broken] == ["shuffled", "silence"]
+
+
+@pytest.mark.parametrize(
+    ("heard", "more", "failures"),
+    [
+        (LONG, {}, []),
+        (f"A bird there. {LONG}", {"prompt_text": "He saw a bird there."}, ["leaked"]),
+        (f"{LONG} {LONG}", {"detail": "endless: stopped after 9.0 s"}, ["endless", "repeated"]),
+        ("The river.", {}, ["skipped"]),
+    ],
+)
+def test_how_a_sample_fails_is_said_with_its_word_errors(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch, heard: str, more: Row, failures: list[str]
+) -> None:
+    hearing(monkeypatch, heard)
+    words, *voices = judge(world, whisper, sample(world, VALLE, 0, 1, heard=0, speaker_id="anna", **more))
+    assert words["failures"] == failures
+    assert {row["failures"] for row in voices} == {None}
+    assert {row["speaker_id"] for row in (words, *voices)} == {"anna"}
 
 
 def test_an_empty_sample_has_every_word_wrong_and_no_voice(world: World, whisper: str) -> None:
@@ -142,7 +201,7 @@ def test_true_speech_of_a_lonely_speaker_is_heard_but_not_compared(
     world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hearing(monkeypatch, LONG)
-    words, *voices = judge(world, whisper, sample(world, TRUTH, 2, None, heard=2))
+    words, _, *voices = judge(world, whisper, sample(world, TRUTH, 2, None, heard=2))
     assert words["dropped"] is None
     assert {row["dropped"] for row in voices} == {"no_prompt"}
 
@@ -174,20 +233,20 @@ def test_a_continuation_is_compared_from_where_its_prompt_ends(
     assert scored[CONTINUAL, SIMILARITY] == pytest.approx(scored[VALLE, SIMILARITY], abs=0.1)
 
 
-def test_only_the_first_seconds_of_an_utterance_are_its_prompt(
+def test_a_prompt_that_could_not_be_read_is_compared_as_decoded_alone(
     world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hearing(monkeypatch, LONG)
-    own, other = (soundfile.read(world.root / "audio" / name)[0] for name in ("anna/1.wav", "ben/2.wav"))
-    cut = round(PROMPT_SECONDS * SAMPLE_RATE)
-    going_on = np.concatenate([own[:cut], np.resize(other, len(own) - cut)])
-    soundfile.write(world.root / "audio" / "turncoat.wav", going_on, SAMPLE_RATE)
-    first, second, third = world.tables["recordings"]
-    changed = replace(
-        world, tables=world.tables | {"recordings": [first, second | {"audio_path": "turncoat.wav"}, third]}
-    )
-    one, same = (values(judge(where, whisper, sample(world, TRUTH, 0, 1, heard=0))) for where in (world, changed))
-    assert one[TRUTH, SIMILARITY] == pytest.approx(same[TRUTH, SIMILARITY], abs=1e-6)
+    rows = judge(world, whisper, sample(world, VALLE, 0, 1, heard=0, prompt_path=None))
+    assert [row["dropped"] for row in rows] == [None, "no_prompt", None]
+    assert "could not be read" in rows[1]["detail"]
+
+
+def test_where_there_is_nothing_to_judge_no_judge_is_called(
+    world: World, whisper: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recognition, "warm_asr", None)
+    assert judge(world, whisper) == []
 
 
 def test_silence_has_no_voice_and_says_so(world: World, whisper: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +294,7 @@ def test_people_are_more_like_themselves_than_like_others(speech: Path) -> None:
 def test_the_judges_weights_are_part_of_the_identity_and_their_place_is_not(
     world: World, whisper: str, tmp_path: Path
 ) -> None:
-    stage = Scores(**world.where(), judge=whisper)
+    stage = Scores(root=world.root, judge=whisper)
     copy = tmp_path / "copy.pt"
     copy.write_bytes(Path(whisper).read_bytes())
     assert stage.identity() == replace(stage, judge=str(copy)).identity()

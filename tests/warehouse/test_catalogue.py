@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64encode
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,12 @@ from bench.made_up import attempt
 from warehouse import ledger
 from warehouse.catalogue import MIGRATIONS, Catalogue, migrate
 from warehouse.errors import Mistake, WorkFailed
+from warehouse.fingerprint import short_hash
 from warehouse.ledger import Record
 from warehouse.plan import Wanted
 from warehouse.query import connect, select
 from warehouse.store import write_shard
-from warehouse.tables import UTTERANCES
+from warehouse.tables import SCORES, UTTERANCES
 
 RECIPE = [
     Wanted(
@@ -278,3 +280,22 @@ def test_a_shard_is_no_failure_whose_maker_was_killed_before_it_left_a_record(tm
     index.take_up(look_at_disk=True)
     assert count(tmp_path, "runs") == 1
     assert count(tmp_path, "failures") == 0
+
+
+def test_shards_from_before_a_column_was_thought_of_have_nulls_in_it(tmp_path: Path) -> None:
+    old = replace(SCORES, schema=pa.schema([f for f in SCORES.schema if f.name not in ("failures", "speaker_id")]))
+    score = {"sample_id": "valle/a/0", "system": "valle", "metric": "wer", "errors": 1, "words": 4, "judge": "whisper"}
+    wanted = replace(RECIPE[0], table="scores", sources={"a": "0"}, schema=b64encode(old.schema.serialize()).decode())
+    index = Catalogue(tmp_path)
+    index.remember("old", [wanted], {})
+    index.take_up()
+    assert count(tmp_path, "leaderboard where source = 'this warehouse'") == 0
+    rows = pa.Table.from_pylist([score], schema=old.schema)
+    artifact = write_shard(tmp_path, old, "a", "f" * 12, rows, stage="{}", inputs='{"files": {}}')
+    ledger.emit(tmp_path, Record(attempt(artifact), artifact))
+    index.remember("old", [replace(wanted, sources={"a": short_hash('{"files": {}}')})], {})
+    index.take_up()
+    [row] = select(tmp_path, "from scores").to_pylist()
+    assert (row["errors"], row["failures"], row["speaker_id"]) == (1, None, None)
+    [row] = select(tmp_path, "select wer from leaderboard where source = 'this warehouse'").to_pylist()
+    assert row["wer"] == 0.25

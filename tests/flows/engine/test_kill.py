@@ -6,6 +6,8 @@ import signal
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from bench.broken_runs import AGENTS, MARK, processes, start, wait_until
@@ -41,6 +43,39 @@ def test_a_killed_run_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     assert contents(killed) == contents(tmp_path / "unbroken")
     [twice] = select(killed, "select count(*) - count(distinct path) as n from artifacts").to_pylist()
     assert twice["n"] == 0
+
+
+@pytest.mark.timeout(400)
+def test_a_kill_in_the_middle_of_samples_costs_one_shard(tmp_path: Path) -> None:
+    from model.codec.encodec import identity
+    from tests.given import INPUTS
+    from tests.tasks import small_evaluation
+
+    world = small_evaluation.build(
+        tmp_path / "world", [("anna", text) for text in (small_evaluation.SHORT, small_evaluation.LONG) for _ in "12"]
+    )
+    for table in INPUTS:
+        rows = pa.Table.from_pylist(world.tables[table.name], schema=table.schema)
+        pq.write_table(rows, world.root / "audio" / f"{table.name}.parquet")
+    for half in ("ar", "nar"):
+        small_evaluation.save_half(world.root / "pair" / half, half, identity(world.codec))
+    words = ["--set", f"codes.model={world.codec}", "--set", f"samples.checkpoint={world.root / 'pair'}"]
+    recipe, root = str(Path(__file__).parents[2] / "given.py") + ":spoken", tmp_path / "root"
+    process = start(root, world.root / "audio", recipe, words)
+    assert wait_until(lambda: list(root.glob("samples/*/*.parquet")), process), process.communicate()[1].decode()
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {path: path.stat().st_mtime_ns for path in root.glob("samples/*/*.parquet")}
+    assert 1 <= len(before) < 4
+    process = start(root, world.root / "audio", recipe, words)
+    said = process.communicate()[1].decode()
+    assert process.returncode == 0, said
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(root.glob("samples/*/*.parquet"))) == 4
+    [count] = select(root, "select count(*) as rows, count(distinct sample_id) as ids from samples").to_pylist()
+    assert count == {"rows": 16, "ids": 16}
+    [sets] = select(root, "select count(distinct evaluation_set) as n from samples").to_pylist()
+    assert sets["n"] == 1
 
 
 def test_a_ctrl_c_at_the_terminal_ends_soon_and_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Which utterance gives a voice, and where it is cut."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.text.phonemization import phonemize
 from tasks.voices import utterance_prompt
 from warehouse.tables import CODES
 
@@ -47,16 +49,65 @@ def test_targets_draw_different_prompts_and_each_the_same_one_again() -> None:
 
 
 def test_a_whole_utterance_brings_all_its_phones_and_frames() -> None:
-    phones, codes = utterance(num_frames=200).beginning(225)
-    assert phones.tolist() == list(range(10))
-    assert codes.shape == (8, 200)
+    begun = utterance(num_frames=200).beginning(225)
+    assert begun.phone_ids.tolist() == list(range(10))
+    assert begun.codes.shape == (8, 200)
+    assert (begun.text, begun.cut) == ("words", "whole")
 
 
 @pytest.mark.parametrize(("num_frames", "end"), [(1000, 2), (600, 2), (500, 6), (240, 10)])
 def test_a_part_brings_whole_words_the_nearest_to_its_share_of_the_time(num_frames: int, end: int) -> None:
-    phones, codes = utterance(num_frames).beginning(225)
-    assert phones.tolist() == list(range(end))
-    assert np.array_equal(codes, utterance(num_frames).codes[:, :225])
+    begun = utterance(num_frames).beginning(225)
+    assert begun.phone_ids.tolist() == list(range(end))
+    assert np.array_equal(begun.codes, utterance(num_frames).codes[:, :225])
+    assert begun.cut == "share"
+
+
+def timed(*words: tuple[str, float, float], num_frames: int = 600) -> utterance_prompt.Utterance:
+    """An utterance whose transcript has the times of its words."""
+    rows = tuple({"word": word, "start": start, "end": end, "prob": 1.0} for word, start, end in words)
+    return replace(utterance(num_frames), text="".join(word for word, *_ in words).strip(), words=rows)
+
+
+WORDS = (
+    (" He", 0.2, 0.5),
+    (" saw", 0.5, 1.1),
+    (" a", 1.2, 1.4),
+    (" bird.", 1.8, 2.6),
+    (" It", 3.2, 3.3),
+    (" sang", 3.4, 4),
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text", "end"),
+    [(3.0, "He saw a bird.", 2.9), (2.7, "He saw a bird.", 2.7), (2.5, "He saw a", 1.6), (3.25, "He saw a bird.", 2.9)],
+    ids=["in the middle of the pause", "as long as it may be", "before a word that is cut", "not within a word"],
+)
+def test_a_prompt_ends_behind_a_word_and_brings_the_words_that_are_in_it(seconds: float, text: str, end: float) -> None:
+    begun = timed(*WORDS).beginning(round(seconds * 75))
+    assert (begun.text, begun.cut) == (text, "word")
+    assert begun.codes.shape == (8, int(end * 75 + 1e-9))
+    assert begun.phone_ids.tolist() == list(phonemize(text).phone_ids)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ((" Oh", 0.2, 0.5), (" dear", 1.2, 3.5)),  # behind the first word lies a third of nothing
+        ((" Well", 0.2, 3.1), (" then", 3.2, 3.5)),
+        ((" 語", 0.2, 2.8), (" then", 3.2, 3.5)),
+        ((" late", 4.0, 5.0), (" early", 1.0, 2.0)),
+    ],
+    ids=["no times", "too little", "no word ends in time", "words that cannot be said", "times out of order"],
+)
+def test_where_times_give_no_cut_the_share_of_the_text_does_and_it_is_said(
+    words: tuple[tuple[str, float, float], ...],
+) -> None:
+    begun = timed(*words).beginning(225)
+    assert begun.cut == "share"
+    assert begun.codes.shape == (8, 225)
 
 
 def test_only_kept_rows_with_these_ids_are_picked(tmp_path: Path) -> None:

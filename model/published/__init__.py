@@ -1,0 +1,1 @@
+"""Published judges in the format of `transformers`, which the extra `judges` installs."""
