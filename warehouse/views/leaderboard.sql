@@ -158,4 +158,4 @@ reported as (
 from ours
 union all by name
 from reported
-order by source = 'this warehouse' desc, source, wer;
+order by source = 'this warehouse' desc, source, wer, system;
