@@ -81,7 +81,7 @@ def estimate(
     cluster = _cluster(site, device, cpus, gpus)
     before = corpus_hours(root)
     rows = []
-    for stage in recipe.stages[: len(tables)]:
+    for stage in (stage for stage in recipe.stages if stage.makes.name in tables):
         measured = [one for one in known if one.table_name == stage.makes.name]
         sizes = _Sizes(corpus=corpus, hours_before=before, recipe=recipe, known=known)
         rows.append(_priced(_estimate(stage, measured, sizes, cluster, site, root), site))

@@ -63,6 +63,7 @@ def materialize(
     (site.root / "logs").mkdir(parents=True, exist_ok=True)
     tables = recipe.until(until)
     recipe = recipe.place(site.places)
+    stages = [stage for stage in recipe.stages if stage.makes.name in tables]
     for stage in recipe.stages:
         if provide := getattr(stage, "provide", None):
             provide()
@@ -76,15 +77,15 @@ def materialize(
     run = Run(wanted, listings, site, catalogue.artifacts(), selection, Workers(site, module), pages)
     try:
         with _publishing(catalogue), _logging(site.root):
-            run.check_room(recipe.stages[: len(tables)])
-            run.make_tables(recipe.stages[: len(tables)])
+            run.check_room(stages)
+            run.make_tables(stages)
     finally:
         run.workers.close()
         if (excused := list(run.wanted.values())) != wanted:
             catalogue.remember(recipe.name, excused, dict(options or {}))
         catalogue.take_up()
         pages.tables()
-    _check(recipe.stages[: len(tables)], run)
+    _check(stages, run)
     if run.tally.failures:
         others = f" ({len(run.tally.excused)} more are tolerated)" if run.tally.excused else ""
         what_now = "the rest is kept, and `valle rerun --failed` takes up what failed"

@@ -80,14 +80,21 @@ class Recipe:
         return replace(self, stages=tuple(_sharing(placed(stage, where), settings) for stage in self.stages))
 
     def until(self, table: str | None) -> list[str]:
-        """The tables up to and with one; all of them, if none is said.
+        """The tables up to and with one, less trainings that it does not need; all of them, if none is said.
 
         Raises:
             Mistake: the recipe makes no such table.
         """
-        if table and table not in self.tables:
+        if table is None:
+            return self.tables
+        if table not in self.tables:
             raise Mistake(f"recipe {self.name} makes no table {table!r}{closest(table, self.tables)}")
-        return self.tables[: self.tables.index(table) + 1] if table else self.tables
+        needed: list[Stage] = []
+        for stage in reversed(self.stages[: self.tables.index(table) + 1]):
+            taken = {taken.name for other in needed for taken in other.takes}
+            if not needed or not stage.makes.lasting or stage.makes.name in taken:
+                needed.append(stage)
+        return [stage.makes.name for stage in reversed(needed)]
 
     def listings(self) -> Listings:
         """For each source, its shards, each with the listing of its files as JSON.

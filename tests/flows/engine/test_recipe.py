@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flows.engine.recipe import Recipe, is_one_to_one
-from flows.recipes import RECIPES, load_recipe
+from flows.recipes import RECIPES, demo, load_recipe
 from tests.toy import ToyCodes, ToyTotals, ToyUtterances, toy
 from warehouse.errors import Mistake
 from warehouse.stage import Resources, same_as
@@ -145,3 +145,14 @@ def test_placing_changes_no_fingerprint() -> None:
     recipe = toy()
     assert recipe.fingerprints() == recipe.place({"audio": Path("/x"), "device": "cuda"}).fingerprints()
     assert recipe.fingerprints() != replace(recipe, stages=recipe.set(["codes.step=2"]).stages).fingerprints()
+
+
+def test_a_training_that_nobody_asks_for_is_not_made() -> None:
+    shipped = demo().set(["samples.checkpoint=embedded"])
+
+    assert "checkpoints" not in shipped.until("scores")
+    assert shipped.until("scores") == [table for table in shipped.tables if table != "checkpoints"]
+    assert shipped.until("checkpoints")[-1] == "checkpoints"
+    assert shipped.until(None) == shipped.tables
+    assert "checkpoints" in demo().until("scores")
+    assert demo().until("codes") == ["recordings", "utterances", "transcripts", "phones", "codes"]
