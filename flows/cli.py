@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from flows.command_words import root_of, select, show, what, where
-from flows.upkeep import check, doctor, estimate, help_, ratings, report, score
+from flows.upkeep import check, consent, doctor, estimate, help_, ratings, report, score
 
 FORMATS = click.Choice(["table", "csv", "json"])
 
@@ -309,7 +309,7 @@ def _text(text: str | None, file: str | None) -> str:
         raise click.UsageError(f"{file or 'standard input'} is not text in UTF-8") from None
 
 
-for upkeep in (check, doctor, estimate, report, ratings, score, help_):
+for upkeep in (check, consent, doctor, estimate, report, ratings, score, help_):
     valle.add_command(upkeep)
 
 

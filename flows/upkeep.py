@@ -87,6 +87,21 @@ def ratings(file: Path, root: str | None, site: str | None) -> None:
 
 
 @click.command()
+@click.argument("voice", required=False)
+@where
+@click.option("--withdraw", is_flag=True, help="Its speaker agrees no more; prints what hangs on it.")
+@click.option("--json", "as_json", is_flag=True, help="One array of objects, a voice each.")
+def consent(voice: str | None, root: str | None, site: str | None, withdraw: bool, as_json: bool) -> None:
+    """List whose voices may be used, or take the consent to VOICE back."""
+    from flows.commands import consent as words
+
+    if withdraw != (voice is not None):
+        raise click.UsageError("name a voice with --withdraw, or neither: `valle consent` lists them")
+    place = root_of(root, site)
+    show(words.withdraw(place, voice) if voice else words.voices(place), "json" if as_json else "table")
+
+
+@click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @where
 @click.option(

@@ -119,6 +119,11 @@ MIGRATIONS = (
     )
     """,
     foreign_scores.LAYOUT,
+    """
+    alter table consents add column said_last_at timestamp;   -- UTC; null where nobody has agreed
+    alter table consents add column withdrawn_at timestamp;    -- UTC; it holds where it is later than that
+    update consents set said_last_at = said_at
+    """,
 )
 
 

@@ -37,12 +37,19 @@ def _insert_archives(db: duckdb.DuckDBPyConnection, records: list[ledger.Archive
 
 
 def _insert_consent(db: duckdb.DuckDBPyConnection, said: ledger.ConsentRecord) -> None:
-    """One row for each voice: the first word, whenever it is taken up."""
-    db.execute("delete from consents where voice = ? and said_at > ?", [said.voice, said.written_at]).fetchall()
-    values = [said.voice, said.written_at, said.prompt, said.said_by, said.host, said.voice]
+    """One row for each voice, whenever its words are taken up: the first, and when the last and its withdrawal came."""
+    if said.withdrawn:
+        row = [said.voice, None, None, None, None, None, said.written_at]
+    else:
+        row = [said.voice, said.written_at, said.prompt, said.said_by, said.host, said.written_at, None]
+    db.execute("begin").fetchall()
+    db.execute("insert into consents values (?, ?, ?, ?, ?, ?, ?)", row).fetchall()
     db.execute(
-        "insert into consents select ?, ?, ?, ?, ? where not exists (from consents where voice = ?)", values
+        "create or replace table consents as select voice, min(said_at) as said_at, "
+        "arg_min(prompt, said_at) as prompt, arg_min(said_by, said_at) as said_by, arg_min(host, said_at) as host, "
+        "max(said_last_at) as said_last_at, max(withdrawn_at) as withdrawn_at from consents group by voice"
     ).fetchall()
+    db.execute("commit").fetchall()
 
 
 def _insert_ratings(db: duckdb.DuckDBPyConnection, said: ledger.RatingsRecord) -> None:

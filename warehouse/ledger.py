@@ -85,7 +85,7 @@ class ArchiveRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ConsentRecord:
-    """Somebody's word that the owner of a voice agrees to its use. It is said once for each voice."""
+    """Somebody's word that the owner of a voice agrees to its use, or does so no more. The latest counts."""
 
     record_id: str
     voice: str  # audio:<digest of what decodes>, or speaker:<corpus>/<speaker_id>
@@ -93,6 +93,7 @@ class ConsentRecord:
     said_by: str  # the user of the machine
     host: str
     written_at: str  # ISO 8601, UTC
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,9 +157,26 @@ def archive(root: Path, name: str, dest: str) -> ArchiveRecord | None:
 
 
 def consent(root: Path, voice: str) -> ConsentRecord | None:
-    """The first word of consent to the use of a voice, whether a catalogue has taken it up or not."""
+    """The word of consent that holds, the first since it was withdrawn last; null where none does.
+
+    It counts whether a catalogue has taken it up or not.
+    """
+    holds: ConsentRecord | None = None
+    for said in _consents(root, voice):
+        holds = None if said.withdrawn else holds or said
+    return holds
+
+
+def withdrawal(root: Path, voice: str) -> ConsentRecord | None:
+    """The word by which consent was withdrawn, where nobody has given it again since."""
+    said = _consents(root, voice)
+    return said[-1] if said and said[-1].withdrawn else None
+
+
+def _consents(root: Path, voice: str) -> list[ConsentRecord]:
+    """All words on the use of a voice, the latest last."""
     found = [said for said in _find(root, _CONSENT) if isinstance(said, ConsentRecord) and said.voice == voice]
-    return min(found, key=lambda said: said.written_at, default=None)
+    return sorted(found, key=lambda said: said.written_at)
 
 
 def ratings(root: Path, test: str) -> RatingsRecord | None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from flows.commands.consent import hanging
 from flows.commands.options import RunOptions
 from flows.engine.trainings import say_schedules
 from warehouse.catalogue import Catalogue
@@ -10,7 +11,10 @@ from warehouse.query import failures
 
 
 def what_would_run(options: RunOptions) -> list[dict[str, Any]]:
-    """Every pending shard of a recipe, and why; lasting shards whose data has grown, too. Changes nothing."""
+    """Every pending shard of a recipe, and why. Changes nothing.
+
+    Lasting shards whose data has grown are named, too, and what hangs on a voice whose consent was withdrawn.
+    """
     site = options.where()
     recipe = options.what().place({"audio": site.corpus})
     tables = recipe.until(options.until)
@@ -37,7 +41,7 @@ def what_would_run(options: RunOptions) -> list[dict[str, Any]]:
             {"table": table, "shard": shard, "why": "current", "reason": "newer data"}
             for shard in sorted(stage.newer_data)
         ]
-    return rows
+    return rows + [row for row in hanging(site.root) if row["table"] in tables]
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -146,6 +146,11 @@ def _is_new(voice: str, prompt: str, root: Path, consent: bool) -> bool:
     """
     if audio_prompt.is_machine(voice) or ledger.consent(root, voice):
         return False
+    if not consent and (gone := ledger.withdrawal(root, voice)):
+        raise Mistake(
+            f"consent to the voice of {prompt} was withdrawn on {gone.written_at[:10]}: "
+            "where its speaker agrees again, say it once with --consent"
+        )
     if not consent:
         raise Mistake(
             f"nobody has said that the speaker of {prompt} agrees to the use of this voice: where that is so, "
@@ -155,7 +160,13 @@ def _is_new(voice: str, prompt: str, root: Path, consent: bool) -> bool:
 
 
 def _remember(voice: str, prompt: str, root: Path) -> None:
-    """Keep the word of consent in the ledger, and in the catalogue where there is one."""
+    """Keep the word of consent."""
+    keep_word(root, voice, prompt)
+    say(f"consent to {voice} is kept in {ledger.folder(root)}")
+
+
+def keep_word(root: Path, voice: str, prompt: str, withdrawn: bool = False) -> None:
+    """Keep a word on the use of a voice in the ledger, and in the catalogue where there is one."""
     record = ledger.ConsentRecord(
         record_id=uuid4().hex,
         voice=voice,
@@ -163,12 +174,12 @@ def _remember(voice: str, prompt: str, root: Path) -> None:
         said_by=_user(),
         host=socket.gethostname(),
         written_at=datetime.now(UTC).isoformat(),
+        withdrawn=withdrawn,
     )
     ledger.emit(root, record)
     if Catalogue(root).published.is_file():
         with suppress(Mistake):  # somebody holds it for long: whoever takes up the ledger next tells of it
             Catalogue(root).take_up()
-    say(f"consent to {voice} is kept in {ledger.folder(root)}")
 
 
 def _user() -> str:

@@ -8,7 +8,7 @@ from warehouse.ledger import ConsentRecord
 from warehouse.query import select
 
 
-def said(root: Path, name: str, voice: str, second: int) -> None:
+def said(root: Path, name: str, voice: str, second: int, withdrawn: bool = False) -> None:
     record = ConsentRecord(
         record_id=name,
         voice=voice,
@@ -16,6 +16,7 @@ def said(root: Path, name: str, voice: str, second: int) -> None:
         said_by="ann",
         host="here",
         written_at=f"2026-01-01T00:00:{second:02d}+00:00",
+        withdrawn=withdrawn,
     )
     ledger.emit(root, record)
 
@@ -53,3 +54,23 @@ def test_it_outlives_both_databases(tmp_path: Path) -> None:
     Catalogue(tmp_path).rebuild()
     assert select(tmp_path, "from consents order by voice").to_pylist() == before
     assert len(before) == 3
+
+
+def test_the_latest_word_counts_in_whatever_order_they_are_taken_up(tmp_path: Path) -> None:
+    for name, second in (("withdrawn", 2), ("first", 1)):
+        said(tmp_path, name, "audio:1", second, withdrawn=name == "withdrawn")
+        Catalogue(tmp_path).take_up()
+    assert ledger.consent(tmp_path, "audio:1") is None
+    assert ledger.withdrawal(tmp_path, "audio:1") is not None
+    query = "select prompt, withdrawn_at > said_last_at as gone from consents"
+    assert select(tmp_path, query).to_pylist() == [{"prompt": "first.wav", "gone": True}]
+    said(tmp_path, "again", "audio:1", 3)
+    found = ledger.consent(tmp_path, "audio:1")
+    assert found is not None
+    assert found.prompt == "again.wav", "what was said before it was withdrawn counts no more"
+    assert ledger.withdrawal(tmp_path, "audio:1") is None
+    Catalogue(tmp_path).take_up()
+    before = select(tmp_path, "from consents").to_pylist()
+    assert [row["prompt"] for row in before] == ["first.wav"]
+    Catalogue(tmp_path).rebuild()
+    assert select(tmp_path, "from consents").to_pylist() == before
