@@ -83,7 +83,7 @@ def is_frozen(path: Path) -> bool:
     Raises:
         Mistake: there is no such file, or it is no text.
     """
-    return {"utterance_id", "prompt_id"} <= set(_lines(path)[0].split(","))
+    return {"utterance_id", "prompt_id"} <= set(text_lines(path)[0].split(","))
 
 
 def read(path: Path) -> EvaluationSet:
@@ -92,7 +92,7 @@ def read(path: Path) -> EvaluationSet:
     Raises:
         Mistake: the file is missing or damaged, has no rows, or an utterance twice.
     """
-    rows = list(csv.DictReader(_lines(path)))
+    rows = list(csv.DictReader(text_lines(path)))
     if not rows:
         raise Mistake(f"samples.pairs: {path} has no pair in it")
     ids = [row["utterance_id"] for row in rows]
@@ -124,7 +124,12 @@ def part(number: int, shard: str, size: int | None) -> slice:
     return slice(int(place) * size, (int(place) + 1) * size)
 
 
-def _lines(path: Path) -> list[str]:
+def text_lines(path: Path) -> list[str]:
+    """The lines of a file of pairs; of an empty one, an empty line.
+
+    Raises:
+        Mistake: there is no such file, or it is no text.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:

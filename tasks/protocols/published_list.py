@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
+from tasks.protocols.evaluation_set import text_lines
 from warehouse.errors import Mistake
 from warehouse.fingerprint import short_hash
 
@@ -49,14 +50,8 @@ def digest(path: Path) -> str:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, _changed: int) -> tuple[Entry, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        raise Mistake(f"samples.pairs: there is no file {path}") from None
-    except (IsADirectoryError, UnicodeDecodeError):
-        raise Mistake(f"samples.pairs: {path} is no text file") from None
     entries: dict[str, Entry] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text_lines(path), 1):
         if not line.strip():
             continue
         entry = _entry(f"samples.pairs: line {number} of {path}", line)

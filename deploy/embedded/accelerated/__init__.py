@@ -19,7 +19,7 @@ On the accelerator, speakers first, and beside them, as soon as they have said t
         --decoder-steps 1552 --adversary-steps 1627 &
 
 Any of them goes on where it was stopped. On one H100 scripts of the same arithmetic were run so for 9.5 minutes: six
-speakers for 110 s, and two of them on to 255 s, said 28,557 lines, 29 hours; the ARs came to 5,066 and 5,466 steps, the
+speakers for 110 s, and two of them on to 255 s, said 28,557 lines, 25 hours; the ARs came to 5,066 and 5,466 steps, the
 NARs to 3,271 and 3,771, and the decoder to those that stand there, its rate falling by the clock and its average of
 0.999 where it is 0.998 here. The pair was trained on the codes of the codec before, whose name it has until it is
 shipped:
