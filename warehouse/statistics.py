@@ -34,6 +34,7 @@ VIEWS = (
     "phone_coverage",
     "alarms",
     "claims",
+    "estimates",
     "leaderboard",
     "failure_classes",
 )

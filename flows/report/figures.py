@@ -249,6 +249,14 @@ CHAPTERS = (
                 nothing="Nothing has been scored yet.",
             ),
             Figure(
+                name="judges",
+                title="The judges' own scale",
+                sql="select metric, judge, estimate, low, high, num_samples, num_speakers, protocol, evaluation_set "
+                "from estimates where system = 'ground-truth' order by metric, judge, protocol, evaluation_set",
+                words="What each judge makes of the same true speech.",
+                nothing="No true speech has been scored yet.",
+            ),
+            Figure(
                 name="failure-classes",
                 title="How systems fail",
                 sql="select system, failure, samples, judged, share, judge from failure_classes where samples > 0 "

@@ -28,6 +28,7 @@ def show(db: duckdb.DuckDBPyConnection, *scores: dict[str, object]) -> list[dict
     db.execute("create view scores as from given")
     db.execute(LAYOUT)
     db.execute((VIEW.parent / "claims.sql").read_text())
+    db.execute((VIEW.parent / "estimates.sql").read_text())
     db.execute(VIEW.read_text())
     rows: list[dict[str, object]] = db.sql("from leaderboard").to_arrow_table().to_pylist()
     return rows
@@ -115,6 +116,25 @@ def test_what_one_speaker_says_often_is_one_witness(db: duckdb.DuckDBPyConnectio
         together = show(other, *known)[0]
     widths = [float(str(row["wer_high"])) - float(str(row["wer_low"])) for row in (apart, together)]
     assert widths[1] > 3 * widths[0]
+
+
+def test_every_metric_has_an_interval_and_true_speech_each_judge(db: duckdb.DuckDBPyConnection) -> None:
+    other = "hubert-ctc/large@00000000"
+    speakers = [f"s{number}" for number in range(9)]
+    words = [
+        heard(f"ground-truth/{one}/0", number % 2, 10, judge, speaker_id=one)
+        for number, one in enumerate(speakers)
+        for judge in (WHISPER, other)
+    ]
+    natural = [
+        alike(f"valle/{one}/0", number / 10, "dnsmos_ovrl") | {"speaker_id": one} for number, one in enumerate(speakers)
+    ]
+    show(db, *words, *natural)
+    true = db.sql("select judge, estimate from estimates where system = 'ground-truth' and metric = 'wer'").fetchall()
+    assert true == [(other, 4 / 90), (WHISPER, 4 / 90)]
+    [(mean, low, high)] = db.sql("select estimate, low, high from estimates where metric = 'dnsmos_ovrl'").fetchall()
+    assert mean == pytest.approx(0.4)
+    assert low < mean < high
 
 
 def test_one_speaker_alone_has_no_interval(db: duckdb.DuckDBPyConnection) -> None:
