@@ -50,14 +50,19 @@ def spoken(folder: Path) -> Iterator[tuple[Path, str]]:
 
 
 def measure(codec: Codec, speech: list[tuple[Path, str]]) -> dict[str, Any]:
-    """Means over utterances; WER over all words; the codebooks' entropies in nats."""
+    """Means over utterances; WER over all words; the codebooks' entropies in nats.
+
+    `visqol` is MOS-LQO, 1 to 5, in ViSQOL's speech mode (Chinen et al. 2020, arXiv:2004.09584).
+    """
     import soxr
     from pesq import pesq
     from pystoi import stoi
+    from visqol import VisqolApi
 
     from model.speaker.verification import VoiceEncoder
 
-    listener = VoiceEncoder()
+    listener, visqol = VoiceEncoder(), VisqolApi()
+    visqol.create(mode="speech", use_lattice_model=True)
     rows: list[dict[str, float]] = []
     heard: dict[str, list[Any]] = {"wer": [], "wer_original": []}
     counts = torch.zeros(codec.num_codebooks, CODEBOOK_SIZE)
@@ -75,6 +80,7 @@ def measure(codec: Codec, speech: list[tuple[Path, str]]) -> dict[str, Any]:
             {
                 "stoi": stoi(original, decoded, SAMPLE_RATE),
                 "pesq": pesq(_RATE, low, low_decoded, "wb"),
+                "visqol": visqol.measure_from_arrays(low, low_decoded, _RATE).moslqo,
                 "speaker_similarity": float(voices[0] @ voices[1]),
             }
         )

@@ -67,8 +67,8 @@ def weights_path(name_or_path: str | Path) -> Path:
 def figures() -> dict[str, Any]:
     """What the embedded codec does to speech of voices it never heard, as measured when it was made.
 
-    `stoi`, `pesq` (wide band), `snr_db` and `speaker_similarity` are means, `stoi_worst` is of one sentence, and
-    `perplexity` is a number of codes for each codebook.
+    `stoi`, `pesq` (wide band), `visqol` (MOS-LQO) and `speaker_similarity` are means, `wer` and `wer_original` are
+    what Whisper mishears of all words behind the codec and before it, and `entropy` is each codebook's, in nats.
     """
     measured: dict[str, Any] = json.loads(EMBEDDED.with_suffix(".json").read_text())["figures"]
     return measured

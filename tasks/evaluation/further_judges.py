@@ -23,7 +23,12 @@ from tasks.evaluation.systems import CONTINUAL
 from warehouse.errors import Mistake
 
 HUBERT, WAVLM, DNSMOS, PROSODY = "hubert-ctc", "wavlm-sv", "dnsmos", "prosody"
-_KINDS = {HUBERT: "transformers", WAVLM: "transformers", DNSMOS: "speechmos", PROSODY: "parselmouth"}
+_KINDS = {  # and what each needs; speechmos does not ask for what it imports
+    HUBERT: ("transformers",),
+    WAVLM: ("transformers",),
+    DNSMOS: ("speechmos", "librosa", "onnxruntime"),
+    PROSODY: ("parselmouth",),
+}
 _OF_DNSMOS = ("dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak", "dnsmos_p808")
 _OF_PROSODY = ("f0_mean", "f0_std", "f0_shift", "f0_std_ratio", "rate", "rate_ratio")
 _LOWEST, _HIGHEST = 60.0, 500.0  # Hz, of F0
@@ -43,8 +48,8 @@ def identity(name: str) -> str:
         Mistake: there is no such judge, what it needs is not installed, or its folder holds no model.
     """
     kind, folder = _parsed(name)
-    if find_spec(_KINDS[kind]) is None:
-        raise Mistake(f"scores.judges: {kind} needs {_KINDS[kind]}; pip install 'valle[judges]' brings it")
+    if missing := [needed for needed in _KINDS[kind] if find_spec(needed) is None]:
+        raise Mistake(f"scores.judges: {kind} needs {missing[0]}; pip install 'valle[judges]' brings it")
     if kind == PROSODY:
         return f"{PROSODY}/{version('praat-parselmouth')}"
     if kind == DNSMOS:
@@ -85,7 +90,7 @@ def _parsed(name: str) -> tuple[str, Path]:
     kind, _, folder = name.partition("=")
     if kind not in _KINDS:
         raise Mistake(f"scores.judges: there is no judge {kind!r}; there are {', '.join(_KINDS)}")
-    if bool(folder) != (_KINDS[kind] == "transformers"):
+    if bool(folder) != (kind in (HUBERT, WAVLM)):
         raise Mistake(f"scores.judges: {name!r} must read {f'{kind}=FOLDER' if not folder else kind}")
     return kind, Path(folder)
 

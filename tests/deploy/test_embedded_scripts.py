@@ -132,6 +132,7 @@ def test_there_is_nothing_to_export_before_a_training(run: Run, tmp_path: Path) 
 def test_a_codec_is_judged_by_ears_and_figures(run: Run, held_out: Path) -> None:
     found = json.loads(run(figures, "embedded", held_out, "--most", 2))[held_out.name]
     assert 0.5 < found["stoi"] <= 1
+    assert 1 <= found["visqol"] <= 5
     assert found["wer_original"] < 0.3
 
 

@@ -1,4 +1,4 @@
-"""Judges in the format of `transformers`: loaded from a folder, named by what is in it; skipped where it is missing."""
+"""Judges in the format of `transformers`: loaded from a folder, named by what is in it."""
 
 from pathlib import Path
 
@@ -7,7 +7,6 @@ import pytest
 
 from model.published.model_folder import identity, library
 
-pytest.importorskip("transformers")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the library's own, about random weights
 
 
