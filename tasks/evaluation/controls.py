@@ -28,9 +28,9 @@ METRICS = (WER, SIMILARITY, SHUFFLED, SILENCE, SIMILARITY_SILENCE)
 COLUMNS = ("sample_id", "system", "speaker_id", "metric", "value", "errors", "words", "judge", "evaluation_set")
 
 OF_OTHERS = 0.15  # of a judge that nobody knows
-# WER of Whispers in LibriSpeech's test-other. `tiny.en` and `base.en` as in their model cards (huggingface.co/openai), which
-# are a little over the paper's; `base` as the discussion of its card quotes the paper (Radford et al. 2022,
-# arXiv:2212.04356, appendix D). The others are the paper's by heart, not held against it: nothing but a control hangs on them.
+# WER of Whispers in LibriSpeech's test-other. `tiny.en` and `base.en` are from their model cards (huggingface.co),
+# a little over the paper's; `base` as the discussion of its card quotes the paper (Radford et al. 2022,
+# arXiv:2212.04356, appendix D). The others are the paper's by heart, not held against it: only a control needs them.
 KNOWN = {
     "embedded": 0.149,  # a tiny.en
     "tiny.en": 0.149,
