@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -127,7 +127,8 @@ def serve(port: int) -> None:
         place = _place(port)
     except OSError:
         os._exit(PORT_TAKEN)
-    server.run(sockets=[place])  # which listens when there is somebody to answer
+    with suppress(SystemExit):  # it exits where it cannot start, which the thread that reads would make an abort
+        server.run(sockets=[place])  # which listens when there is somebody to answer
     os._exit(0 if server.started else 1)
 
 

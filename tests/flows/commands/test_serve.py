@@ -68,7 +68,7 @@ def test_a_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
 class Served:
     """`valle serve` in a process of its own, with a server of its own, on the toy."""
 
-    def __init__(self, folder: Path, log: Path) -> None:
+    def __init__(self, folder: Path, log: Path, database: str | None = None) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -77,6 +77,8 @@ class Served:
         site.write_text(f'root = "{self.root}"\naudio = "{folder}/audio"\ndevice = "cpu"\nretries = 0\n')
         kept = {name: value for name, value in os.environ.items() if name not in ("PREFECT_API_URL", "PREFECT_PROFILE")}
         kept |= {"PREFECT_HOME": str(folder / "prefect"), "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+        if database:
+            kept["PREFECT_API_DATABASE_CONNECTION_URL"] = database
         self.begun = folder / "begun"
         kept["VALLE_TEST_BEGUN"] = str(self.begun)
         words = ["--recipe", TOY, "--site", site, "--cron", "* * * * * */20", "--port", str(self.port)]
@@ -102,9 +104,20 @@ class Served:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+def postgresql(tmp_path: Path) -> Iterator[str]:
+    """A PostgreSQL of its own, where Prefect can keep what it knows."""
+    import pgserver
+
+    database = pgserver.get_server(tmp_path / "postgresql", cleanup_mode="stop")
+    yield database.get_uri().replace("postgresql:", "postgresql+asyncpg:")
+    database.cleanup()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     write_corpus(tmp_path / "audio", a="pause one", b="pause wrong", c="pause three")
-    served = Served(tmp_path, tmp_path / "said.txt")
+    database = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
+    served = Served(tmp_path, tmp_path / "said.txt", database)
     yield served
     if served.process.poll() is None:
         served.process.terminate()
@@ -129,6 +142,7 @@ def made(root: Path) -> list[str]:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.filterwarnings("ignore:XDG_RUNTIME_DIR")
 def test_a_schedule_fires_a_run_fails_and_a_retry_makes_only_what_is_missing(served: Served, tmp_path: Path) -> None:
     from prefect.client.orchestration import get_client
     from prefect.settings import PREFECT_API_URL, temporary_settings
