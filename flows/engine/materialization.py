@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow.dataset as ds
 from prefect import runtime
 
+from flows.engine.lineage import Lineage
 from flows.engine.prefect_pages import Pages
 from flows.engine.recipe import Recipe
 from flows.engine.run import EVERYTHING, Run, Selection, Tally
@@ -71,16 +72,17 @@ def materialize(
     wanted = catalogue.excused(recipe.wanted(listings))
     catalogue.remember(recipe.name, wanted, dict(options or {}))
     catalogue.take_up(look_at_disk=True)
-    pages = Pages(recipe.name, site.root)
+    pages, lineage = Pages(recipe.name, site.root), Lineage(recipe.name, site.root)
     pages.tag(tables)
     selection = replace(selection, again=_not_made_yet(selection.again, site.root))
-    run = Run(wanted, listings, site, catalogue.artifacts(), selection, Workers(site, module), pages)
+    run = Run(wanted, listings, site, catalogue.artifacts(), selection, Workers(site, module), pages, lineage)
     try:
         with _publishing(catalogue), _logging(site.root):
             run.check_room(stages)
             run.make_tables(stages)
     finally:
         run.workers.close()
+        lineage.close()
         if (excused := list(run.wanted.values())) != wanted:
             catalogue.remember(recipe.name, excused, dict(options or {}))
         catalogue.take_up()

@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from flows.engine.lane import Bar, Lane
+from flows.engine.lineage import Lineage
 from flows.engine.prefect_pages import Pages
 from flows.engine.recipe import Listings, placed
 from flows.engine.shards import Failure, Job
@@ -69,8 +70,10 @@ class Run:
         selection: Selection,
         workers: Workers,
         pages: Pages,
+        lineage: Lineage,
     ) -> None:
-        self.site, self.selection, self.workers, self.pages = site, selection, workers, pages
+        self.site, self.selection, self.workers = site, selection, workers
+        self.pages, self.lineage = pages, lineage
         self.wanted = {stage.table: stage for stage in wanted}
         self.listings = listings
         self.artifacts = artifacts
@@ -162,6 +165,7 @@ class Run:
         if not jobs:
             self._settle(table, [])
             return True
+        self.lineage.begin(plan)
         stage = on_device(stage, self.site, self.workers.device)
         needs = self._needs(stage)
         pool = self.workers.pool(table, needs, num_expected, None if needs.gpus else self._needs_of_gpus(later))
@@ -216,6 +220,9 @@ class Run:
         if why := lane.given_up:
             self.tally.given_up[lane.table] = why
         self._settle(lane.table, lane.failures)
+        plan = self.plans[lane.table]
+        above = [self.plans[table] for table in plan.wanted.takes if table in self.plans]
+        self.lineage.end(plan, above, len(lane.made), [f"{one.name}: {one.error}" for one in lane.failures])
 
     def _settle(self, table: str, failures: list[Failure]) -> None:
         """Say what has become of a table, and let the tables below go on without what failed and is excused."""
