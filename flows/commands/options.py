@@ -10,7 +10,7 @@ from pathlib import Path
 from flows.engine.recipe import Recipe
 from flows.engine.site import Site, environment, load_site
 from flows.machine.folders import settle_home, settle_prefect
-from flows.machine.prefect_server import end_with_us
+from flows.machine.prefect_server import ours_where_none_is_named
 from flows.terminal.output import say
 from warehouse.errors import Mistake
 
@@ -80,8 +80,12 @@ def quiet(root: Path, verbose: bool) -> None:
 
 
 @contextmanager
-def prefects_mistakes(root: Path) -> Iterator[None]:
+def prefects_mistakes(root: Path, *, needs_server: bool = True) -> Iterator[None]:
     """Prefect is imported and flows are run in here: its temporary server ends with us, its own troubles are sentences.
+
+    Args:
+        root: whose logs say what the server says.
+        needs_server: start a temporary one where none is named.
 
     Raises:
         Mistake: it cannot be set up, or the server that somebody has named does not answer.
@@ -93,13 +97,15 @@ def prefects_mistakes(root: Path) -> Iterator[None]:
         words = " ".join(str(error).split())
         raise Mistake(f"Prefect cannot be set up: {type(error).__name__}: {words} ({_settings_files()})") from error
     (root / "logs").mkdir(parents=True, exist_ok=True)
-    end_with_us(root / "logs" / "prefect-server.log")
+    named = os.environ.get("PREFECT_API_URL")
     try:
+        if needs_server:
+            ours_where_none_is_named(root / "logs" / "prefect-server.log")
         yield
     except RuntimeError as error:
         if "Failed to reach API" not in str(error):
             raise
-        if os.environ.get("PREFECT_API_URL"):
+        if named:
             raise Mistake(f"{error}: start Prefect's server, or unset PREFECT_API_URL to do without") from error
         profile = prefect.context.get_settings_context().profile.name
         raise Mistake(

@@ -41,7 +41,7 @@ def serve(options: RunOptions, *, cron: str | None, timezone: str, limit: int, p
     recipe.until(options.until)
     said = words(options.recipe, options.site, options.settings, site.corpus, options.until)
     quiet(site.root, options.verbose)
-    with said_by_the_environment(site), prefects_mistakes(site.root):
+    with said_by_the_environment(site), prefects_mistakes(site.root, needs_server=False):
         schedule = _schedule(cron, timezone) if cron else None
         with _server(port, site.root / "logs" / "prefect-server.log") as url:
             from flows.machine.zombies import end_zombies

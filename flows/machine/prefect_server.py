@@ -1,11 +1,13 @@
 """Prefect's server, where nobody has named one: it ends with the command that it was started for, however that ends.
 
-Prefect starts one where none is named, as a child that it stops when Python goes down. A `kill -9` of the command
-leaves it behind, a signal to the whole process group takes it away too soon, and it imports what lies in the current
-folder. So it is started otherwise: by this file, which imports nothing of ours, in a session of its own, deaf to
-signals, and with a pipe as its standard input. The pipe ends with the command, and the server with the pipe.
+Prefect starts one where none is named, as a child that it stops when Python goes down, and imports all of a server into
+the command to do so. A `kill -9` of the command leaves it behind, a signal to the whole process group takes it away too
+soon, and it imports what lies in the current folder. So it is started otherwise: by this file, which imports nothing of
+ours, in a session of its own, deaf to signals, and with a pipe as its standard input. The pipe ends with the command,
+and the server with the pipe.
 """
 
+import atexit
 import os
 import signal
 import socket
@@ -20,11 +22,12 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 4.0  # seconds for it to stop; Prefect waits five
-PORT_TAKEN = 3  # an exit code: somebody was faster, and Prefect tries another port
+PORT_TAKEN = 3  # an exit code: somebody was faster, and another port is tried
+TEMPORARY = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}  # as Prefect's
 
 
 class Server(subprocess.Popen[bytes]):
-    """The server's process, as Prefect holds it."""
+    """The server's process."""
 
     def terminate(self) -> None:
         """Close its pipe, which is the one thing that it heeds."""
@@ -32,15 +35,24 @@ class Server(subprocess.Popen[bytes]):
             self.stdin.close()
 
 
-def end_with_us(log: Path) -> None:
-    """Have Prefect start its temporary servers in the way of this file; what they say goes to `log`."""
-    from prefect.server.api import server
+def ours_where_none_is_named(log: Path) -> None:
+    """Start a temporary server that ends with this process, unless Prefect knows one; what it says goes to `log`.
 
-    def start(self: Any) -> Server:
-        own = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-        return _start(self.port, log, own)
+    Raises:
+        Mistake: it does not start.
+    """
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE
 
-    server.SubprocessASGIServer._run_uvicorn_command = start  # type: ignore[method-assign]
+    if PREFECT_API_URL.value() or not PREFECT_SERVER_ALLOW_EPHEMERAL_MODE.value():
+        return
+    server: Server | None = None
+    while server is None or server.poll() == PORT_TAKEN:
+        port = _free_port()
+        server = _start(port, log, TEMPORARY)
+    atexit.register(_end, server)  # behind what Prefect registers later, which still has something to say to it
+    os.environ["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
+    refresh_global_settings_context()  # which is what threads see that nobody handed a context
 
 
 @contextmanager
@@ -130,6 +142,20 @@ def serve(port: int) -> None:
     with suppress(SystemExit):  # it exits where it cannot start, which the thread that reads would make an abort
         server.run(sockets=[place])  # which listens when there is somebody to answer
     os._exit(0 if server.started else 1)
+
+
+def _free_port() -> int:
+    with _place(0) as place:
+        return int(place.getsockname()[1])
+
+
+def _end(server: Server) -> None:
+    """Have it stop, and wait for that: the next command's server keeps the same books."""
+    server.terminate()
+    try:
+        server.wait(PATIENCE + 1)
+    except subprocess.TimeoutExpired:
+        server.kill()
 
 
 def _place(port: int) -> socket.socket:
