@@ -53,7 +53,7 @@ def test_each_table_that_is_made_is_an_asset_and_a_run_of_a_job(
     [written], [read] = end["outputs"], end["inputs"]
     assert (written["namespace"], written["name"]) == ("file", f"{tmp_path}/root/codes")
     assert written["outputFacets"]["outputStatistics"]["rowCount"] == 2
-    assert "codes" in {field["name"] for field in written["facets"]["schema"]["fields"]}
+    assert "codebook_1" in {field["name"] for field in written["facets"]["schema"]["fields"]}
     assert read["name"] == f"{tmp_path}/root/utterances"
     assert read["facets"]["version"]["datasetVersion"]
 
