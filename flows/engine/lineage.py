@@ -154,7 +154,11 @@ class _OpenLineage:
             outputFacets={"outputStatistics": written},
         )
         inputs = [
-            InputDataset("file", _uri(self._root, one.wanted.table).removeprefix("file://"), self._version(one))
+            InputDataset(
+                namespace="file",
+                name=_uri(self._root, one.wanted.table).removeprefix("file://"),
+                facets=self._version(one),
+            )
             for one in above
         ]
         if failures:
