@@ -7,8 +7,8 @@ its own speech again changes most codes, so a colour that hung on another code w
 Codes are put in groups of two that lie next to each other, and groups in twos again: a coin for each two, tossed by
 the key, says which is green. So there is nearly always a code of the other colour that sounds alike, and a colour is as
 common in speech as the other. For speech that no key has led the coins are fair, which makes the chance of a false
-alarm known for any file, whatever is in it: the signed differences of all twos have a mean of zero and the root of the
-sum of their squares as deviation, over keys.
+alarm known for any file, whatever is in it: what tells of the mark is a sum over all twos, which over all keys has a
+mean of zero and the root of the sum of squares as deviation.
 
 Shapes: B batch, V codes and `<EOS>`, Q codebooks, T frames, D width of a latent, G = 512 groups.
 """
@@ -31,7 +31,6 @@ LEAST_FRAMES = 2 * FRAME_RATE  # fewer tell nothing
 _DEPTH = 9  # 512 groups of two
 _BLUR = 1.0  # the squared distance at which an entry is e times less likely to have been meant than the nearest
 _CONTEXT = 1  # frames on either side that tell what was meant
-_BLOCK = 1024  # frames that are compared with the codebook at once
 
 Codes = NDArray[np.uint16]
 Floats = NDArray[np.float64]
@@ -100,20 +99,16 @@ def leads(codes: Codes, entries: Tensor, ear: Floats | None = None) -> Floats:
 
     A frame counts for each code by how likely it was meant.
     """
-    meant = _meant(codes, entries, ear)
-    points = entries[0].cpu().numpy().astype(np.float64)
-    twos, total = _twos(groups(entries[0])), np.zeros(CODEBOOK_SIZE)
-    for first in range(0, len(meant), _BLOCK):
-        away = ((meant[first : first + _BLOCK, None] - points) ** 2).sum(-1)
-        likely = np.exp((away.min(1, keepdims=True) - away) / _BLUR)
-        total += (likely / likely.sum(1, keepdims=True)).sum(0)
-    return twos @ total
+    away = torch.cdist(torch.from_numpy(_meant(codes, entries, ear)), entries[0].cpu().double()).pow(2)
+    total: Floats = (-away / _BLUR).softmax(-1).sum(0).numpy()
+    return _twos(groups(entries[0])) @ total
 
 
 def trace(leads: Floats, num_frames: int, key: str = KEY) -> Trace:
-    """What is left of a key's mark where groups lead so `[G / 2]`."""
-    deviation = np.sqrt((leads**2).sum())
-    return Trace(num_frames, float(coins(key) @ leads / deviation) if deviation else 0.0)
+    """What is left of a key's mark where groups lead so `[G / 2]`; by roots, for a code that lasts says little."""
+    roots = np.sign(leads) * np.sqrt(np.abs(leads))
+    deviation = np.sqrt((roots**2).sum())
+    return Trace(num_frames, float(coins(key) @ roots / deviation) if deviation else 0.0)
 
 
 def features(codes: Codes, entries: Tensor) -> Floats:
@@ -123,12 +118,6 @@ def features(codes: Codes, entries: Tensor) -> Floats:
     padded = np.pad(latents, ((_CONTEXT, _CONTEXT), (0, 0)), mode="edge")
     beside = [padded[place : place + codes.shape[1]] for place in range(2 * _CONTEXT + 1)]
     return np.concatenate([*beside, np.ones((codes.shape[1], 1))], axis=1)
-
-
-def uncertainty(codes: Codes, entries: Tensor, ear: Floats | None = None) -> float:
-    """How far what is heard in codes `[8, T]` lies from any first code: least where frames are those it was made in."""
-    meant = torch.from_numpy(_meant(codes, entries, ear)).float()
-    return float(torch.cdist(meant, entries[0].cpu()).amin(1).pow(2).mean())
 
 
 def _meant(codes: Codes, entries: Tensor, ear: Floats | None) -> Floats:

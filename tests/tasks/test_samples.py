@@ -86,6 +86,7 @@ def test_it_keeps_the_contract_of_a_stage() -> None:
         ({"top_p": 1.5}, r"samples\.top_p is 1\.5"),
         ({"repetition_window": -1}, r"samples\.repetition_window is -1"),
         ({"repetition_threshold": math.nan}, r"samples\.repetition_threshold is nan"),
+        ({"mark_strength": -1.0}, r"samples\.mark_strength is -1\.0"),
         ({"num_utterances": 0}, r"samples\.num_utterances is 0; it must be 1 or more"),
         ({"batch_size": 0}, r"samples\.batch_size is 0"),
         ({"shard_pairs": 0}, r"samples\.shard_pairs is 0"),
