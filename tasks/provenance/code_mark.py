@@ -1,6 +1,6 @@
 """The mark in the codes of a file, whatever became of its credentials: a codec hears the speech again.
 
-A file that was cut begins anywhere within a frame, so it is heard four times, a quarter of a frame apart, and all that
+A file that was cut begins anywhere within a frame, so it is heard twice, half a frame apart, and all that
 is heard counts.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 STRENGTH = 3.0  # that `say` marks with: see docs/provenance.md
 LONGEST = 60 * SAMPLE_RATE  # samples of a file that are heard
 
-_PLACES = range(0, HOP, HOP // 4)
+_PLACES = 0, HOP // 2
 
 
 class Listener:

@@ -1,4 +1,4 @@
-"""The mark in the codes of a file: found behind the codec, told beside what the file says of itself."""
+"""The mark in the codes of a file, told beside what the file says of itself."""
 
 import json
 from collections.abc import Callable
@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-import torch
 
-from model.valle.mark import mark
-from tasks.audio.resynthesis import decode, encode
-from tasks.provenance.code_mark import STRENGTH, Listener
+from model.valle.mark import leads
+from tasks.audio.resynthesis import encode
+from tasks.provenance.code_mark import Listener
+from tasks.provenance.credentials import tag
 from tests.conftest import Said
 from tests.speech import sentences
 
@@ -22,43 +22,43 @@ def listener() -> Listener:
 
 
 @pytest.fixture(scope="module")
-def codes(listener: Listener) -> np.ndarray:
-    """Ten seconds of speech."""
-    said = np.concatenate([waveform for _, waveform in sentences(6, 24_000)])
-    return encode(listener.codec, said[: 10 * 24_000])
+def speech() -> np.ndarray:
+    """Six seconds."""
+    return np.concatenate([waveform for _, waveform in sentences(4, 24_000)])[: 6 * 24_000]
 
 
-def speech(listener: Listener, codes: np.ndarray, *, marked: bool) -> np.ndarray:
-    """As the codec makes it sound; with a mark, each first code is the nearest green one."""
-    entries = listener.codec.codebooks[0]
-    green = mark(entries, STRENGTH).green
-    nearest = torch.cdist(entries, entries).masked_fill(~green, float("inf")).argmin(1).numpy()
-    first = nearest[codes[:1]] if marked else codes[:1]
-    return decode(listener.codec, np.concatenate([first, codes[1:]]).astype(np.uint16))
+def led_by(listener: Listener, waveform: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the key the one that would have led to this very speech."""
+    heard = leads(encode(listener.codec, waveform), listener.codec.codebooks)
+    monkeypatch.setattr("model.valle.mark.coins", lambda *_: np.where(heard > 0, 1, -1))
 
 
-def test_it_is_found_behind_the_codec_wherever_the_file_was_cut(listener, codes):
-    waveform = speech(listener, codes, marked=True)
-    assert listener.trace(waveform).found
-    assert listener.trace(waveform[137:]).found
-    assert not listener.trace(speech(listener, codes, marked=False)).found
+def test_it_is_found_wherever_the_file_was_cut(listener, speech, monkeypatch):
+    assert not listener.trace(speech).found
+    led_by(listener, speech, monkeypatch)
+    assert listener.trace(speech).found
+    assert listener.trace(speech[137:]).found
+    assert listener.trace(speech[:24_000]).found is None
 
 
-def test_a_file_without_credentials_is_known_by_its_codes(listener, codes, valle: Callable[..., Said], tmp_path: Path):
-    files = {
-        "marked": speech(listener, codes, marked=True),
-        "other": speech(listener, codes, marked=False),
-        "short": np.zeros(99),
-    }
-    for name, waveform in files.items():
-        soundfile.write(tmp_path / f"{name}.wav", waveform, 24_000)
-    code, out, err = valle("detect", *(tmp_path / f"{name}.wav" for name in files), "--json")
+def test_a_file_is_known_by_its_codes_whatever_it_says(
+    listener, speech, valle: Callable[..., Said], tmp_path: Path, monkeypatch
+):
+    soundfile.write(tmp_path / "plain.wav", speech, 24_000)
+    soundfile.write(tmp_path / "short.wav", speech[:99], 24_000)
+    with soundfile.SoundFile(tmp_path / "tagged.wav", "w", 24_000, 1) as file:
+        tag(file)
+        file.write(speech)
+    files = [tmp_path / f"{name}.wav" for name in ("plain", "tagged", "short")]
+    code, out, err = valle("detect", *files, "--json")
     assert code == 0, err
-    marked, other, short = json.loads(out)
-    assert (marked["verdict"], marked["marks"]) == ("synthetic", ["codes"])
-    assert marked["chance"] < 1e-3 < other["chance"]
-    assert (other["verdict"], other["marks"]) == ("no mark", [])
-    assert (short["verdict"], short["chance"]) == ("no mark", None)
+    assert [row["verdict"] for row in json.loads(out)] == ["no mark", "synthetic", "no mark"]
+    led_by(listener, speech, monkeypatch)
+    plain, tagged, short = json.loads(valle("detect", *files, "--json")[1])
+    assert (plain["verdict"], plain["marks"]) == ("synthetic", ["codes"])
+    assert (tagged["verdict"], tagged["marks"]) == ("synthetic", ["tag", "codes"])
+    assert plain["chance"] < 1e-3
+    assert (short["verdict"], short["marks"], short["chance"]) == ("no mark", [], None)
     assert "too short" in short["why"]
 
 
