@@ -87,7 +87,8 @@ def journeys(listener: Listener) -> dict[str, Callable[[Speech], Speech]]:
     chance = np.random.default_rng(0)
 
     def noise(speech: Speech) -> Speech:
-        return speech + (speech.std() / 10 * chance.standard_normal(len(speech))).astype(np.float32)  # 20 dB
+        added = speech.std() / 10 * chance.standard_normal(len(speech))  # 20 dB
+        return np.asarray(speech + added, np.float32)
 
     return {
         "nothing": lambda speech: speech,

@@ -88,7 +88,12 @@ def say(options: SayOptions, site: Site) -> list[dict[str, Any]]:
         for warning in prompt.warnings:
             tell(f"valle: {warning}")
         judge = Judge(options.best_of, whisper, device, codec, prompt) if options.best_of > 1 else None
-        made_of = {"checkpoint": checkpoint_id, "codec": pair.codec, "prompt": prompt.name, "voice": chosen.voice}
+        made_of: dict[str, Any] = {
+            "checkpoint": checkpoint_id,
+            "codec": pair.codec,
+            "prompt": prompt.name,
+            "voice": chosen.voice,
+        }
         made_of |= {"mark": STRENGTH if options.mark else None}
         renditions = [
             Rendition(path, origin_of(prompt.codes, text=options.text, seed=options.seed + number, **made_of))

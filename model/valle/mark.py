@@ -14,6 +14,7 @@ Shapes: B batch, V codes and `<EOS>`, Q codebooks, T frames, D width of a latent
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from math import erfc, sqrt
 
@@ -81,11 +82,7 @@ def groups(entries: Tensor) -> NDArray[np.int64]:
     The codebook is halved at the median along its longest axis, again and again; which half is first does not hang on
     the sign of an axis, so any machine comes to the same.
     """
-    points = entries.cpu().numpy().astype(np.float64)
-    parts = [np.arange(len(points))]
-    for _ in range(_DEPTH):
-        parts = [half for part in parts for half in _halves(points, part)]
-    return np.stack([np.sort(part) for part in parts])
+    return _grouped(entries.cpu().numpy().astype(np.float64).tobytes(), entries.shape[1])
 
 
 def coins(key: str, num: int = 1 << (_DEPTH - 1)) -> NDArray[np.int64]:
@@ -118,6 +115,15 @@ def features(codes: Codes, entries: Tensor) -> Floats:
     padded = np.pad(latents, ((_CONTEXT, _CONTEXT), (0, 0)), mode="edge")
     beside = [padded[place : place + codes.shape[1]] for place in range(2 * _CONTEXT + 1)]
     return np.concatenate([*beside, np.ones((codes.shape[1], 1))], axis=1)
+
+
+@lru_cache(maxsize=2)
+def _grouped(content: bytes, width: int) -> NDArray[np.int64]:
+    points = np.frombuffer(content).reshape(-1, width)
+    parts = [np.arange(len(points))]
+    for _ in range(_DEPTH):
+        parts = [half for part in parts for half in _halves(points, part)]
+    return np.stack([np.sort(part) for part in parts])
 
 
 def _meant(codes: Codes, entries: Tensor, ear: Floats | None) -> Floats:
