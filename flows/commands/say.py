@@ -93,8 +93,8 @@ def say(options: SayOptions, site: Site) -> list[dict[str, Any]]:
             "codec": pair.codec,
             "prompt": prompt.name,
             "voice": chosen.voice,
+            "mark": STRENGTH if options.mark else None,
         }
-        made_of |= {"mark": STRENGTH if options.mark else None}
         renditions = [
             Rendition(path, origin_of(prompt.codes, text=options.text, seed=options.seed + number, **made_of))
             for number, path in enumerate(paths)
