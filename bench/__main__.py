@@ -11,6 +11,7 @@ NAMES = (
     "codes",
     "training",
     "decoding",
+    "mark",
     "simulation",
     "queue",
     "demo",

@@ -125,12 +125,13 @@ def why(id_: str, root: str | None, site: str | None, as_json: bool) -> None:
 
 @valle.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option("--codec", default="embedded", show_default=True, help="The EnCodec that the mark in codes is sought by.")
 @click.option("--json", "as_json", is_flag=True, help="One array of objects, a file each.")
-def detect(files: tuple[str, ...], as_json: bool) -> None:
-    """What files say of themselves: `synthetic`, `altered` since they were signed, or `no mark`."""
+def detect(files: tuple[str, ...], codec: str, as_json: bool) -> None:
+    """What files and their codes say of themselves: `synthetic`, `altered` since they were signed, or `no mark`."""
     from flows.commands.detect import detect as examine
 
-    rows = examine(files)
+    rows = examine(files, codec)
     if as_json:
         show(rows, "json")
         return
@@ -179,6 +180,7 @@ def stats(root: str | None, site: str | None, as_json: bool) -> None:
 )
 @click.option("--consent", is_flag=True, help="The speaker agrees to the use of this voice; it is remembered.")
 @click.option("--stream", is_flag=True, help="To standard output while it is made.")
+@click.option("--no-mark", "mark", is_flag=True, flag_value=False, default=True, help="Leave the codes unmarked.")
 @click.option(
     "--output", metavar="FILE.wav", help="Default: speech.wav here, numbered where it exists; - is standard output."
 )

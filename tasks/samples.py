@@ -88,6 +88,7 @@ class Samples:
     top_p: float = 0.8
     repetition_window: int = 10  # frames; a monotonic AR has none
     repetition_threshold: float = 0.1
+    mark_strength: float = 0.0  # of the mark in the codes (`model.valle.mark`); 0 leaves it out
     audio: Path = field(default=Path("audio"), compare=False)  # the corpus
     root: Path = field(default=Path("."), compare=False)  # the warehouse
     device: str = field(default="cpu", compare=False)
@@ -98,8 +99,9 @@ class Samples:
     def __post_init__(self) -> None:
         if not self.seeds:
             raise ValueError("samples.seeds must name one seed at least")
-        for name in ("min_seconds", "max_seconds", "temperature", "top_k", "repetition_window", "repetition_threshold"):
+        for name in ("min_seconds", "max_seconds", "temperature", "top_k", "repetition_window", "mark_strength"):
             in_range(f"samples.{name}", getattr(self, name), 0)
+        in_range("samples.repetition_threshold", self.repetition_threshold, 0)
         in_range("samples.prompt_seconds", self.prompt_seconds, 0, above=True)
         in_range("samples.top_p", self.top_p, 0, 1, above=True)
         in_range("samples.batch_size", self.batch_size, 1)
@@ -302,10 +304,13 @@ class Samples:
 
     def _say(self, said: list[tuple[Row, "Request | None"]], pair: "Pair", made: SpeechFiles) -> Iterator[Row]:
         """The rows with what the model says. One that never ends is kept as far as it came."""
+        from model.valle.mark import mark
         from model.valle.sampling import Sampling
         from model.valle.synthesis import generate
 
-        sampling = Sampling(self.temperature, self.top_k, self.top_p, self.repetition_window, self.repetition_threshold)
+        marked = mark(made.codec.codebooks[0], self.mark_strength) if self.mark_strength else None
+        drawing = self.temperature, self.top_k, self.top_p, self.repetition_window, self.repetition_threshold
+        sampling = Sampling(*drawing, mark=marked)
         yield from (row for row, request in said if request is None)
         asked = [(row, request) for row, request in said if request is not None]
         started = time.perf_counter()
@@ -323,6 +328,7 @@ class Samples:
                 waveform = decode(made.codec, np.concatenate([*repeated, speech.codes], axis=1))
                 names = {"checkpoint": row["checkpoint_id"], "codec": pair.codec, "prompt": row["prompt_id"]}
                 words = {"voice": None, "text": row["text"], "seed": row["seed"]}  # the prompt tells the voice
+                words |= {"mark": self.mark_strength or None}
                 origin = credentials.origin_of(request.prompt_codes, **names, **words)
                 row |= made.save(row, waveform, started, origin) | {"detail": detail}
             except Exception as error:

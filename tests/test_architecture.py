@@ -30,7 +30,7 @@ ROOMS = {  # each room, and the rooms of its own folder that it may import; a fo
     "tasks.corpora": {"tasks.audio", "tasks.text"},
     "tasks.evaluation": {"tasks.audio"},
     "tasks.voices": {"tasks.audio", "tasks.text", "tasks.corpora", "tasks.evaluation"},
-    "tasks.provenance": set(),
+    "tasks.provenance": {"tasks.audio"},
     "tasks.protocols": {"tasks.audio", "tasks.text", "tasks.voices", "tasks.provenance"},
     "tasks.training": set(),
     "tasks": {

@@ -8,6 +8,7 @@ from typing import Any
 from flows.terminal.output import render
 from tasks.evaluation.checkpoint_pairs import is_embedded
 from tasks.provenance.certificate import own
+from tasks.provenance.code_mark import Listener, hear
 from tasks.provenance.credentials import Found, Origin, examine
 from warehouse import ledger
 from warehouse.errors import Mistake
@@ -15,13 +16,15 @@ from warehouse.history import history
 from warehouse.reader import Reader
 
 
-def detect(files: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each file.
+def detect(files: Sequence[str], codec: str) -> list[dict[str, Any]]:
+    """A row for each file, in which a codec has sought the mark in the codes as well.
 
     Raises:
-        Mistake: one is missing, or no audio.
+        Mistake: one is missing, or no audio; or there is no such codec.
     """
-    return [_row(examine(Path(file))) for file in files]
+    found = [examine(Path(file)) for file in files]
+    listener = Listener(codec)
+    return [_row(hear(one, listener)) for one in found]
 
 
 def is_file(id_: str) -> bool:

@@ -19,6 +19,7 @@ from flows.terminal.output import say as tell
 from tasks.evaluation import checkpoint_pairs
 from tasks.provenance.certificate import Certificate
 from tasks.provenance.certificate import load as load_certificate
+from tasks.provenance.code_mark import STRENGTH
 from tasks.provenance.credentials import origin_of
 from tasks.text.splitting import Segment, segments
 from tasks.voices import audio_prompt
@@ -55,6 +56,7 @@ class SayOptions:
     precision: "Precision" = "float32"  # of the weights, see `model.valle.precision`
     consent: bool = False
     stream: bool = False  # to standard output while it is made
+    mark: bool = True  # in the codes, where `detect` finds it
     output: str | None = None
 
     def __post_init__(self) -> None:
@@ -86,12 +88,19 @@ def say(options: SayOptions, site: Site) -> list[dict[str, Any]]:
         for warning in prompt.warnings:
             tell(f"valle: {warning}")
         judge = Judge(options.best_of, whisper, device, codec, prompt) if options.best_of > 1 else None
-        made_of = {"checkpoint": checkpoint_id, "codec": pair.codec, "prompt": prompt.name, "voice": chosen.voice}
+        made_of: dict[str, Any] = {
+            "checkpoint": checkpoint_id,
+            "codec": pair.codec,
+            "prompt": prompt.name,
+            "voice": chosen.voice,
+            "mark": STRENGTH if options.mark else None,
+        }
         renditions = [
             Rendition(path, origin_of(prompt.codes, text=options.text, seed=options.seed + number, **made_of))
             for number, path in enumerate(paths)
         ]
-        speaker = Narrator(_lightened(pair, options.precision).beside(codec.codebooks), codec, prompt, language)
+        speaking = _lightened(pair, options.precision).beside(codec.codebooks)
+        speaker = Narrator(speaking, codec, prompt, language, STRENGTH if options.mark else 0.0)
         if options.stream:
             _stream(speaker, parts, renditions[0])
         else:

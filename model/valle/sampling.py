@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.valle.mark import Mark
+
 EMPTY = -1  # stands in a window for a frame before the first
 
 
@@ -24,6 +26,7 @@ class Sampling:
     top_p: float = 0.8  # only the likeliest codes that reach this probability together; 1 for all
     window: int = 10  # K: frames that repetition is counted in, also the last of the prompt; 0 turns it off
     threshold: float = 0.1  # a code that fills more than this share of the window is drawn again from all codes
+    mark: Mark | None = None  # which codes are favoured, so that they tell who said them
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or self.top_k < 0 or self.window < 0 or not 0 < self.top_p <= 1:
@@ -68,9 +71,11 @@ def sample(logits: Tensor, recent: Tensor, uniforms: Tensor, sampling: Sampling)
         recent: the last K codes of each row `[B, K]`, `EMPTY` before its first.
         uniforms: two random numbers in [0, 1) for each row `[B, 2]`; the second is for drawing again.
     """
+    scores = logits.float() / (sampling.temperature or 1.0)
+    scores = scores if sampling.mark is None else sampling.mark.favour(scores)
     if sampling.temperature == 0:
-        return logits.argmax(dim=-1)
-    probabilities = (logits.float() / sampling.temperature).softmax(dim=-1)
+        return scores.argmax(dim=-1)
+    probabilities = scores.softmax(dim=-1)
     codes = draw(nucleus(probabilities, sampling.top_k, sampling.top_p), uniforms[:, 0])
     if sampling.window == 0:
         return codes

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tasks.provenance.certificate import Certificate
 from warehouse.errors import Mistake
 
+CREDENTIALS, PLAIN_TAG, CODE_MARK = "credentials", "tag", "codes"  # where a file says what it is
 Verdict = Literal["synthetic", "altered", "no mark"]
 SYNTHETIC: Final = "synthetic"
 ALTERED: Final = "altered"
@@ -46,6 +47,7 @@ class Origin:
     text: str
     seed: int
     made_at: str  # ISO 8601, UTC
+    mark: float | None = None  # the strength of the mark in its codes; null: there is none
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class Found:
     path: str
     verdict: Verdict
     why: str  # in a sentence
+    marks: tuple[str, ...] = ()  # which marks there are: `credentials`, `tag`, `codes`
+    chance: float | None = None  # of as much of the mark in the codes where there is none; null: it was not sought
     signed_by: str | None = None  # the name in the certificate
     serial: str | None = None  # of the certificate
     origin: Origin | None = None
@@ -119,12 +123,13 @@ def examine(path: Path) -> Found:
         format_ = "WAV"
     manifests = _manifests(path.read_bytes(), _FORMATS[format_]) if format_ in _FORMATS else None
     if isinstance(manifests, str):
-        return Found(path=str(path), verdict=ALTERED, why=f"its credentials cannot be read: {manifests}")
+        why = f"its credentials cannot be read: {manifests}"
+        return Found(path=str(path), verdict=ALTERED, why=why, marks=(CREDENTIALS,))
     if manifests is not None:
         return _judge(path, manifests)
     if comment.startswith(TAG):
         why = "a plain tag says so, which anybody could have written; there are no signed credentials"
-        return Found(path=str(path), verdict=SYNTHETIC, why=why)
+        return Found(path=str(path), verdict=SYNTHETIC, why=why, marks=(PLAIN_TAG,))
     return Found(path=str(path), verdict=NO_MARK, why="it says nothing of itself, which speech of any kind may do")
 
 
@@ -150,16 +155,17 @@ def _judge(path: Path, manifests: dict[str, Any]) -> Found:
     signed_by = {"signed_by": signature.get("common_name"), "serial": signature.get("cert_serial_number")}
     said = data.get(_ASSERTION, {})
     names = {f.name for f in fields(Origin)}
-    origin = Origin(**said) if names == said.keys() else None
+    origin = Origin(**said) if names - {"mark"} <= said.keys() <= names else None
     if manifests.get("validation_state") == "Invalid":  # an issuer that nobody knows is none of it
         codes = {status["code"] for status in manifests.get("validation_status", ())}
         breaches = ", ".join(sorted(codes - {"signingCredential.untrusted"}))
         why = f"it is not as it was when it was signed: {breaches}"
-        return Found(path=str(path), verdict=ALTERED, why=why, origin=origin, **signed_by)
+        return Found(path=str(path), verdict=ALTERED, why=why, marks=(CREDENTIALS,), origin=origin, **signed_by)
     actions = [
         action for name, content in data.items() if name.startswith("c2pa.actions") for action in content["actions"]
     ]
     if not any(action.get("digitalSourceType") == SOURCE_TYPE for action in actions):
         why = "it has credentials, and they do not say that a model made it"
         return Found(path=str(path), verdict=NO_MARK, why=why, **signed_by)
-    return Found(path=str(path), verdict=SYNTHETIC, why="its signed credentials say so", origin=origin, **signed_by)
+    why, marks = "its signed credentials say so", (CREDENTIALS,)
+    return Found(path=str(path), verdict=SYNTHETIC, why=why, marks=marks, origin=origin, **signed_by)

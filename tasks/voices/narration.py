@@ -12,7 +12,7 @@ to the prompt's (VALL-E 2, arXiv:2406.05370, section 4.1.3). Shapes: P phones, T
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,13 +57,17 @@ class SpeechChunk:
 class Narrator:
     """A model with a prompt before it."""
 
-    def __init__(self, pair: "Pair", codec: "Codec", prompt: Prompt, language: str) -> None:
+    def __init__(self, pair: "Pair", codec: "Codec", prompt: Prompt, language: str, mark_strength: float = 0.0) -> None:
         """Raises Mistake where the model knows no such language, or not all phones of the prompt."""
+        from model.valle.mark import mark
+
         languages, spoken = pair.ar.settings.languages, language.partition("-")[0]  # espeak-ng's name, and ISO 639-1
         if languages and spoken not in languages:
             raise Mistake(f"the checkpoint speaks {', '.join(languages)}, and not {spoken}")
         self.pair, self.codec, self.prompt = pair, codec, prompt
         self._language = spoken if languages else None
+        marked = mark(codec.codebooks[0], mark_strength) if mark_strength else None
+        self._sampling = replace(pair.sampling, mark=marked)
         self._before = ids((*prompt.phones, BOUNDARY), pair.symbols)
 
     def say(
@@ -99,7 +103,7 @@ class Narrator:
             [self._request(segment, seed, place) for place, segment in enumerate(segments)]
         ):
             num_samples, started = 0, time.perf_counter()
-            for chunk in stream(self.pair, request, self.codec.decoder_stream()):
+            for chunk in stream(self.pair, request, self.codec.decoder_stream(), self._sampling):
                 num_samples += len(chunk)
                 yield SpeechChunk(0, place, chunk, False, False, time.perf_counter() - started)
                 started = time.perf_counter()
@@ -111,10 +115,12 @@ class Narrator:
         from model.valle.synthesis import best_of, generate
 
         if judge is None:
-            return generate(self.pair, together, num_rows=AT_ONCE)
-        return best_of(
-            self.pair, together, judge.num_tries, lambda _, said: judge.score(text, said.codes), num_rows=AT_ONCE
-        )
+            return generate(self.pair, together, self._sampling, num_rows=AT_ONCE)
+
+        def score(_: "Request", said: "Generated") -> tuple[float, float]:
+            return judge.score(text, said.codes)
+
+        return best_of(self.pair, together, judge.num_tries, score, self._sampling, num_rows=AT_ONCE)
 
     def _request(self, segment: Segment, seed: int, place: int) -> "Request":
         from model.valle.synthesis import Request

@@ -17,6 +17,7 @@ from model.valle.synthesis import Generated, Request
 from tasks.audio import audio_files
 from tasks.audio.resynthesis import decode
 from tasks.evaluation.systems import CONTINUAL, RESYNTHESIS, TRUTH, VALLE
+from tasks.provenance.credentials import examine
 from tasks.samples import Samples
 from tasks.text.phonemization import phonemize
 from tasks.text.symbols import BOUNDARY, SYMBOL_IDS
@@ -86,6 +87,7 @@ def test_it_keeps_the_contract_of_a_stage() -> None:
         ({"top_p": 1.5}, r"samples\.top_p is 1\.5"),
         ({"repetition_window": -1}, r"samples\.repetition_window is -1"),
         ({"repetition_threshold": math.nan}, r"samples\.repetition_threshold is nan"),
+        ({"mark_strength": -1.0}, r"samples\.mark_strength is -1\.0"),
         ({"num_utterances": 0}, r"samples\.num_utterances is 0; it must be 1 or more"),
         ({"batch_size": 0}, r"samples\.batch_size is 0"),
         ({"shard_pairs": 0}, r"samples\.shard_pairs is 0"),
@@ -164,6 +166,26 @@ def test_a_continuation_begins_with_its_prompt_and_goes_on_with_what_the_model_s
     codes = np.concatenate([truth, np.full((8, 20), 7)], axis=1)
     expected = encodec.load_codec(world.codec).decode(torch.from_numpy(codes)[None]).reshape(-1).numpy()
     assert np.allclose(speech(world, row), expected.clip(-1, 1), atol=2**-15)
+
+
+def test_a_mark_is_a_setting_that_the_sampling_and_the_credentials_know(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks: list[Any] = []
+
+    def generate(_pair: object, requests: list[Request], sampling: Any, **_: object) -> list[Generated]:
+        marks.append(sampling.mark)
+        return [Generated(np.full((8, 20), 7, np.uint16), True) for _ in requests]
+
+    monkeypatch.setattr(synthesis, "generate", generate)
+    for strength in (0.0, 2.0):
+        rows = by_system(make(world, stage(world, mark_strength=strength)), VALLE)
+        row = next(row for row in rows if row["audio_path"])
+        origin = examine(world.root / row["audio_path"]).origin
+        assert origin
+        assert origin.mark == (strength or None)
+    assert marks[0] is None
+    assert marks[1].strength == 2.0
 
 
 def test_the_ar_really_runs_in_a_continuation(world: World) -> None:

@@ -15,6 +15,8 @@ import soundfile
 from flows.cli import main
 from model.valle import synthesis
 from model.valle.synthesis import Generated, Request
+from tasks.provenance.code_mark import STRENGTH
+from tasks.provenance.credentials import examine
 from tasks.text.phonemization import phonemize
 from tasks.text.symbols import BOUNDARY, SYMBOL_IDS
 from tests.flows.spoken_warehouse import MACHINE, MACHINE_ID, Say, recording, utterance
@@ -206,3 +208,20 @@ def test_lighter_weights_speak_too(say: Say, world: World, precision: str) -> No
     code, out, err = say("Good morning.", *prompt, "--precision", precision)
     assert (code, out) == (0, "speech.wav\n"), err
     assert soundfile.info("speech.wav").samplerate == 24_000
+
+
+def test_codes_are_marked_unless_told_otherwise(say: Say, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    how: list[Any] = []
+
+    def generate(_pair: object, requests: Sequence[Request], sampling: Any, **_: Any) -> list[Generated]:
+        how.append(sampling.mark)
+        return [Generated(np.full((8, 15), 7, np.uint16), True) for _ in requests]
+
+    monkeypatch.setattr(synthesis, "generate", generate)
+    prompt = ["--prompt", recording(world, MACHINE), "--prompt-text", LONG]
+    assert say("Hello.", *prompt, "--output", "a.wav")[0] == 0
+    assert say("Hello.", *prompt, "--output", "b.wav", "--no-mark")[0] == 0
+    assert how[0].strength == STRENGTH
+    assert how[1] is None
+    said = [examine(Path(name)).origin for name in ("a.wav", "b.wav")]
+    assert [origin.mark for origin in said if origin] == [STRENGTH, None]

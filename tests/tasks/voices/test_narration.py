@@ -109,6 +109,18 @@ def test_a_piece_that_is_streamed_comes_in_chunks_and_lasts_as_long(pair: Pair, 
         assert [chunk.is_endless for chunk in mine] == [False] * (len(mine) - 1) + [segment.is_endless]
 
 
+def test_what_is_streamed_is_marked_as_well(
+    pair: Pair, decoder: encodec.Codec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    how: list[Any] = []
+    monkeypatch.setattr("model.valle.live.stream", lambda *words: iter(how.append(words[3].mark) or ()))
+    for strength in (0.0, 2.0):
+        marked = Narrator(pair, decoder, speaker(pair, decoder).prompt, "en-us", strength)
+        list(marked.stream(TEXTS[:1], 0))
+    assert how[0] is None
+    assert how[1].strength == 2.0
+
+
 def test_a_stream_of_nothing_says_so(pair: Pair, decoder: encodec.Codec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.valle.live.stream", lambda *_: iter(()))
     [chunk] = speaker(pair, decoder).stream(TEXTS[:1], 0)
