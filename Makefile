@@ -11,7 +11,7 @@ demo: .venv/ready
 	.venv/bin/valle demo --root $(ROOT)
 
 test: .venv/ready
-	.venv/bin/pytest --numprocesses 2 --dist loadfile --durations 10
+	.venv/bin/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 10
 
 check: .venv/ready
 	.venv/bin/ruff check .

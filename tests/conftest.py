@@ -2,6 +2,7 @@
 
 import atexit
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ os.environ |= {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # or workers would wait for whatever else the machine does, and their tests for them
     "OMP_NUM_THREADS": "1",
 }
 for name in ("VALLE_ROOT", "VALLE_AUDIO"):
@@ -24,6 +26,25 @@ for name in ("VALLE_ROOT", "VALLE_AUDIO"):
 SPEECH = Path(__file__).parents[2] / "shared" / "speech"
 Said = tuple[int, str, str]  # exit code, standard output, standard error
 TOY = f"{Path(__file__).parent / 'toy.py'}:toy"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `--dist loadgroup`: what needs Prefect's server or Ray goes to one process, and so does a file.
+
+    Groups come by their longest time limit, and then by their number of tests, so that no long one is left for the end.
+    """
+    groups: dict[str, list[pytest.Item]] = defaultdict(list)
+    for item in items:
+        shared = {"prefect_server", "ray_here"} & set(getattr(item, "fixturenames", ()))
+        name = "engine" if shared else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(name))
+        groups[name].append(item)
+
+    def size(group: list[pytest.Item]) -> tuple[float, int]:
+        limits = [mark.args[0] for item in group for mark in item.iter_markers("timeout")]
+        return max(limits, default=0), len(group)
+
+    items[:] = [item for group in sorted(groups.values(), key=size, reverse=True) for item in group]
 
 
 @pytest.fixture(scope="session")
@@ -44,17 +65,28 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # else every flow takes a second to end
         PREFECT_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("results"),
     }
-    with prefect_test_harness(server_startup_timeout=120), temporary_settings(quick):
+    with prefect_test_harness(server_startup_timeout=280), temporary_settings(quick):
         yield
+
+
+@pytest.fixture
+def prefect_address(prefect_server: None) -> dict[str, str]:
+    """The variables by which a command in a process of its own tells that server of its runs, and starts none."""
+    from prefect.settings import PREFECT_API_URL
+
+    return {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
 
 
 @pytest.fixture(scope="session")
 def ray_here() -> Iterator[None]:
-    """A local Ray with two CPUs."""
+    """A local Ray with two CPUs, whose workers go from run to run."""
     import ray
 
+    from tests.parked import parked
+
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000)
-    yield
+    with parked():
+        yield
     ray.shutdown()
 
 

@@ -81,6 +81,7 @@ def create_views(
         root: absolute, so that the views work from any folder.
         uncounted: by table, the shards that views have to read, for what they ask was not counted.
     """
+    db.begin()  # one write to the disk, rather than one for each view
     db.register("incoming", pa.Table.from_pylist(list(_stage_rows(plans)), schema=_STAGES))
     db.execute("create table stages as from incoming").fetchall()
     db.register("incoming", pa.Table.from_pylist(list(_wanted_rows(plans)), schema=_WANTED))
@@ -106,6 +107,7 @@ def create_views(
     ).fetchall()
     for view in VIEWS:
         db.execute((Path(__file__).parent / "views" / f"{view}.sql").read_text()).fetchall()
+    db.commit()
 
 
 def _create_table_view(

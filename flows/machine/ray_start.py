@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from flows.machine.folders import folder_for_ray
@@ -49,7 +49,7 @@ def start_ray(address: str, **room: Any) -> None:
     if (needed := python_path(said)) != said:
         os.environ["PYTHONPATH"] = needed
     try:
-        with _in_our_way():
+        with _in_our_way(), _bare() if is_local else nullcontext():
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", job_config=NoFolder(), **room)
     except Exception as error:
         words = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -85,6 +85,27 @@ def _in_our_way() -> Iterator[None]:
     finally:
         utils.set_sigterm_handler, services.get_node = handlers, get_node
         heed_again()  # of what its core, which is no Python, has taken over
+
+
+@contextmanager
+def _bare() -> Iterator[None]:
+    """A local Ray without what nobody asks of it: an autoscaler, a dashboard, and what carries logs to the driver.
+
+    Each is a process of Python's that is imported, waited for and then polls as long as the run lasts.
+    """
+    from ray._private.node import Node
+
+    def no_dashboard(node: Any, **_: object) -> None:
+        node._webui_url = ""
+
+    theirs = {name: getattr(Node, name) for name in ("start_api_server", "start_log_monitor", "start_monitor")}
+    Node.start_api_server = no_dashboard
+    Node.start_log_monitor = Node.start_monitor = lambda _node: None
+    try:
+        yield
+    finally:
+        for name, start in theirs.items():
+            setattr(Node, name, start)
 
 
 def _patient(ask: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import pytest
 
 from tests.conftest import TOY, Said
 from tests.toy import write_corpus
+from warehouse.catalogue import Catalogue
+from warehouse.query import select
 
 
 @pytest.fixture
@@ -22,12 +26,28 @@ def corpus(tmp_path: Path) -> Path:
     return write_corpus(tmp_path / "audio", a="pause one three", b="pause i seven")
 
 
+@pytest.fixture(scope="module")
+def toy(prefect_server: None, ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy's corpus, and the warehouse that a command has made of it."""
+    from flows.cli import main
+
+    folder = tmp_path_factory.mktemp("toy")
+    audio = write_corpus(folder / "audio", a="pause one three", b="pause i seven")
+    words = ["valle", "run", "--recipe", TOY, "--audio", str(audio), "--root", str(folder / "root")]
+    with pytest.MonkeyPatch.context() as patch, suppress(SystemExit):
+        patch.setattr("flows.cli.atexit.register", lambda _: None)
+        patch.setattr("sys.argv", words)
+        main()
+    assert select(folder / "root", "select count(*) as n from runs").to_pylist() == [{"n": 7}]
+    return folder
+
+
 @pytest.fixture
-def made(prefect_server: None, ray_here: None, tmp_path: Path, corpus: Path, valle: Callable[..., Said]) -> Path:
-    """A warehouse with the toy pipeline in it."""
-    root = tmp_path / "root"
-    assert valle("run", "--recipe", TOY, "--audio", corpus, "--root", root)[0] == 0
-    return root
+def made(toy: Path, tmp_path: Path, corpus: Path) -> Path:
+    """A copy of that warehouse, and of its corpus, that a test may change."""
+    shutil.copytree(toy, tmp_path, dirs_exist_ok=True)
+    Catalogue(tmp_path / "root").rebuild()
+    return tmp_path / "root"
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,6 @@ from warehouse.query import select
 SHAKEN = f"{TOY}:shaken"
 
 
-@pytest.fixture
-def prefect(prefect_server: None) -> dict[str, str]:
-    """The server that runs are told of, so that none starts one of its own."""
-    from prefect.settings import PREFECT_API_URL
-
-    return {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
-
-
 def site(folder: Path, *keys: str) -> list[str]:
     path = folder / "site.toml"
     path.write_text("\n".join(['device = "cpu"', "retries = 4", "retry_delay_seconds = 0.5", *keys]))
@@ -35,12 +27,14 @@ def crashed(root: Path) -> set[str]:
 
 
 @pytest.mark.timeout(700)
-def test_nodes_die_in_mid_run_and_in_mid_training_and_another_joins(tmp_path: Path, prefect: dict[str, str]) -> None:
+def test_nodes_die_in_mid_run_and_in_mid_training_and_another_joins(
+    tmp_path: Path, prefect_address: dict[str, str]
+) -> None:
     audio = write_corpus(tmp_path / "audio", **{f"s{i}": "pause one three eleven"[: 10 + i] for i in range(8)})
-    unbroken, root = start(tmp_path / "unbroken", audio, SHAKEN, environment=prefect), tmp_path / "root"
+    unbroken, root = start(tmp_path / "unbroken", audio, SHAKEN, environment=prefect_address), tmp_path / "root"
     with RayNodes() as nodes:
         first, second = nodes.add(1), nodes.add(1)
-        run = start(root, audio, SHAKEN, site(tmp_path, f'ray_address = "{nodes.address}"'), prefect | OPEN)
+        run = start(root, audio, SHAKEN, site(tmp_path, f'ray_address = "{nodes.address}"'), prefect_address | OPEN)
         with ended(run):
             assert wait_until(lambda: len(list(root.glob("codes/*/*.parquet"))) > 2, run), run.communicate()
             nodes.kill(first)
@@ -59,7 +53,7 @@ def test_nodes_die_in_mid_run_and_in_mid_training_and_another_joins(tmp_path: Pa
 
 @pytest.mark.timeout(700)
 def test_a_training_over_two_nodes_of_which_one_dies_ends_with_the_same_weights(
-    tmp_path: Path, prefect: dict[str, str]
+    tmp_path: Path, prefect_address: dict[str, str]
 ) -> None:
     lines = "pause " + " ".join(f"word{i}" for i in range(12))
     audio, root = write_corpus(tmp_path / "audio", a=lines, b=lines, c=lines), tmp_path / "root"
@@ -67,7 +61,7 @@ def test_a_training_over_two_nodes_of_which_one_dies_ends_with_the_same_weights(
         nodes.add(1)
         second = nodes.add(1)
         words = site(tmp_path, f'ray_address = "{nodes.address}"', "train_workers = 2")
-        run = start(root, audio, f"{TOY}:taught", words, prefect | OPEN)
+        run = start(root, audio, f"{TOY}:taught", words, prefect_address | OPEN)
         with ended(run):
             assert wait_until(lambda: list(root.glob("checkpoints/*/ar/states/*.pt")), run, 300), run.communicate()
             nodes.kill(second)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.parked import let_go
 from tests.small_corpus import audio
 from tests.toy import write_corpus
 from warehouse.errors import Mistake, WorkFailed
@@ -32,6 +33,8 @@ def root(tmp_path: Path) -> Path:
 def another_run(cpus: int) -> Iterator[None]:
     """Holds so many of the cluster's two CPUs."""
     import ray
+
+    let_go()
 
     class Worker:
         def ready(self) -> None: ...

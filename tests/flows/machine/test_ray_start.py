@@ -55,6 +55,26 @@ def test_a_run_in_a_hostile_place(tmp_path: Path) -> None:
     assert [row["frames"] for row in select(tmp_path / "root", "from totals").to_pylist()] == [13]
 
 
+def test_a_local_ray_starts_no_process_that_nobody_asks_anything_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray._private.node import Node
+
+    started: list[str] = []
+    names = ("start_monitor", "start_log_monitor", "start_api_server", "start_gcs_server")
+    for name in names:
+        monkeypatch.setattr(Node, name, lambda *_, name=name, **__: started.append(name))
+
+    def init(**_: object) -> None:
+        node = object.__new__(Node)
+        for name in names:
+            getattr(node, name)(**{"include_dashboard": False} if name == "start_api_server" else {})
+
+    monkeypatch.setattr("ray.init", init)
+    start_ray("local")
+    assert started == ["start_gcs_server"]
+    Node.start_monitor(None)
+    assert started[1:] == ["start_monitor"], "whoever starts a Ray of their own has all of it"
+
+
 def test_a_cluster_that_is_not_there_is_said_at_once() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

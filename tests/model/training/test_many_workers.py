@@ -1,8 +1,11 @@
 """Training with many workers: what they learn is what one learns, whatever their number, also when it changes."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from model.valle.batch import Example
 from model.valle.settings import Settings
 from tests.model.training.test_trainer import CALM, CHUNKS, SIZE, SYMBOLS, TRAINING, VALID, Killed, kill_at, weights
 
-WORKER = """
+WORKERS = """
 import json, os, sys, torch
 from pathlib import Path
 sys.path[:0] = [{root!r}]
@@ -24,11 +27,22 @@ from model.training.parallel import Buckets
 from tests.model.training.test_many_workers import train_all
 Buckets.__init__.__defaults__ = (2_000,)  # a small model in many buckets
 torch.set_num_threads(1)
-rank, world, folder, meeting = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
-torch.distributed.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=world)
-progress = {{name: [asdict(record) for record in records] for name, records in train_all(folder).items()}}
-print(json.dumps(progress), flush=True)
-os._exit(0)  # the threads of gloo now and then hang a process that ends in order
+world, folder, meeting = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+
+def work(rank):
+    torch.distributed.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=world)
+    progress = {{name: [asdict(record) for record in records] for name, records in train_all(folder).items()}}
+    (folder / f"{{rank}}.json").write_text(json.dumps(progress))
+
+for rank in range(world):
+    if os.fork() == 0:  # all that was imported is there
+        code = 1
+        try:
+            work(rank)
+            code = 0
+        finally:
+            os._exit(code)  # the threads of gloo now and then hang a process that ends in order
+sys.exit(any(os.wait()[1] for _ in range(world)))
 """
 FOUR = replace(TRAINING, steps=4, batch_frames=80, accumulate=4)  # batches of a step, for 1, 2 or 4 workers
 WHERE = Where(tensorboard=False, save_every=1)
@@ -57,19 +71,15 @@ def train_all(folder):
 
 def run_workers(folder, world):
     """What `train_all` gives in each of several workers."""
-    script = WORKER.format(root=str(Path(__file__).parents[3]))
-    rest = [str(world), str(folder), str(folder / "meeting")]
-    workers = [
-        subprocess.Popen([sys.executable, "-c", script, str(rank), *rest], stdout=subprocess.PIPE)
-        for rank in range(world)
-    ]
-    try:
-        outputs = [worker.communicate(timeout=200)[0] for worker in workers]
-    finally:
-        for worker in workers:
-            worker.kill()
-    assert [worker.returncode for worker in workers] == [0] * world
-    return [json.loads(output) for output in outputs]
+    script = WORKERS.format(root=str(Path(__file__).parents[3]))
+    words = [sys.executable, "-c", script, str(world), str(folder), str(folder / "meeting")]
+    with subprocess.Popen(words, start_new_session=True) as workers:
+        try:
+            assert workers.wait(200) == 0
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(workers.pid, signal.SIGKILL)
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(world)]
 
 
 @pytest.fixture(scope="module")
