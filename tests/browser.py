@@ -125,7 +125,7 @@ def browser(folder: Path) -> Iterator[Tab]:
             assert time.monotonic() < end, "chromium does not answer"
             time.sleep(0.05)
         port, path = told.read_text().split()
-        with connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None) as socket:
+        with connect(f"ws://127.0.0.1:{port}{path}", max_size=None, proxy=None, ping_interval=None) as socket:
             tab = Tab(socket, folder)
             tab.ask("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
             tab.attach()
