@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -102,7 +103,8 @@ class Served:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
+def served(tmp_path: Path, prefect_home: Path) -> Iterator[Served]:
+    shutil.copytree(prefect_home, tmp_path / "prefect")
     write_corpus(tmp_path / "audio", a="pause one", b="pause wrong", c="pause three")
     served = Served(tmp_path, tmp_path / "said.txt")
     yield served
