@@ -1,7 +1,9 @@
 """What the tests share. Prefect's harness and Ray start once, and only for the tests that ask for them."""
 
 import atexit
+import fcntl
 import os
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,7 +58,31 @@ def speech() -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of Prefect's, to be copied: a server takes longer to make new books than for all else at its start.
+
+    One for all processes of a run.
+    """
+    from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
+
+    from flows.machine import prefect_server
+
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prefect-home"
+    with home.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not home.exists():
+            begun, log = home.with_suffix(".begun"), home.with_suffix(".log")
+            own = prefect_server.TEMPORARY | {"PREFECT_HOME": str(begun)}
+            with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 280}):
+                server = prefect_server._start(prefect_server._free_port(), log, own)
+            prefect_server._end(server)
+            begun.rename(home)
+    return home
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Iterator[None]:
     """A Prefect server of the tests' own."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
@@ -65,8 +91,13 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # else every flow takes a second to end
         PREFECT_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("results"),
     }
-    with prefect_test_harness(server_startup_timeout=280), temporary_settings(quick):
-        yield
+    folder = tmp_path_factory.mktemp("prefect")
+    for book in prefect_home.glob("prefect.db*"):
+        shutil.copy(book, folder / book.name.replace("prefect", "prefect-test"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("prefect.testing.utilities.mkdtemp", lambda: str(folder))
+        with prefect_test_harness(server_startup_timeout=280), temporary_settings(quick):
+            yield
 
 
 @pytest.fixture

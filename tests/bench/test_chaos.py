@@ -1,6 +1,7 @@
 """Two trials of chaos, and that it is not blind: what is not as it should be makes a trial wrong."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,9 +16,10 @@ from bench.moved_clock import MovedClock, compiler
 
 @pytest.mark.timeout(400)
 def test_a_run_that_is_broken_and_run_again_is_as_an_unbroken_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, prefect_home: Path
 ) -> None:
     monkeypatch.setattr(os, "environ", os.environ.copy())
+    shutil.copytree(prefect_home, tmp_path / "chaos" / "prefect")
     done = chaos.run(tmp_path / "chaos", ["power", "worker"], 2, 4)
     assert not [trial.wrong for trial in done if trial.wrong]
     said = capsys.readouterr().out

@@ -1,6 +1,7 @@
 """The flows, as Prefect sees them. Two of these tests notice what `pip check` does not: see pyproject.toml."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -54,14 +55,14 @@ def test_many_shards_share_task_runs(
 
 
 @pytest.fixture
-def real_server(tmp_path: Path) -> Iterator[str]:
+def real_server(tmp_path: Path, prefect_home: Path) -> Iterator[str]:
     """A server as users start it, with its services; the harness has none, and so schedules nothing."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
     place = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_API_URL": url}
-    place["PREFECT_API_DATABASE_CONNECTION_URL"] = f"sqlite+aiosqlite:///{tmp_path}/prefect.db"
+    shutil.copytree(prefect_home, tmp_path / "prefect")
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
     with subprocess.Popen(command, env=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         for _ in range(240):

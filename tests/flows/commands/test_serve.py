@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -114,7 +115,8 @@ def postgresql(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
+def served(request: pytest.FixtureRequest, tmp_path: Path, prefect_home: Path) -> Iterator[Served]:
+    shutil.copytree(prefect_home, tmp_path / "prefect")
     write_corpus(tmp_path / "audio", a="pause one", b="pause wrong", c="pause three")
     database = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
     served = Served(tmp_path, tmp_path / "said.txt", database)
