@@ -33,6 +33,17 @@ _UTTERANCE = re.compile(r".+#\d+-\d+")
 
 
 @dataclass(frozen=True)
+class Listener:
+    """How a prompt becomes phones and codes."""
+
+    codec: "Codec"
+    speaks: str  # the identity of the codec that the pair was trained with
+    whisper: str
+    device: str
+    language: str  # as espeak-ng names it
+
+
+@dataclass(frozen=True)
 class File:
     """A prompt that is a file of audio, the part of it that gives the voice already chosen."""
 
@@ -40,13 +51,13 @@ class File:
     excerpt: Excerpt
     text: str | None = field(repr=False)  # what is said in it, where the excerpt is all of it
 
-    def words(self, whisper: str, device: str, language: str) -> str:
-        """What is said in it, as espeak-ng names the language; a Whisper hears it unless it is known."""
-        return self.text or audio_prompt.hear(self.excerpt, whisper, device, language.partition("-")[0])
-
-    def prompt(self, words: str, codec: "Codec", _speaks: str, language: str) -> Prompt:
-        """What the model goes on from."""
-        return audio_prompt.prompt(self.excerpt, words, codec, language)
+    def prompt(self, listener: Listener) -> Prompt:
+        """What the model goes on from; what is said in it is heard by Whisper unless it is known."""
+        language = listener.language
+        text = self.text or audio_prompt.hear(
+            self.excerpt, listener.whisper, listener.device, language.partition("-")[0]
+        )
+        return audio_prompt.prompt(self.excerpt, text, listener.codec, language)
 
 
 @dataclass(frozen=True)
@@ -56,13 +67,9 @@ class Utterance:
     voice: str
     known: warehouse_lookup.Utterance
 
-    def words(self, _whisper: str, _device: str, _language: str) -> str:
-        """The warehouse knows what is said in it."""
-        return ""
-
-    def prompt(self, _words: str, _codec: "Codec", speaks: str, _language: str) -> Prompt:
-        """What the model goes on from, in codes of the codec that the pair `speaks`."""
-        return self.known.prompt(speaks)
+    def prompt(self, listener: Listener) -> Prompt:
+        """What the model goes on from."""
+        return self.known.prompt(listener.speaks)
 
 
 def find(prompt: str, text: str | None, root: Path, consent: bool) -> File | Utterance:

@@ -6,7 +6,6 @@ wrong with the words, the files and the right to use a voice is said before any 
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,13 +80,11 @@ def say(options: SayOptions, site: Site) -> list[dict[str, Any]]:
         chosen = prompt_consent.find(options.prompt, options.prompt_text, site.root, options.consent)
         device = _usable(device_here(site))
         certificate = load_certificate(site.certificate, site.certificate_key)
-        with ThreadPoolExecutor(1) as beside:  # Whisper hears on one core what another loads
-            heard = beside.submit(chosen.words, whisper, device, language)
-            pair, checkpoint_id = _pair(options, site.root, device)
-            codec = _codec(options, usual, pair, device)
+        pair, checkpoint_id = _pair(options, site.root, device)
+        codec = _codec(options, usual, pair, device)
         if checkpoint_pairs.is_embedded(checkpoint_id) and not audio_prompt.is_machine(chosen.voice):
             tell(_EXPECT)
-        prompt = chosen.prompt(heard.result(), codec, pair.codec, language)
+        prompt = chosen.prompt(prompt_consent.Listener(codec, pair.codec, whisper, device, language))
         for warning in prompt.warnings:
             tell(f"valle: {warning}")
         judge = Judge(options.best_of, whisper, device, codec, prompt) if options.best_of > 1 else None
