@@ -180,7 +180,7 @@ def stats(root: str | None, site: str | None, as_json: bool) -> None:
 )
 @click.option("--consent", is_flag=True, help="The speaker agrees to the use of this voice; it is remembered.")
 @click.option("--stream", is_flag=True, help="To standard output while it is made.")
-@click.option("--no-mark", "mark", is_flag=True, flag_value=False, default=True, help="Leave the codes unmarked.")
+@click.option("--mark", is_flag=True, help="Mark the codes themselves, which costs words.")
 @click.option(
     "--output", metavar="FILE.wav", help="Default: speech.wav here, numbered where it exists; - is standard output."
 )

@@ -56,7 +56,7 @@ class SayOptions:
     precision: "Precision" = "float32"  # of the weights, see `model.valle.precision`
     consent: bool = False
     stream: bool = False  # to standard output while it is made
-    mark: bool = True  # in the codes, where `detect` finds it
+    mark: bool = False  # in the codes, where `detect` finds it
     output: str | None = None
 
     def __post_init__(self) -> None:

@@ -210,7 +210,7 @@ def test_lighter_weights_speak_too(say: Say, world: World, precision: str) -> No
     assert soundfile.info("speech.wav").samplerate == 24_000
 
 
-def test_codes_are_marked_unless_told_otherwise(say: Say, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_are_marked_where_that_is_said(say: Say, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     how: list[Any] = []
 
     def generate(_pair: object, requests: Sequence[Request], sampling: Any, **_: Any) -> list[Generated]:
@@ -219,8 +219,8 @@ def test_codes_are_marked_unless_told_otherwise(say: Say, world: World, monkeypa
 
     monkeypatch.setattr(synthesis, "generate", generate)
     prompt = ["--prompt", recording(world, MACHINE), "--prompt-text", LONG]
-    assert say("Hello.", *prompt, "--output", "a.wav")[0] == 0
-    assert say("Hello.", *prompt, "--output", "b.wav", "--no-mark")[0] == 0
+    assert say("Hello.", *prompt, "--output", "a.wav", "--mark")[0] == 0
+    assert say("Hello.", *prompt, "--output", "b.wav")[0] == 0
     assert how[0].strength == STRENGTH
     assert how[1] is None
     said = [examine(Path(name)).origin for name in ("a.wav", "b.wav")]
