@@ -251,7 +251,7 @@ CHAPTERS = (
             Figure(
                 name="judges",
                 title="The judges' own scale",
-                sql="select metric, judge, estimate, low, high, num_samples, num_speakers, protocol, evaluation_set "
+                sql="select metric, estimate, low, high, judge, num_samples, num_speakers, protocol, evaluation_set "
                 "from estimates where system = 'ground-truth' order by metric, judge, protocol, evaluation_set",
                 words="What each judge makes of the same true speech.",
                 nothing="No true speech has been scored yet.",
