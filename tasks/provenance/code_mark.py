@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from model.codec.encodec import Codec
     from model.valle.mark import Trace
 
-STRENGTH = 3.0  # that `say` marks with: see docs/provenance.md
+STRENGTH = 3.0  # that `say --mark` marks with: see docs/provenance.md
 LONGEST = 60 * SAMPLE_RATE  # samples of a file that are heard
 
 _PLACES = 0, HOP // 2
