@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
-from pyarrow.dataset import Dataset
 
 from tasks.text import symbols
 from tasks.training.worker import (
@@ -30,6 +29,8 @@ from warehouse.stage import Resources, same_as
 from warehouse.tables import CHECKPOINTS, CODES, EXAMPLES, PHONES
 
 if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
+
     from model.training.trainer import Training
     from model.valle.settings import Half
 
@@ -130,7 +131,9 @@ class Checkpoints:
         starts = {f"{half}_start": _digest(self._start(half)) for half in self.gathers} if self.start_from else {}
         return {"symbols": symbols.digest(), **starts}
 
-    def __call__(self, examples: Dataset, phones: Dataset, codes: Dataset, *, shard: "Half", folder: Path) -> pa.Table:
+    def __call__(
+        self, examples: "Dataset", phones: "Dataset", codes: "Dataset", *, shard: "Half", folder: Path
+    ) -> pa.Table:
         """One row for each validation of the half `shard`.
 
         The last row names the last weights, which lie in `folder`; the row that `is_best` names the best.
@@ -271,7 +274,7 @@ def _window(num_examples: int, num_shards: int) -> int:
     return max(1, round(MIXED * num_shards / num_examples))
 
 
-def _shards(examples: Dataset, phones: Dataset, codes: Dataset) -> Iterator[ShardFiles]:
+def _shards(examples: "Dataset", phones: "Dataset", codes: "Dataset") -> Iterator[ShardFiles]:
     """The files of each shard of the examples, by name."""
     named_phones, named_codes = ({Path(path).stem: path for path in dataset.files} for dataset in (phones, codes))
     for path in sorted(examples.files):

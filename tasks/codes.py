@@ -19,7 +19,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import compute as pc
-from pyarrow.dataset import Dataset
 
 from tasks.audio.fidelity import is_checked, place_of, si_sdr_db
 from warehouse.errors import Mistake
@@ -28,6 +27,8 @@ from warehouse.stage import Resources, in_range
 from warehouse.tables import CODEBOOK_SIZE, CODEBOOKS, CODES, FRAME_RATE, HOP, RECORDINGS, SAMPLE_RATE, UTTERANCES
 
 if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
+
     from model.codec.encodec import Codec
 
 Waveform = NDArray[np.float32]  # [num_samples], mono, at 24 kHz
@@ -69,7 +70,7 @@ class Codes:
 
         return {"model": identity(self.model)}
 
-    def __call__(self, utterances: Dataset, recordings: Dataset) -> pa.Table:
+    def __call__(self, utterances: "Dataset", recordings: "Dataset") -> pa.Table:
         """One row for each kept utterance; one whose audio cannot be read costs itself alone.
 
         Raises:

@@ -6,16 +6,19 @@ all that it failed, so the view `conditions` tells what each of them costs alone
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyarrow import compute as pc
-from pyarrow.dataset import Dataset
 
 from tasks.corpora.held_out import LIBRIVOX, held_out
 from warehouse.errors import BrokenPromise
 from warehouse.filters import Condition, check, refused
 from warehouse.stage import Resources, same_as
 from warehouse.tables import CODES, EXAMPLES, PHONES, TRANSCRIPTS, UTTERANCES
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 WHOLE = tuple(
     Condition(
@@ -46,7 +49,7 @@ class Examples:
             schemas = {table.name: table.schema for table in self.takes}
             check([Condition(reason, holds) for reason, holds in self.where], "utterance_id", **schemas)
 
-    def __call__(self, utterances: Dataset, transcripts: Dataset, phones: Dataset, codes: Dataset) -> pa.Table:
+    def __call__(self, utterances: "Dataset", transcripts: "Dataset", phones: "Dataset", codes: "Dataset") -> pa.Table:
         """One row for each kept utterance, in the utterances' order.
 
         Raises:

@@ -4,17 +4,19 @@ A text that cannot be said whole is dropped with the part that has no symbol; `t
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pyarrow import compute as pc
-from pyarrow.dataset import Dataset
 
 from tasks.text import symbols
 from tasks.text.phonemization import ENGLISH, OWN, Unspeakable, backend, espeak_name, phonemize
 from warehouse.faults import Faults
 from warehouse.stage import Resources
 from warehouse.tables import PHONES, TRANSCRIPTS, UTTERANCES
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,7 @@ class Phones:
             backend(self.language)
         return {"symbols": symbols.digest(), "espeak": f"espeakng-loader {version('espeakng-loader')}"}
 
-    def __call__(self, transcripts: Dataset, _utterances: Dataset) -> pa.Table:
+    def __call__(self, transcripts: "Dataset", _utterances: "Dataset") -> pa.Table:
         columns = ["utterance_id", "text", "language"]
         kept = transcripts.to_table(columns=columns, filter=pc.field("dropped").is_null())
         faults = Faults("not_speakable")

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow.dataset import Dataset
 
 from tasks.audio import audio_files
 from tasks.audio.resynthesis import decode, encode
@@ -59,6 +58,8 @@ from warehouse.tables import (
 )
 
 if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
+
     from model.valle.synthesis import Pair, Request
 
 TRAINED, EVERY = "trained", "all"
@@ -158,13 +159,13 @@ class Samples:
 
     def __call__(
         self,
-        examples: Dataset,
-        utterances: Dataset,
-        recordings: Dataset,
-        transcripts: Dataset,
-        phones: Dataset,
-        codes: Dataset,
-        checkpoints: Dataset | None = None,
+        examples: "Dataset",
+        utterances: "Dataset",
+        recordings: "Dataset",
+        transcripts: "Dataset",
+        phones: "Dataset",
+        codes: "Dataset",
+        checkpoints: "Dataset | None" = None,
         *,
         shard: str,
         folder: Path,
@@ -213,7 +214,7 @@ class Samples:
         made.faults.check(len(rows))
         return pa.Table.from_pylist(rows, schema=SAMPLES.schema)
 
-    def _choose(self, examples: Dataset, utterances: Dataset) -> EvaluationSet:
+    def _choose(self, examples: "Dataset", utterances: "Dataset") -> EvaluationSet:
         """The frozen set, or one that is drawn from the examples."""
         if self.pairs:
             return evaluation_set.read(self.pairs)
@@ -233,7 +234,7 @@ class Samples:
             )
         return drawn
 
-    def _load_pair(self, checkpoints: Dataset | None) -> tuple["Pair", str]:
+    def _load_pair(self, checkpoints: "Dataset | None") -> tuple["Pair", str]:
         """The two halves, and the names of their weights."""
         from model.codec.encodec import identity
         from model.valle.synthesis import load_pair
@@ -349,7 +350,7 @@ def _row(system: str, part: Part, seed: int) -> Row:
     }
 
 
-def _newest(checkpoints: Dataset, half: str) -> Row:
+def _newest(checkpoints: "Dataset", half: str) -> Row:
     """The last weights of a half that were kept."""
     wanted = pc.field("dropped").is_null() & pc.field("sha256").is_valid() & (pc.field("half") == half)
     kept = checkpoints.to_table(columns=["checkpoint_id", "step", "path"], filter=wanted).to_pylist()

@@ -18,11 +18,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow.dataset import Dataset
 
 from tasks.audio import audio_files
 from tasks.evaluation import controls, further_judges
@@ -43,6 +43,9 @@ from tasks.evaluation.systems import EMPTY
 from warehouse.faults import Faults
 from warehouse.stage import Resources, in_range
 from warehouse.tables import SAMPLES, SCORES
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 _LONGEST = 30 * RATE  # samples: Whisper hears no more, of an endless one either
 _BLOCK = 256  # waveforms held in memory at once
@@ -80,7 +83,7 @@ class Scores:
         names = [further_judges.identity(name) for name in self.judges]
         return {"judge": recognition.identity(self.judge), "voices": voice_judge(), "judges": names}
 
-    def __call__(self, samples: Dataset) -> pa.Table:
+    def __call__(self, samples: "Dataset") -> pa.Table:
         """Three rows for each sample that was made, one for each that is empty; of true speech, controls as well."""
         counted = pc.field("dropped").is_null() | (pc.field("dropped") == EMPTY)
         judged = samples.to_table(filter=counted).to_pylist()
@@ -125,7 +128,7 @@ class Scores:
 
         return listen
 
-    def controls(self, scores: Dataset) -> Iterator[str]:
+    def controls(self, scores: "Dataset") -> Iterator[str]:
         """Which controls are broken, each in a sentence (`tasks.evaluation.controls`).
 
         Args:

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 from numpy.typing import NDArray
+from pyarrow import compute as pc
 
 from model.asr import recognition
 from tasks.audio.audio_files import Unreadable, must_be_there, read
@@ -27,6 +27,9 @@ from warehouse.errors import Mistake
 from warehouse.faults import Faults, together_or_alone
 from warehouse.stage import Resources, in_range
 from warehouse.tables import RECORDINGS, TRANSCRIPTS, UTTERANCES
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 REFERENCE = "reference"  # the corpus's own text in place of a model's
 _AT_ONCE = 8  # batches whose audio is in memory together, so that like lengths meet
@@ -73,13 +76,13 @@ class Transcripts:
             raise Mistake(f"transcripts.engine={self.engine}: {error}") from error
         return {"model": recognition.identity(self.model)}
 
-    def __call__(self, utterances: ds.Dataset, recordings: ds.Dataset) -> pa.Table:
+    def __call__(self, utterances: "Dataset", recordings: "Dataset") -> pa.Table:
         """One row for each kept utterance; one whose audio cannot be read costs itself alone.
 
         Raises:
             OSError: a file, or the whole corpus, could not be read this time; the shard fails, nothing is dropped.
         """
-        kept = utterances.to_table(filter=ds.field("dropped").is_null()).to_pylist()
+        kept = utterances.to_table(filter=pc.field("dropped").is_null()).to_pylist()
         columns = ["recording_id", "audio_path", "num_samples", "text", "language"]
         by_id = {row["recording_id"]: row for row in recordings.to_table(columns=columns).to_pylist()}
         pairs = [(utterance, by_id[utterance["recording_id"]]) for utterance in kept]

@@ -19,11 +19,11 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
+from pyarrow import compute as pc
 
 from tasks.audio import voice_activity
 from tasks.audio.audio_files import Unreadable, must_be_there, read
@@ -33,6 +33,9 @@ from warehouse.errors import Mistake
 from warehouse.faults import Faults
 from warehouse.stage import Resources, in_range
 from warehouse.tables import RECORDINGS, UTTERANCES
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 _READ = ["recording_id", "corpus", "speaker_id", "audio_path", "sample_rate", "num_samples", "speech", "text"]
 _SECONDS = (
@@ -90,13 +93,13 @@ class Utterances:
             raise Mistake("utterances.dev_share and utterances.test_share are more than 1 together")
         return {"voice": voice_activity.digest()}
 
-    def __call__(self, recordings: ds.Dataset) -> pa.Table:
+    def __call__(self, recordings: "Dataset") -> pa.Table:
         """The rows of one shard of recordings; dropped recordings have none.
 
         Raises:
             OSError: a file, or the whole corpus, could not be read this time; the shard fails, nothing is dropped.
         """
-        kept = recordings.to_table(columns=_READ, filter=ds.field("dropped").is_null())
+        kept = recordings.to_table(columns=_READ, filter=pc.field("dropped").is_null())
         rows, faults = [], Faults()
         for recording in kept.to_pylist():
             try:

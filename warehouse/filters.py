@@ -10,13 +10,15 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
-from pyarrow.dataset import Dataset
 
 from warehouse.errors import BrokenPromise, Mistake
+
+if TYPE_CHECKING:
+    from pyarrow.dataset import Dataset
 
 _CLOSED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
@@ -94,7 +96,7 @@ def _parts(tree: Any) -> Iterator[dict[str, Any]]:
         yield from _parts(branch)
 
 
-def refused(conditions: Iterable[Condition], key: str, **tables: pa.Table | Dataset) -> pa.Table:
+def refused(conditions: Iterable[Condition], key: str, **tables: "pa.Table | Dataset") -> pa.Table:
     """What each row fails: `dropped` and `detail` of the first condition, and `failed`, the reasons of all.
 
     Args:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from flows.commands.options import RunOptions
-from flows.commands.report import report
+from flows.commands.report import report_where_it_differs
 from flows.commands.run import run
 from flows.engine.site import Site
 from flows.terminal.output import render
@@ -37,7 +37,7 @@ def run_demo(options: RunOptions) -> None:
     for id_ in select(site.root, prompt)["id"].drop_null().to_pylist():
         where = "" if site.root == Path(Site.root).absolute() else f" --root {site.root}"
         print(f"\nSay a sentence of your own: valle say {SENTENCE!r} --prompt '{id_}'{where}")
-    print(f"\nAll of it on one page, to look at and to listen to: {report(site.root)}")
+    print(f"\nAll of it on one page, to look at and to listen to: {report_where_it_differs(site.root)}")
 
 
 def misheard(root: Path, corpus: Path) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+from flows.report.figures import FIGURES
 from flows.report.page import build
 from flows.report.page_verification import Finding, verify
 from flows.terminal.output import say
@@ -36,6 +37,16 @@ def report(root: Path, out: str | None = None, audio: str | None = None) -> Path
     write_atomically(path, page)
     say(f"{len(page) / 1e6:.1f} MB; `valle report --verify` holds it against the catalogue")
     return path
+
+
+def report_where_it_differs(root: Path) -> Path:
+    """The page of a root: the one that is there, where every figure of it says what the catalogue says, else anew."""
+    path = root / NAME
+    try:
+        count, findings = verify(path.read_bytes().decode(), root)
+    except (Mistake, OSError, UnicodeDecodeError):  # no page, or none of ours
+        return report(root)
+    return path if count == len(FIGURES) and not findings else report(root)
 
 
 def hold_against(root: Path, out: str | None = None) -> str:

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from model.cpu.blank_weights import Blank
+
 _DTYPES = {0: torch.float32, 1: torch.int8, 2: torch.int16, 4: torch.float16, 5: torch.bfloat16}  # by its number
 _SCALE = "_scale"  # what the name of a scale has more than that of its weights
 _SPEC = "WhisperSpec"
@@ -60,7 +62,8 @@ def load(folder: Path, device: str = "cpu") -> Any:
         tokens, heads = len(state["decoder.token_embedding.weight"]), width // 64
         positions = len(state["decoder.positional_embedding"])
         sizes = (mels, _POSITIONS, width, heads, layers[0], tokens, positions, width, heads, layers[1])
-        model = Whisper(ModelDimensions(*sizes))
+        with Blank():
+            model = Whisper(ModelDimensions(*sizes))
         model.load_state_dict(state)
         aligned = torch.zeros(layers[1], heads, dtype=torch.bool)
         for layer, head in config["alignment_heads"]:

@@ -18,9 +18,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
+from model.cpu.blank_weights import Blank
 from model.gpu.full_precision import keep_fp32
 from model.valle.ar import AR
 from model.valle.nar import NAR
@@ -65,17 +65,6 @@ def save(folder: Path, model: AR | NAR) -> str:
     return digest
 
 
-class _Blank(TorchFunctionMode):
-    """Draws and scales no weights. On the meta device they are nothing, after five seconds of imports for them."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """The tensor as it is, where it was to be filled by chance, or scaled then."""
-        kwargs = kwargs or {}
-        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.__itruediv__, Tensor.div_):
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
-        return func(*args, **kwargs)
-
-
 def load(folder: Path, device: str = "cpu", symbols: tuple[str, ...] | None = None) -> AR | NAR:
     """The half in a folder, ready to speak (no dropout, no gradients).
 
@@ -99,7 +88,7 @@ def load(folder: Path, device: str = "cpu", symbols: tuple[str, ...] | None = No
         raise CheckpointError(f"{folder} has no {WEIGHTS}: copy the whole folder of the checkpoint") from None
     if hashlib.sha256(weights).hexdigest() != digest:
         raise CheckpointError(f"{folder / WEIGHTS} is not what {SETTINGS} says (its sha256 differs): copy it again")
-    with torch.device("meta"), _Blank():
+    with torch.device("meta"), Blank():
         model = build(settings)
     try:
         model.load_state_dict(load_tensors(weights), assign=True)

@@ -5,8 +5,12 @@ similarity.
 """
 
 import re
+import sys
 import warnings
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,12 +38,17 @@ def load_normalizer() -> Callable[[str], str]:
     """What makes two texts the same that are said the same: Whisper's own (arXiv:2212.04356, appendix C).
 
     Python makes no number of more than 4,300 digits, and Whisper's then fails: their digits are taken one by one.
+    Loaded by itself: with the package around it come torch and numba, three seconds where only words are compared.
     """
+    whisper = find_spec("whisper")
+    path = Path(str(whisper and whisper.origin)).with_name("normalizers") / "__init__.py"
+    loader = SourceFileLoader("whisper_normalizers", str(path))
+    normalizers = sys.modules[loader.name] = module_from_spec(ModuleSpec(loader.name, loader, is_package=True))
+    normalizers.__path__ = [str(path.parent)]
+    loader.exec_module(normalizers)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)  # it leaves the file with its spellings open
-        from whisper.normalizers import EnglishTextNormalizer
-
-        normalizer: Callable[[str], str] = EnglishTextNormalizer()
+        normalizer: Callable[[str], str] = normalizers.EnglishTextNormalizer()
     return lambda text: normalizer(_ENDLESS.sub(lambda digits: " ".join(digits[0].replace(",", "")), text))
 
 

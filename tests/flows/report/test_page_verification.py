@@ -8,8 +8,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from flows.commands.report import report_where_it_differs
 from flows.report.figures import FIGURES
-from flows.report.page_verification import difference, same
+from flows.report.page_verification import difference, same, verify
 from tests.conftest import Said
 from tests.flows.report import heard_warehouse
 from warehouse.catalogue import Catalogue
@@ -51,6 +52,21 @@ def test_a_row_that_is_changed_in_the_catalogue_is_named(root: Path, valle: Vall
     assert code == 1
     assert err.startswith("valle: false: figure throughput says ")
     assert "audio_hours" in err
+
+
+def test_the_demo_keeps_a_page_that_is_true_and_writes_any_other_anew(root: Path) -> None:
+    page = report_where_it_differs(root)
+    written = page.stat().st_mtime_ns
+    assert report_where_it_differs(root).stat().st_mtime_ns == written
+    change(page, "<td>loss_spike</td>", "<td>all is well</td>")
+    report_where_it_differs(root)
+    assert "all is well" not in page.read_text()
+    with duckdb.connect(root / "catalogue.duckdb") as db:
+        db.execute("update runs set audio_seconds = 7200 where table_name = 'phones'").fetchall()
+    written = page.stat().st_mtime_ns
+    assert report_where_it_differs(root).stat().st_mtime_ns > written
+    page.write_bytes(b"\xff no page of ours")
+    assert verify(report_where_it_differs(root).read_text(), root) == (len(FIGURES), [])
 
 
 @pytest.mark.parametrize(
