@@ -26,6 +26,7 @@ from warehouse.ledger import CRASHED, FAILED
 from warehouse.stage import Resources
 from warehouse.store import Artifact
 
+_GONE = "this machine's Ray is gone: its node was killed, perhaps for want of memory; run again, which starts another"
 _PATIENCE, _GRACE = 5.0, 30.0  # seconds in which a process may start, and does, where there is room for it
 
 
@@ -280,6 +281,8 @@ class Pool:
             waited = time.monotonic() - begun
             if waited > _PATIENCE:  # nobody keeps room with nothing to do
                 workers.let_go([other for other in list(workers.idle) if other != needs])
+                if site.ray_address == "local" and not any(node["Alive"] for node in ray.nodes()):
+                    self._no_room = _GONE
             with workers.changed:
                 idle = workers.idle[needs]
                 other = idle.pop() if idle and waited > min(_GRACE, waits) else None

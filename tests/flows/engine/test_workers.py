@@ -163,6 +163,16 @@ def test_a_cluster_without_room_is_one_sentence_after_a_while(pipeline: Run, roo
     assert pipeline() == WHOLE, "when there is room again, it goes on"
 
 
+def test_a_ray_of_this_machine_whose_node_is_gone_is_not_waited_for(
+    pipeline: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.engine.workers._PATIENCE", 0.5)
+    monkeypatch.setattr("flows.engine.workers.room", lambda *_: 1)  # as it was when the run began
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": False, "Resources": {}}])
+    with another_run(cpus=2), pytest.raises(WorkFailed, match="this machine's Ray is gone: its node was killed"):
+        pipeline(keys="retries = 0\n")
+
+
 def test_with_less_room_than_there_seems_to_be_a_run_goes_on_with_fewer_workers(
     pipeline: Run, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
