@@ -105,9 +105,10 @@ def status(root: str | None, site: str | None, as_json: bool) -> None:
 @where
 @click.option("--format", "format_", type=FORMATS, default="table", show_default=True)
 @click.option("--output", type=click.Path(dir_okay=False), help="Write to a file rather than to standard output.")
-def sql(query: str, root: str | None, site: str | None, format_: str, output: str | None) -> None:
+@click.option("--at", metavar="COMMIT", help="An older catalogue of a warehouse on an object store, by its number.")
+def sql(query: str, root: str | None, site: str | None, format_: str, output: str | None, at: str | None) -> None:
     """Read-only SQL over the catalogue, also while flows run."""
-    show(select(root, site, query), format_, output=output)
+    show(select(root, site, query, at), format_, output=output)
 
 
 @valle.command()
@@ -351,6 +352,7 @@ def main() -> None:
 def _ended(command: click.Group) -> int:
     """The exit code of a command, with what is to be said of a mistake said."""
     from warehouse.errors import FULL, Mistake, WorkFailed, is_full_disk
+    from warehouse.objects import Unanswered
 
     try:
         command(standalone_mode=False)
@@ -360,7 +362,7 @@ def _ended(command: click.Group) -> int:
     except Mistake as error:
         click.echo(f"valle: {error}", err=True)
         return 2
-    except WorkFailed as error:
+    except (WorkFailed, Unanswered) as error:
         click.echo(f"valle: {error}", err=True)
         return 1
     except ImportError as error:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from warehouse.working_copy import root_at
+
 Command = Callable[..., Any]
 
 
@@ -45,17 +47,17 @@ def show(rows: Any, format_: str, nothing: str = "", output: str | None = None) 
         click.echo(text, nl=False)
 
 
-def select(root: str | None, site: str | None, query: str) -> Any:
-    """The rows of one SELECT over a warehouse's catalogue."""
+def select(root: str | None, site: str | None, query: str, at: str | None = None) -> Any:
+    """The rows of one SELECT over a warehouse's catalogue, or over one of its commits."""
     from warehouse.query import select as answer
 
-    return answer(root_of(root, site), query)
+    return answer(root_of(root, site), query, at)
 
 
 def root_of(root: str | None, site: str | None) -> Path:
     """The warehouse, as the command line and the site say."""
     if not site:
-        return Path(root or "warehouse-data").absolute()
+        return root_at(root or "warehouse-data")
     from flows.engine.site import load_site  # reads TOML with pydantic, which takes longer than the query
 
     return load_site(site, root=root).root

@@ -27,6 +27,7 @@ from tasks.training.worker import (
 )
 from warehouse.stage import Resources, same_as
 from warehouse.tables import CHECKPOINTS, CODES, EXAMPLES, PHONES
+from warehouse.working_copy import folder_here, objects_of
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -57,6 +58,7 @@ class Checkpoints:
 
     makes, takes = CHECKPOINTS, (EXAMPLES, PHONES, CODES)
     needs, version, gathers = Resources(cpus=0.0), 3, ("ar", "nar")
+    fetches = True
 
     size: str = "small"  # one of `model.valle.settings.SIZES`
     codec: str = same_as("codes.model", "embedded")  # the EnCodec that made the codes
@@ -146,6 +148,7 @@ class Checkpoints:
 
         job = self._job(list(_shards(examples, phones, codes)), shard, folder)
         self.launch(train_half, {"job": job}, job.training.accumulate)
+        folder_here(folder, without="states")  # from the worker that wrote it
         progress = [Progress(**record) for record in json.loads((folder / VALIDATIONS).read_text())]
         last, chosen = progress[-1].step, best(progress).step
         kept = {best_folder(folder, chosen): chosen, folder: last} if chosen != last else {folder: last}
@@ -237,6 +240,7 @@ class Checkpoints:
             folder=folder,
             start=self._start(half) if self.start_from else None,
             codec=self.codec if self.codebooks else None,
+            url=objects.url if (objects := objects_of(folder.parents[2])) else None,
             where=Where(
                 device=self.device,
                 save_every=self.save_every,
@@ -277,7 +281,7 @@ def _window(num_examples: int, num_shards: int) -> int:
 def _shards(examples: "Dataset", phones: "Dataset", codes: "Dataset") -> Iterator[ShardFiles]:
     """The files of each shard of the examples, by name."""
     named_phones, named_codes = ({Path(path).stem: path for path in dataset.files} for dataset in (phones, codes))
-    for path in sorted(examples.files):
+    for path in sorted(examples.files, key=lambda path: Path(path).name):  # wherever each lies
         yield ShardFiles(path, named_phones[Path(path).stem], named_codes[Path(path).stem])
 
 

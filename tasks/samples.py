@@ -56,6 +56,7 @@ from warehouse.tables import (
     UTTERANCES,
     Table,
 )
+from warehouse.working_copy import folder_here
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -244,7 +245,7 @@ class Samples:
             ar, nar, checkpoint_id = folder / "ar", folder / "nar", checkpoint_pairs.identify(folder)
         else:
             first, second = (_newest(checkpoints, half) for half in checkpoint_pairs.HALVES)
-            ar, nar = self.root / first["path"], self.root / second["path"]
+            ar, nar = (folder_here(self.root / half["path"], without="states") for half in (first, second))
             checkpoint_id = f"{first['checkpoint_id']}+{second['checkpoint_id']}"
         pair = load_pair(ar, nar, self.device, SYMBOLS)
         mine = identity(self.codec)

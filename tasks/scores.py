@@ -43,6 +43,7 @@ from tasks.evaluation.systems import EMPTY
 from warehouse.faults import Faults
 from warehouse.stage import Resources, in_range
 from warehouse.tables import SAMPLES, SCORES
+from warehouse.working_copy import here
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -155,4 +156,4 @@ class Scores:
     def _speech(self, sample: Row) -> Waveform:
         if sample["dropped"]:
             return np.zeros(0, np.float32)
-        return audio_files.read(self.root / sample["audio_path"], RATE)[:_LONGEST]
+        return audio_files.read(here(self.root / sample["audio_path"]), RATE)[:_LONGEST]

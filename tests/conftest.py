@@ -113,8 +113,10 @@ def ray_here() -> Iterator[None]:
     """A local Ray with two CPUs, whose workers go from run to run."""
     import ray
 
+    from tests.object_server import ENVIRONMENT
     from tests.parked import parked
 
+    os.environ |= ENVIRONMENT
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000)
     with parked():
         yield

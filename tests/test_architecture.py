@@ -55,7 +55,13 @@ ROOMS = {  # each room, and the rooms of its own folder that it may import; a fo
 }
 NOUNS = ("recordings", "utterances", "transcripts", "phones", "codes", "examples", "checkpoints", "samples", "scores")
 BY_FIRST_ADDRESS = ("espeak",)  # modules that scripts beside the project know by where they lay before
-ONLY_IN = {"prefect": {"flows"}, "ray": {"flows"}, "duckdb": {"warehouse"}, "pyarrow": {"warehouse", "tasks", "flows"}}
+ONLY_IN = {
+    "prefect": {"flows"},
+    "ray": {"flows"},
+    "duckdb": {"warehouse"},
+    "obstore": {"warehouse"},
+    "pyarrow": {"warehouse", "tasks", "flows"},
+}
 HEAVY = {"torch", "whisper", "encodec", "phonemizer", "lhotse", "prefect", "ray"}
 
 

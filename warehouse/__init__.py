@@ -19,4 +19,4 @@ def open(root: str | Path) -> "Reader":
     """
     from warehouse.reader import Reader
 
-    return Reader(Path(root))
+    return Reader(root)

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,110 +21,24 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from warehouse import catalogue_rows, foreign_scores, ledger, value_sums
+from warehouse import catalogue_rows, commits, ledger, value_sums
+from warehouse.catalogue_layout import copy_all, migrate
 from warehouse.errors import FULL, BrokenPromise, Mistake, WorkFailed, is_full_disk
+from warehouse.objects import Objects
 from warehouse.plan import Artifacts, StagePlan, Wanted, excuse_again, from_json, plan, to_json
-from warehouse.query import connect
+from warehouse.query import connect, published, reach
 from warehouse.statistics import INDEX, PUBLISHED, VIEWS, create_views
-from warehouse.store import Artifact, clear_unfinished, list_shards, read_artifact, write_atomically
+from warehouse.store import Artifact, clear_unfinished, list_shards, place_of, read_shard, write_atomically
 from warehouse.tables import TABLES
 from warehouse.tallies import names_of_tallies, tally_shard
+from warehouse.working_copy import keep, objects_of, send, shard_of
+from warehouse.working_copy import said as said_of
 
 PATIENCE = 60.0  # seconds to wait for another process to let go of the private database
 _THREADS = threading.Lock()  # DuckDB's lock is between processes; threads of one process share its database
 FOLDERS = ("audio", "ledger", "logs", "recipes")  # of a root, beside a folder for each table
 _DAMAGED = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
 STORAGE = "v1.5.0"  # the oldest DuckDB that can read what is published
-
-MIGRATIONS = (
-    """
-    create table artifacts (
-        table_name varchar, shard varchar, fingerprint varchar,
-        path varchar,             -- relative to the root
-        num_rows bigint,          -- kept and dropped
-        num_dropped bigint,
-        seconds double,           -- of audio, kept and dropped
-        dropped json,             -- reason -> rows, seconds
-        bytes bigint,
-        digest varchar,           -- of the rows
-        stage json,               -- name, version, settings
-        inputs json,              -- what it was made from
-        made_at timestamp         -- UTC
-    )
-    """,
-    """
-    create table runs (
-        run_id varchar, flow_run_id varchar,
-        table_name varchar, shard varchar, fingerprint varchar,
-        attempt integer,
-        started_at timestamp, ended_at timestamp,  -- UTC
-        state varchar,            -- made, failed or crashed
-        error varchar,
-        host varchar, device varchar,
-        seconds double,           -- wall clock
-        audio_seconds double,
-        peak_memory_bytes bigint
-    )
-    """,
-    """
-    create table told (yes boolean)  -- one row, once the kept ledger has been read
-    """,
-    """
-    create table archives (
-        name varchar,             -- a known name, or the URL
-        dest varchar,             -- the folder it is extracted to
-        url varchar,
-        streamed boolean,         -- members were used before the sum of the whole could hold
-        expected_md5 varchar,
-        content_length bigint,    -- bytes
-        etag varchar,
-        bytes_done bigint,
-        md5 varchar,
-        verified varchar,         -- published-md5, given-md5 or self-hashed
-        state varchar,            -- downloading, verified, extracted, failed, wrong_sum or damaged
-        error varchar,
-        num_members bigint,       -- files extracted
-        num_refused bigint,
-        refused json,             -- reason -> members, first
-        started_at timestamp, written_at timestamp, finished_at timestamp,  -- UTC
-        record_id varchar
-    )
-    """,
-    """
-    alter table artifacts add column tally json default '{}'  -- what is counted of its kept rows
-    """,
-    """
-    create table consents (
-        voice varchar,            -- audio:<digest of what decodes>, or speaker:<corpus>/<speaker_id>
-        said_at timestamp,        -- UTC
-        prompt varchar,           -- the file or the utterance that it was said of first
-        said_by varchar, host varchar
-    )
-    """,
-    """
-    alter table artifacts add column sha256 varchar default ''  -- of the file; '' where nobody has kept it
-    """,
-    value_sums.LAYOUT,
-    """
-    create table ratings (
-        test_id varchar,          -- one sitting of one listener
-        version varchar,          -- fingerprint of the samples
-        listener varchar, seed bigint,
-        place integer,            -- 1, 2, … in the order of the sitting
-        sample_a varchar, sample_b varchar,
-        system_a varchar, system_b varchar,
-        preferred varchar,        -- a, b, or null: neither
-        host varchar,
-        taken_at timestamp        -- UTC
-    )
-    """,
-    foreign_scores.LAYOUT,
-    """
-    alter table consents add column said_last_at timestamp;   -- UTC; null where nobody has agreed
-    alter table consents add column withdrawn_at timestamp;    -- UTC; it holds where it is later than that
-    update consents set said_last_at = said_at
-    """,
-)
 
 
 @dataclass(frozen=True)
@@ -142,8 +56,15 @@ class Catalogue:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.published = root / "catalogue.duckdb"
         self._private = root / ".catalogue.duckdb"
+
+    @property
+    def published(self) -> Path:
+        """The file that holds what is published; of an object store, the newest commit's, fetched where it is not here.
+
+        Where nothing is published there is none.
+        """
+        return published(self.root)
 
     def take_up(self, *, look_at_disk: bool = False) -> list[StagePlan]:
         """Take up the ledger, publish, and return what the last run asked for against what exists.
@@ -152,18 +73,54 @@ class Catalogue:
             look_at_disk: compare with the shards that lie there, too. Shards whose writer was killed before it
                 left a record are found then, and shards that somebody deleted are forgotten.
         """
+        if objects := objects_of(self.root):
+            return self._commit(objects, look_at_disk=look_at_disk)
         with self._open() as db:
             waiting = ledger.waiting(self.root)  # listed under the lock: nobody else takes these
-            records = list(ledger.read(waiting))
-            catalogue_rows.insert(db, records)
-            if look_at_disk:
-                self._look_at_disk(db)
-            plans = self.plan(catalogue_rows.artifacts(db))
-            if look_at_disk:
-                value_sums.count_old(db, self.root, plans)
-            self._publish(db, plans)
+            plans, records = self._bring_up(db, waiting, look_at_disk=look_at_disk)
+            self._copy(db, plans).replace(self.published)
             ledger.keep(self.root, records, waiting)
             return plans
+
+    def _commit(self, objects: Objects, *, look_at_disk: bool, anew: bool = False) -> list[StagePlan]:
+        """As `take_up`, where there are no locks: what is made of a commit is committed, if it is still the newest."""
+        waiting: list[Path] = []
+        records: list[ledger.Entry] = []
+        plans: list[StagePlan] = []
+
+        def fold(base: commits.Head | None, name: str) -> dict[str, bytes]:
+            nonlocal waiting, records, plans
+            if anew:
+                self._forget()
+            with self._open_at(objects, None if anew else base) as db:
+                waiting = ledger.waiting(self.root)  # since HEAD was read: who has taken up others has moved it
+                plans, records = self._bring_up(db, waiting, look_at_disk=look_at_disk)
+                db.execute("delete from committed").fetchall()
+                db.execute("insert into committed values (?)", [name]).fetchall()
+                whole = self.root / f".committing-{uuid4().hex}"
+                copy_all(db, whole, STORAGE)
+                copies = {"catalogue.duckdb": self._copy(db, plans), "private.duckdb": whole}
+            files = {file: path.read_bytes() for file, path in copies.items()}
+            for path in copies.values():
+                path.unlink()
+            return files
+
+        commits.commit(objects, fold)
+        ledger.keep(self.root, records, waiting)
+        return plans
+
+    def _bring_up(
+        self, db: duckdb.DuckDBPyConnection, waiting: list[Path], *, look_at_disk: bool
+    ) -> tuple[list[StagePlan], list[ledger.Entry]]:
+        """Put into the private database what it does not have: these files of the ledger, and the shards there are."""
+        records = list(ledger.read(waiting))
+        catalogue_rows.insert(db, records)
+        if look_at_disk:
+            self._look_at_disk(db)
+        plans = self.plan(catalogue_rows.artifacts(db))
+        if look_at_disk:
+            value_sums.count_old(db, self.root, plans)
+        return plans, records
 
     def trouble(self) -> str | None:
         """Why the private database cannot be used, if so. One that another process has open can."""
@@ -182,20 +139,20 @@ class Catalogue:
 
         Whoever reads meanwhile reads what was published before.
         """
+        if objects := objects_of(self.root):
+            self._commit(objects, look_at_disk=True, anew=True)
+            with closing(connect(self.root)) as db:
+                return _sizes(db)
         try:
             with self._open() as db:
                 for table in (*PUBLISHED, "value_counts", "summed"):
                     db.execute(f"delete from {table}").fetchall()
                 db.execute("delete from told").fetchall()  # last: until then nothing is lost
         except (duckdb.Error, Mistake):  # damaged, perhaps beyond opening
-            for path in self.root.glob(f"{self._private.name}*"):
-                path.unlink()
+            self._forget()
         self.take_up(look_at_disk=True)
         with self._open() as db:
-            [(artifacts, runs)] = db.sql(
-                "select (select count(*) from artifacts), (select count(*) from runs)"
-            ).fetchall()
-        return artifacts, runs
+            return _sizes(db)
 
     def remember(self, name: str, stages: list[Wanted], options: dict[str, Any]) -> None:
         """Let views, status and rerun follow this recipe from now on.
@@ -208,7 +165,9 @@ class Catalogue:
                 kind = "folder" if stage.table in FOLDERS else "view"
                 raise Mistake(f"a table cannot be called {stage.table!r}: a warehouse has a {kind} of that name")
         said = {"name": name, "ran_at": time.time(), "options": options, "stages": to_json(stages)}
-        write_atomically(self.root / "recipes" / f"{name}.json", json.dumps(said, indent=1).encode())
+        path = self.root / "recipes" / f"{name}.json"
+        write_atomically(path, json.dumps(said, indent=1).encode())
+        send(path)
 
     def last_run(self) -> LastRun:
         """What the last run asked for.
@@ -219,7 +178,9 @@ class Catalogue:
         if damaged := self.damaged_recipes():
             raise Mistake(f"{damaged[0]} is damaged; run its recipe again, which writes it anew, or remove it")
         if not (last := self._last_run()):
-            raise Mistake(f"{self.root} is not a warehouse: no recipe has run there; `valle run --root` makes one")
+            raise Mistake(
+                f"{said_of(self.root)} is not a warehouse: no recipe has run there; `valle run --root` makes one"
+            )
         return last
 
     def recipes(self) -> list[list[Wanted]]:
@@ -240,14 +201,19 @@ class Catalogue:
 
         Changes nothing.
         """
-        artifacts = {}
-        if self.published.exists():
-            with closing(connect(self.root)) as db, _whole(self.published):
-                artifacts = catalogue_rows.artifacts(db)
+        artifacts = self.published_artifacts()
         gone, found = self._differences(artifacts)
         lost = set(gone)
         there = [artifact for artifact in artifacts.values() if artifact.path not in lost] + found
         return {(artifact.table_name, artifact.shard, artifact.fingerprint): artifact for artifact in there}
+
+    def published_artifacts(self) -> dict[tuple[str, str, str], Artifact]:
+        """Every shard that the published catalogue knows, by table, shard and fingerprint."""
+        file = self.published
+        if not file.exists():
+            return {}
+        with closing(connect(self.root)) as db, _whole(file):
+            return catalogue_rows.artifacts(db)
 
     def plan(self, artifacts: Artifacts) -> list[StagePlan]:
         """The last run's recipe against these artifacts."""
@@ -260,6 +226,9 @@ class Catalogue:
 
     def _runs(self) -> Iterator[tuple[Path, LastRun | None]]:
         """What each recipe's last run asked for; None where its file is damaged."""
+        if objects := objects_of(self.root):
+            for name in objects.list("recipes"):
+                keep(self.root / name, objects.get(name))
         for path in sorted((self.root / "recipes").glob("[!.]*.json")):
             try:
                 said = json.loads(path.read_bytes())
@@ -290,14 +259,23 @@ class Catalogue:
 
     def _differences(self, artifacts: Artifacts) -> tuple[list[str], list[Artifact]]:
         """Paths that are known and not there, or not of their size, and shards that are there and not known."""
-        known = {artifact.path: artifact.bytes for artifact in artifacts.values()}
+        known = {place_of(self.root, artifact): artifact for artifact in artifacts.values()}
         there = list_shards(self.root, self._tables(artifacts))
-        gone = [path for path, size in known.items() if there.get(path) != size]
-        found = []
-        for path in sorted(there.keys() - (known.keys() - set(gone))):
+        gone = {artifact.path for place, artifact in known.items() if there.get(place) != artifact.bytes}
+        sound = {artifact.path for artifact in known.values()} - gone
+        found: dict[str, Artifact] = {}
+        for place in sorted(there.keys() - {place for place, artifact in known.items() if artifact.path in sound}):
+            if self._is_replaced(place, sound):
+                continue
             with suppress(BrokenPromise):  # not ours, or damaged: as good as absent, and made again
-                found.append(read_artifact(self.root, self.root / path))
-        return gone, found
+                artifact = read_shard(self.root, place)
+                if artifact.path not in found or found[artifact.path].made_at < artifact.made_at:
+                    found[artifact.path] = artifact
+        return sorted(gone), list(found.values())
+
+    def _is_replaced(self, place: str, sound: set[str]) -> bool:
+        """Whether a file is an older one of a shard that is known: at an object store nothing is written over."""
+        return bool(objects_of(self.root)) and shard_of(place)[0] in sound
 
     def _tables(self, artifacts: Artifacts) -> list[str]:
         """Tables that may have shards on disk: every folder whose shards have fingerprints."""
@@ -306,8 +284,9 @@ class Catalogue:
         wanted = {stage.table for stage in last.stages} if last else set()
         return sorted(known | wanted | {table.name for table in TABLES})
 
-    def _publish(self, db: duckdb.DuckDBPyConnection, plans: list[StagePlan]) -> None:
-        for leftover in self.root.glob(".publishing-*"):
+    def _copy(self, db: duckdb.DuckDBPyConnection, plans: list[StagePlan]) -> Path:
+        """A file with what is published, and all views."""
+        for leftover in () if objects_of(self.root) else self.root.glob(".publishing-*"):
             leftover.unlink()
         unfinished = self.root / f".publishing-{uuid4().hex}"
         value_sums.add_up(db, plans)
@@ -317,8 +296,30 @@ class Catalogue:
             db.execute(f"create table copy.{table} as from {table}").fetchall()
         db.execute("detach copy").fetchall()
         with closing(duckdb.connect(unfinished)) as copy:
+            reach(copy, self.root)
             create_views(copy, self.root.resolve(), plans, uncounted)
-        unfinished.replace(self.published)
+        return unfinished
+
+    @contextmanager
+    def _open_at(self, objects: Objects, base: commits.Head | None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The private database as it was committed; another process of this machine may have gone on with it."""
+        while True:
+            with ExitStack() as stack:
+                committed = None
+                with suppress(duckdb.Error, Mistake):
+                    db = stack.enter_context(self._open())
+                    committed = db.sql("from committed").fetchall()
+                if committed == ([(base.name,)] if base else []):
+                    yield db
+                    return
+            self._forget()
+            if base:
+                keep(self._private, objects.get(f"{base.folder}/private.duckdb"))
+
+    def _forget(self) -> None:
+        """Remove the private database, with what DuckDB keeps beside it."""
+        for path in self.root.glob(f"{self._private.name}*"):
+            path.unlink()
 
     @contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -371,6 +372,12 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
             time.sleep(random.uniform(0.02, 0.2))
 
 
+def _sizes(db: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """How many artifacts and runs a catalogue holds."""
+    [(artifacts, runs)] = db.sql("select (select count(*) from artifacts), (select count(*) from runs)").fetchall()
+    return artifacts, runs
+
+
 @contextmanager
 def _whole(path: Path) -> Iterator[None]:
     """Says of a database that opens and cannot be read what mends it, and of a full disk that it is one."""
@@ -383,17 +390,6 @@ def _whole(path: Path) -> Iterator[None]:
             raise
         said = " ".join(str(error).split("\n\n")[0].split())
         raise Mistake(f"{path} cannot be used; `valle catalogue rebuild` makes it anew: {said}") from error
-
-
-def migrate(db: duckdb.DuckDBPyConnection) -> None:
-    """Bring a private database to the newest layout, one transaction for each step."""
-    db.execute("create table if not exists migrations (number integer)").fetchall()
-    [(done,)] = db.sql("select count(*) from migrations").fetchall()
-    for number, sql in enumerate(MIGRATIONS[done:], start=done):
-        db.execute("begin").fetchall()
-        db.execute(sql).fetchall()
-        db.execute("insert into migrations values (?)", [number]).fetchall()
-        db.execute("commit").fetchall()
 
 
 def _quoted(path: Path) -> str:

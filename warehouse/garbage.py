@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.catalogue import Catalogue
+from warehouse.errors import Mistake
 from warehouse.plan import Wanted
 from warehouse.store import Artifact
 from warehouse.tables import CHECKPOINTS, SAMPLES
+from warehouse.working_copy import objects_of
 
 UNWANTED, OLDER, UNFINISHED = "of settings that no recipe asks for", "an older training", "a training that never ended"
 
@@ -39,6 +41,8 @@ def garbage(root: Path) -> list[Garbage]:
     Raises:
         Mistake: nothing has run there, or what a run has left is damaged.
     """
+    if objects := objects_of(root):
+        raise Mistake(f"{objects.url}: `valle gc` frees folders; at an object store nothing is freed yet")
     index = Catalogue(root)
     index.last_run()
     artifacts = index.artifacts()

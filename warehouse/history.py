@@ -10,11 +10,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from warehouse.errors import Mistake
 from warehouse.reader import Reader, scan
+from warehouse.working_copy import said, shard_name
 
 Row = dict[str, Any]
 
@@ -70,14 +68,14 @@ def history(root: Path, id_: str) -> History:
             return _of_utterance(reader, id_, found)
         if found := _shard_of(reader, tables, "recording_id", id_):
             return _of_recording(reader, id_, found)
-        raise Mistake(f"{root} knows nothing called {id_!r}{_closest(reader, id_, tables)}")
+        raise Mistake(f"{said(root)} knows nothing called {id_!r}{_closest(reader, id_, tables)}")
 
 
 def _of_utterance(reader: Reader, id_: str, file: str) -> History:
     """Its row in each table of its shard, and its recording's."""
     [recording] = _column(reader, f"select recording_id from {scan()} where utterance_id = $2", [file, id_])
     steps = []
-    for step in _steps(reader, Path(file).stem):
+    for step in _steps(reader, shard_name(file)):
         for column, value in (("utterance_id", id_), ("recording_id", recording)):
             if column in _columns(reader, step):
                 rows = _rows(reader, step, f"{column} = $1", value)
@@ -91,7 +89,7 @@ def _of_utterance(reader: Reader, id_: str, file: str) -> History:
 def _of_recording(reader: Reader, id_: str, file: str) -> History:
     """Its row, and how many of its utterances each table kept and dropped."""
     steps = []
-    for step in _steps(reader, Path(file).stem):
+    for step in _steps(reader, shard_name(file)):
         columns = _columns(reader, step)
         if {"recording_id", "utterance_id"} & columns:
             mine = "recording_id = $1" if "recording_id" in columns else _OF_RECORDING
@@ -201,25 +199,25 @@ def _shard_of(reader: Reader, tables: list[str], column: str, id_: str) -> str |
 
 def _files_with(reader: Reader, tables: list[str], column: str) -> list[str]:
     for table in tables:
-        if (files := reader.files(table)) and column in _names(files[0]):
+        if (files := reader.files(table)) and column in _names(reader, files[0]):
             return files
     return []
 
 
 def _columns(reader: Reader, step: Step) -> set[str]:
     files = reader.files(step.table, step.shard)
-    return _names(files[0]) if files else set()
+    return _names(reader, files[0]) if files else set()
 
 
-def _names(file: str) -> set[str]:
+def _names(reader: Reader, file: str) -> set[str]:
     """The columns of a shard.
 
     Raises:
         Mistake: it is gone or damaged.
     """
     try:
-        return set(pq.read_schema(file).names)
-    except (OSError, pa.ArrowException) as error:
+        return set(reader.sql(f"select * from {scan()} limit 0", [[file]]).column_names)
+    except Mistake as error:
         raise Mistake(f"{file} is gone or damaged; `valle run` makes it again: {error}") from error
 
 

@@ -7,14 +7,21 @@ A record taken up twice counts once, by its id.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
+from warehouse.errors import BrokenPromise
 from warehouse.store import Artifact, write_atomically
+from warehouse.working_copy import keep as keep_here
+from warehouse.working_copy import objects_of
+
+_REQUESTS = 16  # to an object store, at a time
+_T = TypeVar("_T")
 
 MADE, FAILED, CRASHED = "made", "failed", "crashed"  # how an attempt can end
 
@@ -131,7 +138,7 @@ def folder(root: Path) -> Path:
 
 def emit(root: Path, record: Entry) -> None:
     """Leave a record. Takes about 2 ms and no lock."""
-    write_atomically(folder(root) / f"{record.record_id}.json", _line(record).encode())
+    _write(folder(root) / f"{record.record_id}.json", _line(record))
 
 
 def waiting(root: Path) -> list[Path]:
@@ -142,8 +149,8 @@ def waiting(root: Path) -> list[Path]:
 def read(paths: list[Path]) -> Iterator[Entry]:
     """The records in files of either kind, each record once. A line that a full disk has torn says nothing."""
     seen: set[str] = set()
-    for path in paths:
-        for record in _records(path):
+    for text in _at_once(_text_if_there, paths):
+        for record in map(_parse, text.splitlines()):
             if record and record.record_id not in seen:
                 seen.add(record.record_id)
                 yield record
@@ -190,13 +197,9 @@ def keep(root: Path, records: Sequence[Entry], taken: list[Path]) -> None:
     if records:
         first = min(record.written_at for record in records).translate(str.maketrans("", "", ":-."))[:15]
         lines = "".join(_line(record) for record in records)
-        write_atomically(folder(root) / f"{first}-{uuid4().hex[:8]}.jsonl", lines.encode())
-    for path in taken:
-        with suppress(FileNotFoundError):
-            if None in _records(path):
-                path.rename(path.with_suffix(".damaged"))
-            else:
-                path.unlink()
+        _write(folder(root) / f"{first}-{uuid4().hex[:8]}.jsonl", lines)
+    for _ in _at_once(_settle, taken):
+        pass
 
 
 def kept(root: Path) -> list[Path]:
@@ -220,11 +223,68 @@ def put_damaged_lines_aside(path: Path) -> None:
 
 def _listed(root: Path, suffix: str) -> list[Path]:
     """The ledger's files of one kind, by name. A run asks every few seconds, with thousands of them in the folder."""
+    objects = objects_of(root)
     try:
-        names = [name for name in os.listdir(folder(root)) if name.endswith(suffix) and not name.startswith(".")]
+        there = [name.rpartition("/")[2] for name in objects.list("ledger")] if objects else os.listdir(folder(root))
     except FileNotFoundError:
         return []
+    names = [name for name in there if name.endswith(suffix) and not name.startswith(".")]
     return [folder(root) / name for name in sorted(names)]
+
+
+def _settle(path: Path) -> None:
+    """Remove a record's own file, now that it is a line of another; what cannot be read is put aside."""
+    with suppress(FileNotFoundError):
+        is_sound = None not in _records(path)
+        if objects := objects_of(path.parents[1]):
+            if not is_sound:
+                _write(path.with_suffix(".damaged"), _text(path))
+            objects.delete([_name(path)])
+        elif is_sound:
+            path.unlink()
+        else:
+            path.rename(path.with_suffix(".damaged"))
+
+
+def _at_once(look: Callable[[Path], _T], paths: Sequence[Path]) -> Iterator[_T]:
+    """What looking at each file gives, in their order; at an object store many at a time, for each is a request."""
+    if not paths or not objects_of(paths[0].parents[1]):
+        yield from map(look, paths)
+        return
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        yield from pool.map(look, paths)
+
+
+def _text_if_there(path: Path) -> str:
+    """What a file says; nothing where somebody else has taken it up meanwhile, who will have committed what it says."""
+    try:
+        return _text(path)
+    except FileNotFoundError:
+        return ""
+
+
+def _name(path: Path) -> str:
+    """The object that one of the ledger's files is."""
+    return f"{path.parent.name}/{path.name}"
+
+
+def _write(path: Path, text: str) -> None:
+    """One of the ledger's files, created once."""
+    if objects := objects_of(path.parents[1]):
+        if not objects.create(_name(path), text.encode()):
+            raise BrokenPromise(f"{objects.url}/{_name(path)} is there, and says something else")
+    else:
+        write_atomically(path, text.encode())
+
+
+def _text(path: Path) -> str:
+    """What one of the ledger's files says. Of an object store's, what stays as it is is fetched once."""
+    if (objects := objects_of(path.parents[1])) and not path.exists():
+        data = objects.get(_name(path))
+        if path.suffix == ".jsonl":
+            keep_here(path, data)
+        return data.decode("utf-8", errors="replace")
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 _ARCHIVE, _CONSENT, _RATINGS = '{"archive": ', '{"consent": ', '{"ratings": '  # how a line of each begins
@@ -255,7 +315,7 @@ def _line(record: Entry) -> str:
 
 def _records(path: Path, beginning: str = "") -> Iterator[Entry | None]:
     """What the lines of a file say that begin so; None for each that is damaged."""
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in _text(path).splitlines():
         if line.startswith(beginning):
             yield _parse(line)
 

@@ -13,16 +13,18 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from warehouse import commits
 from warehouse.errors import Mistake
+from warehouse.working_copy import keep, objects_of, said
 
 
-def select(root: Path, sql: str) -> pa.Table:
-    """The rows of one SELECT over a warehouse's catalogue.
+def select(root: Path, sql: str, at: str | None = None) -> pa.Table:
+    """The rows of one SELECT over a warehouse's catalogue, or over one of its commits.
 
     Raises:
         Mistake: there is no catalogue, the text is not one SELECT, or DuckDB refuses it.
     """
-    with closing(connect(root)) as db:
+    with closing(connect(root, at)) as db:
         return rows(db, sql)
 
 
@@ -41,26 +43,76 @@ def rows(db: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] = ()
         raise Mistake(f"DuckDB refuses this query: {_first_sentence(error)}{hint}") from error
 
 
-def connect(root: Path) -> duckdb.DuckDBPyConnection:
+def published(root: Path, at: str | None = None) -> Path:
+    """The file of the published catalogue; where nothing is published there is none.
+
+    Args:
+        at: of an object store, the commit, by its name or the number that it begins with; the newest unless said.
+
+    Raises:
+        Mistake: there is no such commit, or this is no object store.
+    """
+    objects = objects_of(root)
+    if not objects:
+        if at:
+            raise Mistake(f"{root} is a folder, which keeps its newest catalogue alone; commits have an object store's")
+        return root / "catalogue.duckdb"
+    if at:
+        names = {path.split("/")[1] for path in objects.list(commits.FOLDER)}
+        meant = [name for name in names if name == at or name.partition("-")[0].lstrip("0") == at.lstrip("0")]
+        if len(meant) != 1:
+            raise Mistake(
+                f"{objects.url} keeps no commit {at!r}; the oldest that it keeps is {min(names, default='none')}"
+            )
+        name = meant[0]
+    elif head := commits.head(objects):
+        name = head.name
+    else:
+        return root / "catalogue.duckdb"
+    path = root / ".published" / f"{name}.duckdb"
+    if not path.exists():
+        keep(path, objects.get(f"{commits.FOLDER}/{name}/catalogue.duckdb"))
+        for old in sorted(path.parent.glob("*.duckdb"))[: -commits.KEPT]:
+            old.unlink(missing_ok=True)
+    return path
+
+
+def reach(db: duckdb.DuckDBPyConnection, root: Path) -> str | None:
+    """Lets a connection read the shards of a warehouse on an object store; gives its URL, if it is on one."""
+    objects = objects_of(root)
+    if not objects:
+        return None
+    from warehouse.object_backend import filesystem
+
+    db.register_filesystem(filesystem(objects.url))
+    return objects.url
+
+
+def connect(root: Path, at: str | None = None) -> duckdb.DuckDBPyConnection:
     """A read-only connection to the published catalogue that sees no file outside the root.
+
+    Args:
+        at: the commit, as `published` says.
 
     Raises:
         Mistake: nothing has been published under this root.
     """
-    published = root / "catalogue.duckdb"
-    if not published.is_file():
+    file = published(root, at)
+    if not file.is_file():
         raise Mistake(
-            f"{root} is not a warehouse: it holds no catalogue.duckdb; `valle run --root {root}` makes one, "
-            "and `valle catalogue rebuild` makes it anew from its shards"
+            f"{said(root)} is not a warehouse: it holds no catalogue.duckdb; `valle run --root {said(root)}` makes "
+            "one, and `valle catalogue rebuild` makes it anew from its shards"
         )
     try:
-        db = duckdb.connect(published, read_only=True)
+        db = duckdb.connect(file, read_only=True)
     except duckdb.Error as error:
-        raise Mistake(f"{published} cannot be opened; `valle catalogue rebuild` makes it anew: {error}") from error
+        raise Mistake(f"{file} cannot be opened; `valle catalogue rebuild` makes it anew: {error}") from error
+    inside = [str(root.resolve()), escape(str(root.resolve()))]  # and as a pattern is told it: DuckDB compares letters
+    if url := reach(db, root):
+        inside.append(f"{url}/")
     db.execute("set autoinstall_known_extensions = false").fetchall()
     db.execute("set temp_directory = ''").fetchall()  # nothing is spilled to disk: a query never writes
-    inside = str(root.resolve())  # and as a pattern is told it, for DuckDB compares letters
-    db.execute("set allowed_directories = ?", [[inside, escape(inside)]]).fetchall()
+    db.execute("set allowed_directories = ?", [inside]).fetchall()
     db.execute("set enable_external_access = false").fetchall()
     db.execute("set lock_configuration = true").fetchall()
     return db

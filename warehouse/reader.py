@@ -12,6 +12,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from warehouse.query import connect, rows
+from warehouse.working_copy import address, root_at
 
 
 def scan(place: int = 1) -> str:
@@ -25,13 +26,13 @@ def scan(place: int = 1) -> str:
 class Reader:
     """A read-only view of one published catalogue; a context manager."""
 
-    def __init__(self, root: Path) -> None:
-        """Open the catalogue under this root.
+    def __init__(self, root: Path | str) -> None:
+        """Open the catalogue under this root, a folder or the URL of an object store's.
 
         Raises:
             Mistake: nothing has been published there.
         """
-        self.root = root.absolute()
+        self.root = root_at(root)
         self._db = connect(self.root)
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
@@ -43,13 +44,13 @@ class Reader:
         return rows(self._db, query, parameters)
 
     def files(self, table: str, shard: str | None = None) -> list[str]:
-        """The paths of a table's current shards, or of the one of this name, wherever the root lies now."""
-        paths = self.sql(
-            "select a.path from wanted as w join artifacts as a using (table_name, shard, fingerprint) "
+        """The paths or URLs of a table's current shards, or of the one of this name, wherever the root lies now."""
+        found = self.sql(
+            "select a.path, a.sha256 from wanted as w join artifacts as a using (table_name, shard, fingerprint) "
             "where w.state = 'made' and table_name = $1 and shard = coalesce($2, shard) order by shard",
             [table, shard],
-        )["path"]
-        return [str(self.root / path) for path in paths.to_pylist()]
+        ).to_pylist()
+        return [address(self.root, row["path"], row["sha256"]) for row in found]
 
     def close(self) -> None:
         """Let go of the catalogue."""

@@ -74,6 +74,9 @@ class Stage(Protocol):
     One whose table must make sense as a whole may have a method `controls(rows) -> Iterable[str]`: what is wrong with
     all of its shards together, each in a sentence. A run after which they are all there fails if anything is.
 
+    One that reads its datasets' files one by one, by `warehouse.working_copy.here`, and sends what it writes by
+    `mirrored`, may have `fetches = True`: of a warehouse on an object store nothing is fetched before it asks.
+
     A field marked `same_as("codes.model")` is another stage's setting, which this
     one has to share: the recipe hands it on, and it counts in the fingerprint above.
     """

@@ -13,7 +13,9 @@ import duckdb
 import pyarrow as pa
 
 from warehouse.plan import StagePlan
+from warehouse.store import place_of
 from warehouse.tables import CODES, EXAMPLES, PHONES, TABLES, UTTERANCES
+from warehouse.working_copy import objects_of
 
 VIEWS = (
     "status",
@@ -70,6 +72,12 @@ _WANTED = pa.schema(
 )
 
 
+_CURRENT = (
+    "semi join artifacts on filename = '{url}/' || path[:-9] || '@' || sha256[:16] || '.parquet' "
+    "select * exclude (filename)"
+)
+
+
 def create_views(
     db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePlan], uncounted: Mapping[str, Set[str]]
 ) -> None:
@@ -87,7 +95,8 @@ def create_views(
     db.register("incoming", pa.Table.from_pylist(list(_wanted_rows(plans)), schema=_WANTED))
     db.execute((Path(__file__).parent / "views" / "wanted.sql").read_text()).fetchall()
     db.unregister("incoming")
-    current = {plan.wanted.table: [a.path for a in plan.current.values()] for plan in plans}
+    url = objects.url if (objects := objects_of(root)) else None
+    current = {plan.wanted.table: {a.path: place_of(root, a) for a in plan.current.values()} for plan in plans}
     ours = {table.name: table.schema for table in TABLES}
     schemas = ours | {
         plan.wanted.table: _with(
@@ -97,29 +106,29 @@ def create_views(
         if plan.wanted.schema
     }
     for name in schemas.keys() | {name for name, paths in current.items() if paths}:
-        _create_table_view(db, root, name, current.get(name, []), schemas.get(name))
+        _create_table_view(db, url or str(root), name, [*current.get(name, {}).values()], schemas.get(name))
     for name, view in UNCOUNTED.items():
-        _create_table_view(db, root, view, sorted(uncounted.get(name, ())), schemas[name])
-    folder = escape(str(root / "examples")).replace("'", "''")  # a root may be called `speech [2024]`
-    db.execute(
-        "create macro examples_of(version) as table "
-        f"from read_parquet('{folder}/' || version || '/*.parquet', hive_partitioning = false)"
-    ).fetchall()
+        places = [current[name][path] for path in sorted(uncounted.get(name, ()))]
+        _create_table_view(db, url or str(root), view, places, schemas[name])
+    folder = (url or escape(str(root))).replace("'", "''")  # a root may be called `speech [2024]`
+    rows = f"from read_parquet('{folder}/examples/' || version || '/*.parquet', hive_partitioning = false"
+    rows += f", filename = true) {_CURRENT.format(url=folder)}" if url else ")"  # there, others lie beside them
+    db.execute(f"create macro examples_of(version) as table {rows}").fetchall()
     for view in VIEWS:
         db.execute((Path(__file__).parent / "views" / f"{view}.sql").read_text()).fetchall()
     db.commit()
 
 
 def _create_table_view(
-    db: duckdb.DuckDBPyConnection, root: Path, name: str, paths: list[str], schema: pa.Schema | None
+    db: duckdb.DuckDBPyConnection, root: str, name: str, places: list[str], schema: pa.Schema | None
 ) -> None:
     """One table's current shards as a view; no rows, but all columns, where there are none yet.
 
     Shards that were written before a column was thought of have nulls in it, for the statistics ask for it.
     """
     source = f"select * from no_{name}"
-    if paths:
-        files = ", ".join("'" + str(root / path).replace("'", "''") + "'" for path in paths)
+    if places:
+        files = ", ".join("'" + f"{root}/{place}".replace("'", "''") + "'" for place in places)
         there = f"select * from read_parquet([{files}], hive_partitioning = false)"  # the root may lie under lang=en
         lacks = schema is not None and set(schema.names) - {
             one[0] for one in db.execute(f"describe {there}").fetchall()

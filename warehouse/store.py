@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from warehouse import working_copy
 from warehouse.errors import BrokenPromise
 from warehouse.tables import Table
 from warehouse.tallies import NONE, tally_rows
@@ -126,8 +128,48 @@ def write_shard(
         if num_rows != rows.num_rows:
             raise BrokenPromise(f"{table.name}/{shard}: {rows.num_rows} rows became {num_rows} in the file")
         hashed.update(whole[num_hashed:])  # the footer
+        artifact = replace(artifact, bytes=whole.nbytes, sha256=hashed.hexdigest())
+        _put(root, path, artifact, whole)
+        return artifact
+
+
+def _put(root: Path, path: Path, artifact: Artifact, whole: memoryview) -> None:
+    """The file of a shard to where it stays."""
+    objects = working_copy.objects_of(root)
+    if not objects:
         write_atomically(path, whole)
-        return replace(artifact, bytes=whole.nbytes, sha256=hashed.hexdigest())
+        return
+    data = bytes(whole)
+    name = working_copy.object_name(artifact.path, artifact.sha256)
+    if not objects.create(name, data):
+        raise BrokenPromise(f"{objects.url}/{name} is there, and is not what its name says")
+    working_copy.keep(working_copy.shard_file(root, artifact.path, artifact.sha256), data)
+
+
+def place_of(root: Path, artifact: Artifact) -> str:
+    """The name of a shard's file, relative to the root or to the URL that it is a working copy of."""
+    if working_copy.objects_of(root):
+        return working_copy.object_name(artifact.path, artifact.sha256)
+    return artifact.path
+
+
+def read_shard(root: Path, place: str) -> Artifact:
+    """What the footer of a file says, by the name that `list_shards` gives.
+
+    Raises:
+        BrokenPromise: the file is no shard of ours.
+    """
+    if not working_copy.objects_of(root):
+        return read_artifact(root, root / place)
+    path, digest = working_copy.shard_of(place)
+    try:
+        file = working_copy.here(working_copy.shard_file(root, path, digest))
+        found = sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise BrokenPromise(f"{place} is not a shard of a warehouse: {error}") from error
+    if not digest or not found.startswith(digest):
+        raise BrokenPromise(f"{place} is not what its name says")
+    return replace(read_artifact(root, file), path=path, sha256=found)
 
 
 def read_artifact(root: Path, path: Path) -> Artifact:
@@ -150,7 +192,11 @@ def digest_of_pages(whole: bytes) -> str:
 
 
 def list_shards(root: Path, tables: Iterable[str]) -> dict[str, int]:
-    """Every shard on disk: its path relative to the root, and its bytes."""
+    """Every shard's file: its path relative to the root, or the name of its object, and its bytes."""
+    if objects := working_copy.objects_of(root):
+        with ThreadPoolExecutor(8) as pool:
+            listed = pool.map(objects.list, tables)
+        return {name: size for some in listed for name, size in some.items() if _is_shard(name)}
     found: dict[str, int] = {}
     for table in tables:
         for folder in _folders(root / table):
@@ -158,6 +204,11 @@ def list_shards(root: Path, tables: Iterable[str]) -> dict[str, int]:
                 if entry.name.endswith(".parquet") and not entry.name.startswith("."):
                     found[f"{table}/{folder.name}/{entry.name}"] = entry.stat().st_size
     return found
+
+
+def _is_shard(name: str) -> bool:
+    """Whether an object is a shard's file: of a table and a fingerprint, and no file beside rows."""
+    return name.endswith(".parquet") and name.count("/") == 2 and "@" in name
 
 
 def clear_unfinished(root: Path, tables: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from flows.commands.run import run
 from flows.engine.site import Site
 from flows.terminal.output import render
 from warehouse.query import select
+from warehouse.working_copy import said
 
 SENTENCE = "My brother opened a window in the old house."
 LEADERBOARD = """
@@ -35,7 +36,7 @@ def run_demo(options: RunOptions) -> None:
         print(f"Speech to listen to, a folder for each system: {site.root / folder}")
     prompt = "select min(prompt_id) as id from samples where system = 'valle' and dropped is null"
     for id_ in select(site.root, prompt)["id"].drop_null().to_pylist():
-        where = "" if site.root == Path(Site.root).absolute() else f" --root {site.root}"
+        where = "" if site.root == Path(Site.root).absolute() else f" --root {said(site.root)}"
         print(f"\nSay a sentence of your own: valle say {SENTENCE!r} --prompt '{id_}'{where}")
     print(f"\nAll of it on one page, to look at and to listen to: {report_where_it_differs(site.root)}")
 

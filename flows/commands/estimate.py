@@ -22,6 +22,7 @@ from warehouse.fingerprint import ANY, named_shards, settings
 from warehouse.measurements import Measurement, corpus_hours, measurements
 from warehouse.stage import Resources, Stage
 from warehouse.tables import CHECKPOINTS, SAMPLES, SCORES
+from warehouse.working_copy import objects_of
 
 HEAVY = ("model", "judge", "size", "engine")  # settings by which a stage is another thing altogether
 _GIB = 1 << 30
@@ -244,6 +245,8 @@ def _cluster(site: Site, device: str, cpus: float | None, gpus: float | None) ->
 def _bytes_of_files(root: Path, path: str) -> int:
     """What lies in the folder beside a shard's rows, but for links to what lies elsewhere."""
     folder = (root / path).with_suffix("")
+    if objects := objects_of(root):
+        return sum(objects.list(path.removesuffix(".parquet")).values())
     files = (file for file in folder.rglob("*") if "data" not in file.relative_to(folder).parts[:1] and file.is_file())
     return sum(file.stat().st_size for file in files)
 

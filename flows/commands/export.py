@@ -24,6 +24,7 @@ from warehouse.catalogue import Catalogue
 from warehouse.errors import Mistake
 from warehouse.reader import Reader, scan
 from warehouse.tables import CODEBOOKS, FRAME_RATE
+from warehouse.working_copy import said as said_of
 
 MANIFESTS = ("recordings", "supervisions", "cuts")
 
@@ -89,7 +90,9 @@ def _shards(reader: Reader) -> Iterator[tuple[str, list[str]]]:
     ).to_pylist()
     kept = [row for row in made if row["kept"]]
     if not kept:
-        raise Mistake(f"{reader.root} has no kept example to export; `valle stats` says what was dropped, and why")
+        raise Mistake(
+            f"{said_of(reader.root)} has no kept example to export; `valle stats` says what was dropped, and why"
+        )
     for row in kept:
         if missing := [table for table in _TABLES if table not in row["tables"]]:
             raise Mistake(f"{missing[0]}/{row['shard']} is not made, so its examples cannot be exported; run first")

@@ -14,6 +14,7 @@ from warehouse import ledger
 from warehouse.catalogue import Catalogue
 from warehouse.errors import Mistake
 from warehouse.reader import Reader, scan
+from warehouse.working_copy import address
 
 PREFERRED = {"first": "a", "second": "b", "neither": None}
 
@@ -97,8 +98,9 @@ def _samples(root: Path, version: str, file: Path) -> set[str]:
 
 
 def _ids(reader: Reader, version: str, file: Path) -> Iterator[Any]:
-    found = reader.sql("select path from artifacts where table_name = 'samples' and fingerprint = $1", [version])
+    samples = "select path, sha256 from artifacts where table_name = 'samples' and fingerprint = $1"
+    found = reader.sql(samples, [version])
     if not found.num_rows:
         raise Mistake(f"{file}: its samples are of version {version}, which {reader.root} does not have")
-    paths = [str(reader.root / path) for path in found["path"].to_pylist()]
+    paths = [address(reader.root, row["path"], row["sha256"]) for row in found.to_pylist()]
     yield from reader.sql(f"select sample_id from {scan()} where dropped is null", [paths])["sample_id"].to_pylist()

@@ -7,8 +7,10 @@ from flows.report.figures import FIGURES
 from flows.report.page import build
 from flows.report.page_verification import Finding, verify
 from flows.terminal.output import say
+from warehouse import working_copy
 from warehouse.catalogue import Catalogue
 from warehouse.errors import Mistake, WorkFailed
+from warehouse.query import published
 from warehouse.store import write_atomically
 
 NAME = "report.html"
@@ -25,8 +27,9 @@ def report(root: Path, out: str | None = None, audio: str | None = None) -> Path
     Raises:
         Mistake: there is no warehouse, or it cannot be written there.
     """
-    if not (root / "catalogue.duckdb").is_file():
-        raise Mistake(f"{root} is not a warehouse, so there is nothing to report: `valle run --root {root}` makes one")
+    if not published(root).is_file():
+        name = working_copy.said(root)
+        raise Mistake(f"{name} is not a warehouse, so there is nothing to report: `valle run --root {name}` makes one")
     path = Path(out).expanduser().absolute() if out else root / NAME
     if path.is_dir():
         raise Mistake(f"{path} is a folder: --out is the file that the page is written to")

@@ -11,6 +11,7 @@ from warehouse.catalogue import Catalogue
 from warehouse.errors import Mistake
 from warehouse.plan import StagePlan
 from warehouse.query import failures, select
+from warehouse.working_copy import said as said_of
 
 
 def rerun(
@@ -37,7 +38,7 @@ def rerun(
     else:
         chosen = _of_table(plans, table or "", shard)
     if not chosen:
-        say(f"nothing has failed in {site.root}")
+        say(f"nothing has failed in {said_of(site.root)}")
         return
     said = last.options
     run(

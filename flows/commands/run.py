@@ -2,6 +2,7 @@
 
 from flows.commands.options import RunOptions, prefects_mistakes, quiet, said_by_the_environment
 from flows.terminal.output import say
+from warehouse import working_copy
 from warehouse.catalogue import Catalogue
 
 
@@ -21,7 +22,7 @@ def run(options: RunOptions) -> None:
     plans = [stage for stage in catalogue.take_up(look_at_disk=True) if stage.wanted.table in tables]
     if not options.again and not any(stage.pending for stage in plans):
         made = sum(len(stage.current) for stage in plans)
-        say(f"nothing to make: all {made} shards of {recipe.name} are current in {site.root}")
+        say(f"nothing to make: all {made} shards of {recipe.name} are current in {working_copy.said(site.root)}")
         return
     quiet(site.root, options.verbose)
     with said_by_the_environment(site):

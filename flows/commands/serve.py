@@ -17,6 +17,7 @@ from flows.machine.namesakes import python_path
 from flows.machine.prefect_server import lasting_server
 from flows.terminal.output import say
 from warehouse.errors import Mistake
+from warehouse.working_copy import said as said_of
 
 HERE = "here"  # what the deployments are called, as in `pipeline/here`
 
@@ -47,7 +48,7 @@ def serve(options: RunOptions, *, cron: str | None, timezone: str, limit: int, p
             from flows.machine.zombies import end_zombies
 
             end_zombies()
-            tags = ["valle", f"recipe:{recipe.name}", f"root:{site.root}"]
+            tags = ["valle", f"recipe:{recipe.name}", f"root:{said_of(site.root)}"]
             deployments = _deployments(said, schedule, tags)
             os.environ["PYTHONSAFEPATH"] = "1"  # runs look for us where we lie, whatever the current folder holds
             os.environ["PYTHONPATH"] = python_path(os.environ.get("PYTHONPATH", ""))

@@ -20,9 +20,11 @@ from tasks.voices import utterance_prompt
 from tasks.voices.audio_prompt import Prompt, check_length
 from warehouse.catalogue import Catalogue
 from warehouse.errors import Mistake
-from warehouse.query import select
+from warehouse.query import published, select
 from warehouse.reader import Reader, scan
 from warehouse.tables import FRAME_RATE
+from warehouse.working_copy import folder_here, here, shard_file, shard_name
+from warehouse.working_copy import said as said_of
 
 Row = dict[str, Any]
 
@@ -58,26 +60,32 @@ def newest_pair(root: Path) -> tuple[Path, Path, str] | None:
     """The folders of the newest AR and of the newest NAR that goes with it, and the names of their weights."""
     from model.valle.checkpoint import read_settings
 
-    if not (root / "catalogue.duckdb").is_file():
+    if not published(root).is_file():
         return None
-    query = "select path from artifacts where table_name = 'checkpoints' order by made_at desc"
-    kept = [row for path in select(root, query)["path"].to_pylist() if (row := _last(root / path))]
-    ars, nars = ([row for row in kept if row["half"] == half and (root / row["path"]).is_dir()] for half in HALVES)
+    query = "select path, sha256 from artifacts where table_name = 'checkpoints' order by made_at desc"
+    shards = [shard_file(root, row["path"], row["sha256"]) for row in select(root, query).to_pylist()]
+    kept = [row for shard in shards if (row := _last(shard))]
+    ars, nars = ([row for row in kept if row["half"] == half] for half in HALVES)
     for ar in ars:
-        mine = read_settings(root / ar["path"])
         for nar in nars:
-            its = read_settings(root / nar["path"])
+            folders = [folder_here(root / half["path"], without="states") for half in (ar, nar)]
+            if not all(folder.is_dir() for folder in folders):
+                continue
+            mine, its = map(read_settings, folders)
             if (mine.symbols, mine.codec, mine.languages) == (its.symbols, its.codec, its.languages):
-                return root / ar["path"], root / nar["path"], f"{ar['checkpoint_id']}+{nar['checkpoint_id']}"
+                return folders[0], folders[1], f"{ar['checkpoint_id']}+{nar['checkpoint_id']}"
     return None
 
 
 def _last(shard: Path) -> Row | None:
     """The last weights that a training kept; none where the shard is gone."""
-    if not shard.is_file():
+    try:
+        file = here(shard).open("rb")
+    except FileNotFoundError:
         return None
     wanted = pc.field("dropped").is_null() & pc.field("sha256").is_valid()
-    rows = pq.read_table(shard, columns=["checkpoint_id", "half", "step", "path"], filters=wanted).to_pylist()
+    with file:
+        rows = pq.read_table(file, columns=["checkpoint_id", "half", "step", "path"], filters=wanted).to_pylist()
     last: Row | None = max(rows, key=lambda row: row["step"], default=None)
     return last
 
@@ -103,8 +111,8 @@ class Utterance:
             query = f"select filename, recording_id from {scan()} where utterance_id = $2"
             found = reader.sql(query, [files, id_]).to_pylist() if files else []
             if not found:
-                raise Mistake(f"there is no file {id_}, and {root} has no utterance of that id")
-            shard = Path(found[0]["filename"]).stem
+                raise Mistake(f"there is no file {id_}, and {said_of(root)} has no utterance of that id")
+            shard = shard_name(found[0]["filename"])
             self.rows = {
                 table: _row(reader, table, shard, "utterance_id", id_)
                 for table in ("utterances", "transcripts", "phones", "codes")
@@ -149,8 +157,11 @@ class Utterance:
 
 def _settings(reader: Reader, table: str, shard: str) -> Row:
     """The settings that a shard was made with."""
-    made = "select stage from artifacts where ends_with($1, '/' || path)"
-    [stage] = reader.sql(made, [reader.files(table, shard)[0]])["stage"].to_pylist()
+    made = (
+        "select stage from artifacts semi join wanted using (table_name, shard, fingerprint) "
+        "where table_name = $1 and shard = $2"
+    )
+    [stage] = reader.sql(made, [table, shard])["stage"].to_pylist()
     settings: Row = json.loads(stage)["settings"]
     return settings
 

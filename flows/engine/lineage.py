@@ -21,6 +21,7 @@ import pyarrow as pa
 from prefect import runtime
 
 from warehouse.plan import StagePlan
+from warehouse.working_copy import objects_of
 
 _QUIETLY = logging.getLogger("prefect")
 _SETTINGS = "openlineage.yml"
@@ -198,7 +199,7 @@ class _OpenLineage:
 
 
 def _uri(root: Path, table: str) -> str:
-    return f"{root.as_uri()}/{table}"
+    return f"{objects.url if (objects := objects_of(root)) else root.as_uri()}/{table}"
 
 
 def _numbers(plan: StagePlan) -> dict[str, int]:

@@ -37,6 +37,7 @@ from warehouse.ledger import MADE
 from warehouse.plan import Shards
 from warehouse.query import select
 from warehouse.stage import Stage
+from warehouse.working_copy import here, shard_file
 
 PUBLISH_EVERY = 2.0  # seconds, at the soonest
 
@@ -115,7 +116,8 @@ def _check(stages: Sequence[Stage], run: Run) -> None:
     for stage in stages:
         plan = run.plans.get(stage.makes.name)
         if plan and plan.current and not plan.pending and (controls := getattr(stage, "controls", None)):
-            paths = [str(run.site.root / artifact.path) for artifact in plan.current.values()]
+            files = [shard_file(run.site.root, one.path, one.sha256) for one in plan.current.values()]
+            paths = [str(here(file)) for file in files]
             found = list(controls(ds.dataset(paths, schema=stage.makes.schema, format="parquet")))
             if found:
                 what = (

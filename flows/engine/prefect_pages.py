@@ -17,6 +17,7 @@ from prefect import runtime
 
 from flows.terminal.output import render
 from warehouse.query import select
+from warehouse.working_copy import said as said_of
 
 EVERY = 5.0  # seconds between two looks at a bar, at the soonest
 TABLES = {  # on a page of its own each: what it is, and the rows of it
@@ -93,7 +94,7 @@ class Pages:
 
     def tag(self, tables: Iterable[str]) -> None:
         """Give the flow run tags by recipe, root and the tables that it is to make."""
-        words = [f"recipe:{self.recipe}", f"root:{self.root}", *(f"table:{table}" for table in tables)]
+        words = [f"recipe:{self.recipe}", f"root:{said_of(self.root)}", *(f"table:{table}" for table in tables)]
         self._show(_tag, self._flow_run_id, [*(runtime.flow_run.tags or []), *words])
 
     def bar(self, table: str, to_make: int) -> "Bar":
@@ -109,7 +110,7 @@ class Pages:
         from prefect.artifacts import create_table_artifact
 
         plain = json.loads(render(select(self.root, query), "json"))
-        create_table_artifact(plain, key=f"{self._name}-{name}", description=f"{words}, in {self.root}")
+        create_table_artifact(plain, key=f"{self._name}-{name}", description=f"{words}, in {said_of(self.root)}")
 
     def _show(self, how: Callable[..., Any], *words: Any, **more: Any) -> Any:
         """Whatever the server answers, or nothing."""
@@ -157,7 +158,7 @@ class Bar:
 
     def _words(self) -> str:
         failed = f", {self._failed} failed" if self._failed else ""
-        return f"{self._table} in {self._pages.root}: {self._made} of {self._to_make} shards made{failed}"
+        return f"{self._table} in {said_of(self._pages.root)}: {self._made} of {self._to_make} shards made{failed}"
 
 
 def slug(words: str) -> str:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -26,6 +27,7 @@ from flows.terminal.progress_bars import Progress
 from warehouse.plan import WAITS, Shards, StagePlan, Wanted, plan, plan_stage, reads
 from warehouse.stage import Resources, Stage
 from warehouse.store import Artifact, shard_path
+from warehouse.working_copy import objects_of, shard_file
 
 LOOKS_APART = 10  # times as long as a look at what can be begun takes
 
@@ -86,6 +88,8 @@ class Run:
         self.news: SimpleQueue[tuple[Lane, Any]] = SimpleQueue()
         self.bars: dict[str, Progress] = {}  # by table
         self._look_took = 0.0  # seconds, since news was heard the last time
+        objects = objects_of(site.root)
+        self._url = objects.url if objects else None
 
     def _with_what_they_wait_for(self, selected: set[tuple[str, str]]) -> set[tuple[str, str]]:
         """The selected shards, and whatever is pending above them, without which they could not be made."""
@@ -259,17 +263,21 @@ class Run:
             jobs.append(
                 Job(
                     root=self.site.root,
+                    url=self._url,
                     stage=stage,
                     shard=pending.shard,
                     fingerprint=plan.wanted.fingerprint(pending.shard),
                     description=plan.wanted.stage(pending.shard),
                     inputs=listings.get(pending.shard, pending.inputs),
-                    reads=tuple(tuple(self.site.root / above.current[n].path for n in names) for above, names in read),
+                    reads=tuple(tuple(self._file(above.current[name]) for name in names) for above, names in read),
                     again=(plan.wanted.table, pending.shard) in self.selection.again,
                     size=_size(listings.get(pending.shard), read),
                 )
             )
         return jobs, num_expected
+
+    def _file(self, artifact: Artifact) -> Path:
+        return shard_file(self.site.root, artifact.path, artifact.sha256)
 
     def _is_allowed(self, table: str, shard: str, read: list[tuple[StagePlan, list[str]]]) -> bool:
         """Whether the run is limited to other shards: these are selected, and what hangs on them."""

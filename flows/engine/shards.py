@@ -6,7 +6,7 @@ import socket
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +17,13 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import pyarrow.fs
 
 from flows.engine import leaving_out, trainings
 from flows.engine.recipe import is_one_to_one
+from warehouse import working_copy
 from warehouse.errors import BrokenPromise, Mistake
+from warehouse.leases import lease
 from warehouse.ledger import CRASHED, FAILED, MADE, Attempt, Record, emit
 from warehouse.stage import Stage
 from warehouse.store import Artifact, check_schema, shard_path, write_atomically, write_shard
@@ -47,6 +50,7 @@ class Job:
     device: str = "cpu"
     size: float = 0.0  # of what it is made from, by which the longest of a stage's shards are begun first
     poison: Mapping[str, str] = field(default_factory=dict)  # rows or files that are left out, and what they do
+    url: str | None = None  # of the object store that the root is a working copy of
 
     @property
     def name(self) -> str:
@@ -79,6 +83,8 @@ def make_shard(job: Job, flow_run_id: str | None, attempt: int) -> Artifact | Fa
     begun = time.time()
     run_id = uuid4().hex
     try:
+        if job.url:
+            working_copy.bind(job.root, job.url)
         artifact = _make(job)
         record_attempt(job, run_id, flow_run_id, attempt, begun, MADE, artifact=artifact)
     except (KeyboardInterrupt, SystemExit):
@@ -96,6 +102,8 @@ def make_shard(job: Job, flow_run_id: str | None, attempt: int) -> Artifact | Fa
 def rehearse(job: Job) -> str | None:
     """Call the stage, and write nothing: does this process survive it? Returns how it ran out of memory, if it did."""
     try:
+        if job.url:
+            working_copy.bind(job.root, job.url)
         _rows(job, _datasets(job))
     except MemoryError as error:
         return one_line(error)
@@ -170,7 +178,9 @@ def _make(job: Job) -> Artifact:
 
 def _write(job: Job, **where: Any) -> Artifact:
     datasets = _datasets(job)
-    rows = _rows(job, datasets, **where)
+    sends = "folder" in where and not getattr(job.stage, "fetches", False)
+    with working_copy.mirrored(where["folder"]) if sends else nullcontext():  # before rows say that files are whole
+        rows = _rows(job, datasets, **where)
     if job.poison and datasets:
         check_schema(job.stage.makes, job.shard, rows)
         rows = leaving_out.with_dropped(rows, job.stage, datasets[0], job.poison)
@@ -198,9 +208,16 @@ def _rows(job: Job, datasets: Sequence[ds.Dataset], **where: Any) -> pa.Table:
 
 
 def _datasets(job: Job) -> list[ds.Dataset]:
+    taken = zip(job.stage.takes, job.reads, strict=True)
+    if job.url and getattr(job.stage, "fetches", False):
+        form, disk = ds.ParquetFileFormat(), pa.fs.LocalFileSystem()
+        return [
+            ds.FileSystemDataset.from_paths([str(path) for path in paths], table.schema, form, disk)
+            for table, paths in taken
+        ]
     return [
-        ds.dataset([str(path) for path in paths], schema=taken.schema, format="parquet")
-        for taken, paths in zip(job.stage.takes, job.reads, strict=True)
+        ds.dataset([str(working_copy.here(path)) for path in paths], schema=table.schema, format="parquet")
+        for table, paths in taken
     ]
 
 
@@ -209,6 +226,10 @@ def _alone(job: Job) -> Iterator[None]:
     """Nobody else works in this shard's folder meanwhile; a worker that is left of a killed run is waited for."""
     path = shard_path(job.root, job.stage.makes.name, job.fingerprint, job.shard)
     path.parent.mkdir(parents=True, exist_ok=True)
+    if objects := working_copy.objects_of(job.root):
+        with lease(objects, f"{path.parent.relative_to(job.root).as_posix()}/.{job.shard}.lease"):
+            yield
+        return
     with path.with_name(f".{job.shard}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however that ends
         yield

@@ -13,7 +13,10 @@ from typing import Any, get_type_hints
 
 from flows.engine.recipe import closest
 from warehouse.errors import Mistake
+from warehouse.objects import is_url
 from warehouse.stage import in_range
+from warehouse.working_copy import root_at
+from warehouse.working_copy import said as words_of
 
 _LEAST_OBJECT_STORE = 75 << 20  # bytes, below which Ray does not start
 
@@ -69,12 +72,16 @@ def load_site(path: str | None = None, **overrides: Any) -> Site:
     """
     said = _read(Path(path)) if path else {}
     for folder in ("root", "audio", "certificate", "certificate_key"):
-        if path and isinstance(said.get(folder), str):
+        if path and isinstance(said.get(folder), str) and not is_url(said[folder]):
             said[folder] = str(Path(path).parent / Path(said[folder]).expanduser())
     environment = {
         f.name: os.environ[PREFIX + f.name.upper()] for f in fields(Site) if os.environ.get(PREFIX + f.name.upper())
     }
     said |= environment | {key: value for key, value in overrides.items() if value is not None}
+    if is_url(said.get("audio")):
+        raise Mistake(f"site key audio is {said['audio']}; a corpus is a folder that every worker sees")
+    if is_url(said.get("root")):
+        said["root"] = str(root_at(said["root"]))
     site = _checked(said, path or "the environment")
     root, audio = site.root.expanduser().absolute(), site.corpus.expanduser().absolute()
     _check_numbers(site)
@@ -98,7 +105,7 @@ def device_here(site: Site) -> str:
 
 def environment(site: Site) -> dict[str, str]:
     """The folders of a site as the environment says them, for a flow that is given plain names."""
-    return {PREFIX + "ROOT": str(site.root), PREFIX + "AUDIO": str(site.corpus)}
+    return {PREFIX + "ROOT": words_of(site.root), PREFIX + "AUDIO": str(site.corpus)}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ mended meanwhile changes nothing of it. Made again by name it begins anew in a f
 one before stays as it is, whatever becomes of the new one. Only `valle gc` frees them.
 """
 
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 from flows.terminal.output import say
 from warehouse.store import write_atomically
+from warehouse.working_copy import folder_here, notes_here, objects_of, send
 
 DATA = "data"  # in a training's folder: links to the shards that it reads
 
@@ -33,11 +35,15 @@ def begin(path: Path, reads: Mapping[str, Sequence[Path]], inputs: str, *, again
     The newest folder goes on; where that is done and the shard is asked for again, another begins. `reads` and
     `inputs` are what a training that begins now is made from: files by table, and the same as JSON.
     """
+    objects = objects_of(path.parents[2])
+    notes_here(path.parent)
     name = newest(path) or path.stem
     if again and (_note(path, name, "done").exists() or (name == path.stem and path.exists())):
         number = int(name.rpartition("~")[2]) if name != path.stem else 1
         name = f"{path.stem}~{number + 1}"
     folder, noted = path.with_name(name), _note(path, name, "inputs")
+    if objects:
+        return _begin_there(path, folder, reads, inputs)
     if not noted.exists() or not (folder / DATA).is_dir():
         for table, paths in reads.items():
             _link(paths, folder / DATA / table)
@@ -46,9 +52,28 @@ def begin(path: Path, reads: Mapping[str, Sequence[Path]], inputs: str, *, again
     return Beginning(folder, noted.read_text(), linked)
 
 
+def _begin_there(path: Path, folder: Path, reads: Mapping[str, Sequence[Path]], inputs: str) -> Beginning:
+    """As `begin`, at an object store: no shard is written over there, so the names of what it reads are all it needs.
+
+    What another machine has sent of the training is fetched, and whoever goes on goes on from there.
+    """
+    root = path.parents[2]
+    noted, listed = _note(path, folder.name, "inputs"), _note(path, folder.name, DATA)
+    if not noted.exists() or not listed.exists():
+        names = {table: [file.relative_to(root).as_posix() for file in files] for table, files in reads.items()}
+        for note, text in ((listed, json.dumps(names)), (noted, inputs)):  # the one that begins it last
+            write_atomically(note, text.encode())
+            send(note)
+    folder_here(folder).mkdir(parents=True, exist_ok=True)
+    said = json.loads(listed.read_text())
+    return Beginning(folder, noted.read_text(), tuple(tuple(root / name for name in said[table]) for table in reads))
+
+
 def end(path: Path, folder: Path) -> None:
     """Notes that what was begun in a folder is whole, and its rows written."""
-    write_atomically(_note(path, folder.name, "done"), b"")
+    note = _note(path, folder.name, "done")
+    write_atomically(note, b"")
+    send(note)
 
 
 def newest(path: Path) -> str | None:

@@ -21,6 +21,7 @@ from flows.report.pictures import draw, legend
 from flows.terminal.output import render
 from warehouse.errors import Mistake
 from warehouse.reader import Reader
+from warehouse.working_copy import here
 
 BEGIN, END, SEAL = "<!--figure {name} {digest}-->", "<!--/figure {name}-->", "<!--page {digest}-->\n"
 _HERE = Path(__file__).parent
@@ -58,7 +59,7 @@ def build(root: Path, corpus: Path, told: str) -> str:
             "select distinct fingerprint from wanted where table_name = 'samples' and state = 'made'"
         )["fingerprint"].to_pylist()
     clips = Clips()
-    samples = {row["sample_id"]: clips.take(root / row["audio_path"]) for row in rows["samples"]}
+    samples = {row["sample_id"]: clips.take(here(root / row["audio_path"])) for row in rows["samples"]}
     dropped = [_dropped(row, root, corpus, clips) for row in rows["dropped-audio"]]
     template = Environment(loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     template.filters |= {"cell": cell, "short": short, "rounded": rounded}
@@ -145,7 +146,7 @@ def _sealed(figure: Figure, fragment: str) -> Markup:
 
 def _dropped(row: dict[str, Any], root: Path, corpus: Path, clips: Clips) -> Clip:
     if row["sample"]:
-        return clips.take(root / row["sample"])
+        return clips.take(here(root / row["sample"]))
     if not row["recording"]:
         return Clip(trouble="its recording is not known any more")
     return clips.take(corpus / row["recording"], row["start_sample"], row["end_sample"])

@@ -18,6 +18,7 @@ from tasks.evaluation.failures import failures
 from tasks.evaluation.judges import RATE, Voice, load_normalizer, silence, word_errors
 from tasks.evaluation.systems import CONTINUAL, ENDLESS, TRUTH
 from warehouse.faults import Faults, together_or_alone
+from warehouse.working_copy import here
 
 Row = dict[str, Any]
 Waveform = NDArray[np.float32]  # [num_samples] at 16 kHz
@@ -138,7 +139,7 @@ class VoiceScores:
 
     def _voice_of(self, path: str) -> Voice | None:
         if path not in self.known:
-            self.known[path] = self.embed(audio_files.read(self.root / path, RATE))
+            self.known[path] = self.embed(audio_files.read(here(self.root / path), RATE))
         return self.known[path]
 
 
@@ -154,7 +155,7 @@ class SpeechScores:
         rows = {metric: score_row(sample, metric, self.judge) for metric in self.metrics}
         try:
             path = sample[PROMPTS[SIMILARITY]]
-            prompt = audio_files.read(self.root / path, RATE) if path else None
+            prompt = audio_files.read(here(self.root / path), RATE) if path else None
             values = self.look(sample, behind_its_prompt(sample, speech), prompt)
         except Exception as error:
             why = self.faults.refusal(error)

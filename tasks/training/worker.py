@@ -7,6 +7,7 @@ to itself.
 import json
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from heapq import nsmallest
@@ -19,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from warehouse import working_copy
 from warehouse.tables import CODEBOOKS
 
 if TYPE_CHECKING:
@@ -79,6 +81,7 @@ class Job:
     start: Path | None  # a checkpoint to begin from
     codec: str | None  # whose codebooks the codes' embeddings begin as
     where: "Where"
+    url: str | None = None  # of the object store that the folder's root is a working copy of
 
 
 def shared_out(batches: int, workers: int) -> int:
@@ -94,19 +97,24 @@ def train_half(config: Config) -> None:
     from model.valle.checkpoint import write_whole
 
     job: Job = config["job"]
+    if job.url:
+        working_copy.bind(job.folder.parents[2], job.url)
+        working_copy.folder_here(job.folder)
     codebooks = CODEBOOKS[:1] if job.settings.half == "ar" else CODEBOOKS
-    progress = train(
-        job.settings,
-        job.training,
-        TrainShards(job.shards, codebooks, job.valid, job.settings.languages),
-        list(valid_examples(job, codebooks)),
-        job.folder,
-        replace(job.where, device=_device(job.where.device)),
-        job.start,
-        weights.codebooks(job.codec) if job.codec else None,
-    )
-    if Workers.here().rank == 0:
-        write_whole(job.folder / VALIDATIONS, json.dumps([asdict(record) for record in progress]).encode())
+    is_first = Workers.here().rank == 0
+    with working_copy.mirrored(job.folder) if is_first else nullcontext():
+        progress = train(
+            job.settings,
+            job.training,
+            TrainShards(job.shards, codebooks, job.valid, job.settings.languages),
+            list(valid_examples(job, codebooks)),
+            job.folder,
+            replace(job.where, device=_device(job.where.device)),
+            job.start,
+            weights.codebooks(job.codec) if job.codec else None,
+        )
+        if is_first:
+            write_whole(job.folder / VALIDATIONS, json.dumps([asdict(record) for record in progress]).encode())
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,7 @@ def read(
 
 def _lists(path: str, utterance_ids: list[str], columns: tuple[str, ...]) -> list[list[NDArray[np.uint16]]]:
     """For each utterance, its lists in some columns of a Parquet file."""
-    table = pq.read_table(path, columns=["utterance_id", *columns])
+    table = pq.read_table(working_copy.here(Path(path)), columns=["utterance_id", *columns])
     places = pc.index_in(pa.array(utterance_ids, pa.string()), value_set=table["utterance_id"].combine_chunks())
     taken = table.select(columns).take(places)
     if any(column.null_count for column in taken.columns):
@@ -167,7 +175,8 @@ def _lists(path: str, utterance_ids: list[str], columns: tuple[str, ...]) -> lis
 
 def kept_of(files: ShardFiles) -> list[Kept]:
     """The examples of a shard that were not dropped."""
-    kept = pq.read_table(files.examples, columns=list(Kept._fields), filters=pc.field("dropped").is_null())
+    file = working_copy.here(Path(files.examples))
+    kept = pq.read_table(file, columns=list(Kept._fields), filters=pc.field("dropped").is_null())
     return [Kept(*row) for row in zip(*(kept[name].to_pylist() for name in Kept._fields), strict=True)]
 
 

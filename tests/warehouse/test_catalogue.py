@@ -16,7 +16,8 @@ import pytest
 
 from bench.made_up import attempt
 from warehouse import ledger
-from warehouse.catalogue import MIGRATIONS, Catalogue, migrate
+from warehouse.catalogue import Catalogue
+from warehouse.catalogue_layout import MIGRATIONS, migrate
 from warehouse.errors import Mistake, WorkFailed
 from warehouse.fingerprint import short_hash
 from warehouse.ledger import Record

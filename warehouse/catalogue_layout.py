@@ -1,0 +1,120 @@
+"""The private database's layout: what each version of valle has added to it, step by step."""
+
+from pathlib import Path
+
+import duckdb
+
+from warehouse import foreign_scores, value_sums
+
+MIGRATIONS = (
+    """
+    create table artifacts (
+        table_name varchar, shard varchar, fingerprint varchar,
+        path varchar,             -- relative to the root
+        num_rows bigint,          -- kept and dropped
+        num_dropped bigint,
+        seconds double,           -- of audio, kept and dropped
+        dropped json,             -- reason -> rows, seconds
+        bytes bigint,
+        digest varchar,           -- of the rows
+        stage json,               -- name, version, settings
+        inputs json,              -- what it was made from
+        made_at timestamp         -- UTC
+    )
+    """,
+    """
+    create table runs (
+        run_id varchar, flow_run_id varchar,
+        table_name varchar, shard varchar, fingerprint varchar,
+        attempt integer,
+        started_at timestamp, ended_at timestamp,  -- UTC
+        state varchar,            -- made, failed or crashed
+        error varchar,
+        host varchar, device varchar,
+        seconds double,           -- wall clock
+        audio_seconds double,
+        peak_memory_bytes bigint
+    )
+    """,
+    """
+    create table told (yes boolean)  -- one row, once the kept ledger has been read
+    """,
+    """
+    create table archives (
+        name varchar,             -- a known name, or the URL
+        dest varchar,             -- the folder it is extracted to
+        url varchar,
+        streamed boolean,         -- members were used before the sum of the whole could hold
+        expected_md5 varchar,
+        content_length bigint,    -- bytes
+        etag varchar,
+        bytes_done bigint,
+        md5 varchar,
+        verified varchar,         -- published-md5, given-md5 or self-hashed
+        state varchar,            -- downloading, verified, extracted, failed, wrong_sum or damaged
+        error varchar,
+        num_members bigint,       -- files extracted
+        num_refused bigint,
+        refused json,             -- reason -> members, first
+        started_at timestamp, written_at timestamp, finished_at timestamp,  -- UTC
+        record_id varchar
+    )
+    """,
+    """
+    alter table artifacts add column tally json default '{}'  -- what is counted of its kept rows
+    """,
+    """
+    create table consents (
+        voice varchar,            -- audio:<digest of what decodes>, or speaker:<corpus>/<speaker_id>
+        said_at timestamp,        -- UTC
+        prompt varchar,           -- the file or the utterance that it was said of first
+        said_by varchar, host varchar
+    )
+    """,
+    """
+    alter table artifacts add column sha256 varchar default ''  -- of the file; '' where nobody has kept it
+    """,
+    value_sums.LAYOUT,
+    """
+    create table ratings (
+        test_id varchar,          -- one sitting of one listener
+        version varchar,          -- fingerprint of the samples
+        listener varchar, seed bigint,
+        place integer,            -- 1, 2, … in the order of the sitting
+        sample_a varchar, sample_b varchar,
+        system_a varchar, system_b varchar,
+        preferred varchar,        -- a, b, or null: neither
+        host varchar,
+        taken_at timestamp        -- UTC
+    )
+    """,
+    foreign_scores.LAYOUT,
+    """
+    alter table consents add column said_last_at timestamp;   -- UTC; null where nobody has agreed
+    alter table consents add column withdrawn_at timestamp;    -- UTC; it holds where it is later than that
+    update consents set said_last_at = said_at
+    """,
+    """
+    create table committed (name varchar)  -- of the commit that this is, in a warehouse on an object store
+    """,
+)
+
+
+def migrate(db: duckdb.DuckDBPyConnection) -> None:
+    """Bring a private database to the newest layout, one transaction for each step."""
+    db.execute("create table if not exists migrations (number integer)").fetchall()
+    [(done,)] = db.sql("select count(*) from migrations").fetchall()
+    for number, sql in enumerate(MIGRATIONS[done:], start=done):
+        db.execute("begin").fetchall()
+        db.execute(sql).fetchall()
+        db.execute("insert into migrations values (?)", [number]).fetchall()
+        db.execute("commit").fetchall()
+
+
+def copy_all(db: duckdb.DuckDBPyConnection, path: Path, storage: str) -> None:
+    """Write all of a private database to a new file, of the format that this version of DuckDB can read."""
+    [(name,)] = db.sql("select current_database()").fetchall()
+    quoted = str(path).replace("'", "''")
+    db.execute(f"attach '{quoted}' as whole (storage_version '{storage}')").fetchall()
+    db.execute(f'copy from database "{name}" to whole').fetchall()
+    db.execute("detach whole").fetchall()

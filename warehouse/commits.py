@@ -1,0 +1,83 @@
+"""Commits: a catalogue on an object store is a row of numbered copies, and a small HEAD that says which one holds.
+
+A commit begins at what HEAD says, folds in the records that wait, writes a copy under a name of its own and swaps HEAD
+for one that names it, if nobody else has done so meanwhile; else it begins anew. Only then do the records go to where
+they stay. So whoever is killed, at whatever moment, has committed or has not, and a record counts once: by its id.
+"""
+
+import json
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from uuid import uuid4
+
+from warehouse.errors import WorkFailed
+from warehouse.objects import Objects, Refused
+
+HEAD, FOLDER = "catalogue/HEAD.json", "catalogue"
+KEPT = 20  # copies before the newest, which readers may still have named
+_ATTEMPTS = 50
+
+
+@dataclass(frozen=True)
+class Head:
+    """The commit that holds."""
+
+    number: int
+    name: str  # of its folder
+    etag: str  # of HEAD itself
+
+    @property
+    def folder(self) -> str:
+        """Where its files lie."""
+        return f"{FOLDER}/{self.name}"
+
+
+def head(objects: Objects) -> Head | None:
+    """The commit that holds; null where nobody has committed anything."""
+    try:
+        said, etag = objects.get_tagged(HEAD)
+    except FileNotFoundError:
+        return None
+    told = json.loads(said)
+    return Head(told["number"], told["name"], etag)
+
+
+def commit(
+    objects: Objects,
+    fold: Callable[[Head | None, str], Mapping[str, bytes]],
+    pause: Callable[[float], None] = time.sleep,
+) -> str:
+    """Commit what `fold` makes of the commit that holds; the name of the new one.
+
+    Args:
+        fold: called with the commit that it begins at and the name that the new one will have; gives its files. It is
+            called again where somebody else was faster, and takes what it does in between for undone.
+        pause: waits so many seconds.
+
+    Raises:
+        WorkFailed: others are always faster.
+    """
+    for attempt in range(_ATTEMPTS):
+        base = head(objects)
+        number = base.number + 1 if base else 1
+        name = f"{number:08d}-{uuid4().hex[:8]}"
+        ours = {f"{FOLDER}/{name}/{file}": data for file, data in fold(base, name).items()}
+        for path, data in ours.items():
+            objects.create(path, data)
+        try:
+            objects.swap(HEAD, json.dumps({"number": number, "name": name}).encode(), base.etag if base else None)
+        except Refused:
+            objects.delete(ours)
+            pause(random.uniform(0.0, 0.1 * 2 ** min(attempt, 6)))
+            continue
+        _tidy(objects, number)
+        return name
+    raise WorkFailed(f"{objects.url}: others committed {_ATTEMPTS} times meanwhile; what is made is kept, run again")
+
+
+def _tidy(objects: Objects, number: int) -> None:
+    """Remove copies that are older than readers may name, and those that nobody came to commit."""
+    numbers = {path: path.split("/")[1][:8] for path in objects.list(FOLDER)}
+    objects.delete(path for path, its in numbers.items() if its.isdigit() and int(its) < number - KEPT)

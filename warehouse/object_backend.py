@@ -1,0 +1,119 @@
+"""The requests to an object store, by obstore: the object_store crate of Apache Arrow, with its retries."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import cached_property
+from glob import has_magic
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import (
+    AlreadyExistsError,
+    BaseError,
+    PermissionDeniedError,
+    PreconditionError,
+    UnauthenticatedError,
+)
+from obstore.store import ObjectStore, from_url
+
+from warehouse.errors import Mistake
+from warehouse.objects import Condition, Refused, Unanswered
+
+_RETRIES = 3  # of the crate's own, within one request
+_LONGEST, _PATIENCE = timedelta(seconds=60), timedelta(seconds=10)  # for one request, and for a connection
+
+
+class ByObstore:
+    """The objects below one URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @cached_property
+    def store(self) -> ObjectStore:
+        """The crate's client, made by the first request: credentials come from the environment, or the machine's."""
+        with self._told():
+            return from_url(self.url, **_options())
+
+    def put(self, name: str, data: bytes | Path, condition: Condition) -> str:
+        """As `Backend` says."""
+        mode = condition if condition in ("overwrite", "create") else {"e_tag": condition}
+        with self._told(name):
+            whole = isinstance(data, bytes)  # conditions hold of requests that are one alone
+            return obstore.put(self.store, name, data, mode=mode, use_multipart=not whole)["e_tag"] or ""  # type: ignore[arg-type]
+
+    def get(self, name: str) -> tuple[bytes, str]:
+        """As `Backend` says."""
+        with self._told(name):
+            found = obstore.get(self.store, name)
+            return bytes(found.bytes()), found.meta["e_tag"] or ""
+
+    def list(self, folder: str) -> dict[str, int]:
+        """As `Backend` says."""
+        with self._told(folder):
+            return {one["path"]: one["size"] for some in obstore.list(self.store, prefix=folder) for one in some}
+
+    def delete(self, name: str) -> None:
+        """As `Backend` says."""
+        with self._told(name), suppress(FileNotFoundError):
+            obstore.delete(self.store, name)
+
+    @contextmanager
+    def _told(self, name: str = "") -> Iterator[None]:
+        """The crate's errors as ours. Its words may hold headers, so that they reach nobody but by their kind."""
+        where = f"{self.url}/{name}".rstrip("/")
+        try:
+            yield
+        except (AlreadyExistsError, PreconditionError) as error:
+            raise Refused(where) from error
+        except (PermissionDeniedError, UnauthenticatedError):
+            raise Mistake(
+                f"{where}: access is denied; look after the credentials in the environment (AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY, or a role), whether they have expired, and what they may do there"
+            ) from None
+        except FileNotFoundError as error:
+            if "NoSuchBucket" in str(error):
+                raise Mistake(f"{self.url}: there is no such bucket") from None
+            raise FileNotFoundError(f"there is no {where}") from None
+        except BaseError as error:
+            said = str(error)
+            if "NoSuchBucket" in said:
+                raise Mistake(f"{self.url}: there is no such bucket") from None
+            raise Unanswered(f"{where} could not be reached: {_cause(said)}") from None
+
+
+def filesystem(url: str) -> Any:
+    """The same store as DuckDB reads files by: a filesystem of fsspec's for the URL's scheme."""
+    from obstore.fsspec import FsspecStore  # with fsspec, half a second
+
+    files = FsspecStore(url.partition("://")[0], **_options())  # type: ignore[call-overload]
+    glob = files.glob
+
+    def found(pattern: str, **how: Any) -> Any:
+        """What matches. DuckDB asks for each of 7,000 files by name: that is answered without a request for each.
+
+        And obstore's own finds nothing where a pattern says its scheme, as DuckDB's do.
+        """
+        name = pattern.partition("://")[2] or pattern
+        return glob(name, **how) if has_magic(name) else [name]
+
+    files.glob = found
+    return files
+
+
+def _options() -> dict[str, Any]:
+    """How long requests may take, and whether they may go unencrypted: to an endpoint that is said to be http."""
+    endpoints = [os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")]
+    is_http = any(endpoint.startswith("http://") for endpoint in endpoints)
+    return {
+        "client_options": {"timeout": _LONGEST, "connect_timeout": _PATIENCE, "allow_http": is_http},
+        "retry_config": {"max_retries": _RETRIES, "retry_timeout": _LONGEST},
+    }
+
+
+def _cause(said: str) -> str:
+    """The first line of what the crate says of a failure, without its notes on where that came from."""
+    return said.split("Debug source:")[0].strip().splitlines()[0][:300]
