@@ -16,7 +16,6 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -128,7 +127,7 @@ def train(
     with torch.random.fork_rng(devices=[torch.device(where.device)] if where.device.startswith("cuda") else []):
         run = _Run(settings, training, chunks, valid, folder, where, start, codebooks, workers)
         workers.wait()  # everybody has read the state before anybody writes one
-        with ahead(run.batches(chunks)) as batches:
+        with ahead(run.batches(chunks)) as batches, run.states:
             run.to_the_end(batches)
         workers.wait()
     return run.state.progress
@@ -155,6 +154,7 @@ class _Run:
         self.lanes = range(workers.rank, training.accumulate, workers.world)  # the batches of a step that are ours
         self.codebooks = alarms.codebooks(valid)
         self.journal = Journal(folder, settings.half, silent=workers.rank > 0, tensorboard=where.tensorboard)
+        self.states = states.Writer(folder, where.keep_last)
         self.clock = Clock()
         self.unread: list[tuple[int, Tensor, Tensor]] = []  # step, [loss, codes] of all workers, gradient norm
         self.model = begin(settings, start, codebooks)
@@ -209,6 +209,7 @@ class _Run:
                 self._save_state()
         with self._speaking():
             self._save_checkpoint(self.folder)
+        self.states.wait()
         self.journal.close()
 
     def _step(self, batches: Iterator[tuple[Batch, Position]]) -> None:
@@ -332,16 +333,16 @@ class _Run:
             save(folder, model)
 
     def _save_state(self) -> None:
-        """Writes a state to go on from; every worker must ask. Then weights that were best and are not go."""
+        """Has a state written to go on from; every worker must ask. Then weights that were best and are not go."""
+        self.states.wait()
         state = self.state
         state.positions = self._gathered(state.positions)
         saved: dict[str, Any] = {"weights": weights(self.model), "moments": moments(self.model, self.optimizer)}
         with self._speaking():
             saved["average"] = weights(self.model) if self.average else None
         if self.workers.rank == 0:
-            states.keep(self.folder, state.step, {**saved, "state": asdict(state)}, self.where.keep_last)
-            for old in set(self.folder.glob("best-*")) - {best_folder(self.folder, best(state.progress).step)}:
-                rmtree(old)
+            gone = set(self.folder.glob("best-*")) - {best_folder(self.folder, best(state.progress).step)}
+            self.states.keep(state.step, {**saved, "state": asdict(state)}, gone)
 
     def _gathered(self, positions: list[Position]) -> list[Position]:
         """The positions in all streams, each as the worker whose it is knows it."""

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -251,6 +252,43 @@ def test_the_last_states_are_kept_and_a_damaged_one_is_passed_over(tmp_path, mon
     assert run(tmp_path / "broken", "nar", save_every=2) == unbroken
     assert "000000006.pt is damaged and passed over" in caplog.text
     assert alike(tmp_path / "unbroken", tmp_path / "broken")
+
+
+def test_steps_go_on_while_a_state_is_written(tmp_path, monkeypatch):
+    went_on, step, save = threading.Event(), training_module._Run._step, torch.save
+
+    def steps(self, batches):
+        step(self, batches)
+        if self.state.step == 3:
+            went_on.set()
+
+    def saves(*words):
+        assert went_on.wait(60)
+        save(*words)
+
+    monkeypatch.setattr(training_module._Run, "_step", steps)
+    monkeypatch.setattr(torch, "save", saves)
+    run(tmp_path, "ar", save_every=2)
+    assert [path.name for path in sorted((tmp_path / "states").iterdir())] == ["000000006.pt", "000000007.pt"]
+
+
+def test_a_state_that_cannot_be_written_ends_the_training_and_what_the_last_one_needs_stays(tmp_path, monkeypatch):
+    wild, save = replace(TRAINING, learning_rate=0.3, warmup_steps=0, validate_every=1), torch.save
+
+    def saves(saved, file):
+        if saved["state"]["step"] == 4:
+            raise OSError("the disk is full")
+        save(saved, file)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "save", saves)
+        with pytest.raises(OSError, match="the disk is full"):
+            run(tmp_path / "broken", "ar", wild, save_every=2)
+    assert [path.name for path in (tmp_path / "broken" / "states").glob("*.pt")] == ["000000002.pt"]
+    kept = torch.load(tmp_path / "broken" / "states" / "000000002.pt")["state"]["progress"]
+    chosen = min(kept, key=lambda record: record["valid_loss"])["step"]
+    assert best_folder(tmp_path / "broken", chosen).exists()
+    assert run(tmp_path / "broken", "ar", wild, save_every=2) == run(tmp_path / "unbroken", "ar", wild)
 
 
 def test_a_training_that_goes_on_says_where_and_what_it_lost(tmp_path, monkeypatch, caplog):
