@@ -1,7 +1,9 @@
 """A site says where: folders, cluster, devices. Strict TOML; nothing of it is hashed.
 
 Each key can also be said by the environment, `VALLE_ROOT` for `root`, which
-wins over the file; the command line wins over both.
+wins over the file; the command line wins over both. `pydantic-settings` would read
+the environment in place of three lines here, and take 0.19 s of each command where
+this takes 0.09; a sentence that names a key's neighbour would be ours all the same.
 """
 
 import os

