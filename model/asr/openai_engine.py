@@ -28,7 +28,7 @@ from whisper.timing import WordTiming, find_alignment, merge_punctuations
 from whisper.tokenizer import Tokenizer, get_tokenizer
 
 from model.asr.engine import MAX_SAMPLES, OPENAI, SAMPLE_RATE, Decoding, Waveform, Word
-from model.cpu import onednn
+from model.cpu import onednn, threads
 from model.gpu.full_precision import keep_fp32
 
 TILE = 8  # rows that a matrix kernel is given at once, on a CPU
@@ -112,7 +112,8 @@ class OpenAI:
         tokenizer = self._tokenizer(decoding.language)
         mel = windows.mels[i].half() if self.fp16 else windows.mels[i]
         num_frames = max(2, num_samples // whisper.audio.HOP_LENGTH)
-        timings = find_alignment(self.model, tokenizer, list(decoding.tokens), mel, num_frames)
+        with threads.kept():
+            timings = find_alignment(self.model, tokenizer, list(decoding.tokens), mel, num_frames)
         return words_of(timings, num_samples)
 
     def _tokenizer(self, language: str) -> Tokenizer:

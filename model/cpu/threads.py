@@ -25,3 +25,13 @@ def one_thread(where: bool = True) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Gives torch its number of threads back afterwards: Numba's, which Whisper times words with, changes it."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
