@@ -138,6 +138,7 @@ def test_words_lie_one_after_the_other_within_the_speech(embedded: OpenAI) -> No
     assert edges == sorted(edges)
     assert 0 <= edges[0] < edges[-1] <= len(waveform) / recognition.SAMPLE_RATE
     assert all(0 < word.prob <= 1 for word in heard.words)
+    assert torch.get_num_threads() == 1, "Numba has two"
 
 
 def test_what_was_written_into_silence_is_discarded_and_not_lost(
