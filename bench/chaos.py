@@ -1,6 +1,6 @@
 """Chaos: runs that are broken at seeded moments, each followed by one more run, whose tables must be an unbroken run's.
 
-    python -m bench.chaos [--trials 100] [--seed 0] [--kinds power,disk] [--at-once 1] [--root DIR]
+    python -m bench.chaos [--trials 100] [--seed 0] [--kinds power,disk] [--at-once 1] [--root DIR] [--short]
 
 A run takes some twenty seconds. A line for each trial says what was done and when, how both runs ended, and what is not
 as it should be; the end is a table of all, and exit code 1 where anything was. The folder of such a trial is kept.
@@ -26,6 +26,7 @@ from pathlib import Path
 
 from bench.broken_runs import AGENTS, MARK, TOY, digest, kill_all, processes, start
 from bench.chaos_kinds import KINDS, Case, TooLate, cannot
+from bench.progress import options
 from warehouse.catalogue import Catalogue
 from warehouse.ledger import MADE
 from warehouse.query import select
@@ -314,14 +315,14 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(KINDS), help="what is done to runs")
     parser.add_argument("--at-once", type=int, default=1, help="trials side by side")
     parser.add_argument("--root", type=Path, help="a folder; a temporary one unless said")
-    options = parser.parse_args()
-    kinds = options.kinds.split(",")
+    asked = options(parser, trials=1)
+    kinds = asked.kinds.split(",")
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         parser.error(f"there is no kind {unknown[0]!r}; there are {', '.join(KINDS)}")
     os.nice(10)  # it takes all that it can get
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    folder = (options.root or Path(tempfile.mkdtemp(prefix="valle-chaos-"))).absolute()
-    trials = run(folder, kinds, options.trials, options.seed, options.at_once)
+    folder = (asked.root or Path(tempfile.mkdtemp(prefix="valle-chaos-"))).absolute()
+    trials = run(folder, kinds, asked.trials, asked.seed, asked.at_once)
     print(f"\n{summary(trials)}")
     if any(trial.wrong for trial in trials):
         print(f"what went wrong lies in {folder}", file=sys.stderr)

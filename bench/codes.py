@@ -1,6 +1,6 @@
 """How fast speech becomes codes, against the loop a user would write, and how much memory an hour of it takes.
 
-    python -m bench.codes [--files 16] [--rounds 3] [--minutes 60]
+    python -m bench.codes [--files 16] [--rounds 3] [--minutes 60] [--short]
 
 The codec has the published shape, 32 filters, and random weights: arithmetic takes as long with any. The plain loop
 reads a file, resamples it and calls `EncodecModel.encode` at 6 kb/s, as the `encodec` package comes; ours is the stage
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ import torch
 from pyarrow.dataset import Dataset, dataset
 from torch.nn import functional as F
 
+from bench.progress import options, tell, told
 from model.codec.encodec import encodec, load_codec
 from tasks.codes import Codes
 from tasks.text.espeak import SAMPLE_RATE, Voice, synthesize
@@ -122,6 +123,7 @@ def speeds(num_files: int, rounds: int) -> dict[str, float]:
         for _ in range(rounds):
             for loop, work in loops.items():
                 times[loop].append(taken(work))
+                tell(f"{loop}: {times[loop][-1][0]:.1f} s of processor for {seconds:.0f} s of speech")
         ours, theirs = stage["fp32"](*tables), plain(model, files)
     cpu = {loop: statistics.median(t[0] for t in times[loop]) / seconds for loop in loops}
     wall = {loop: statistics.median(t[1] for t in times[loop]) / seconds for loop in loops}
@@ -204,19 +206,20 @@ def resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def main(words: Iterable[str] | None = None) -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description="How fast speech becomes codes.")
     parser.add_argument("--files", type=int, default=16, help="of 8 to 16 s each")
     parser.add_argument("--rounds", type=int, default=3, help="of each loop, in turns")
     parser.add_argument("--minutes", type=float, default=60, help="of the long file")
     parser.add_argument("--long", type=float, help=argparse.SUPPRESS)
-    options = parser.parse_args(None if words is None else list(words))
+    asked = options(parser, words, files=2, rounds=1, minutes=1.0)
     torch.set_num_threads(1)
-    if options.long:
-        figures = long(options.long)
+    if asked.long:
+        figures = long(asked.long)
     else:
-        figures = peaks() | speeds(options.files, options.rounds) | agreement() | spoken(0.5) | hour(options.minutes)
+        figures = told(peaks()) | told(speeds(asked.files, asked.rounds)) | told(agreement())
+        figures |= told(spoken(0.1 if asked.short else 0.5)) | told(hour(asked.minutes))
     print(json.dumps(figures, indent=1))
 
 

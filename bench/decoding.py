@@ -1,6 +1,6 @@
 """How fast speech is made: cached against computed anew, batched against one by one, lighter weights, first sound.
 
-    python -m bench.decoding [--device cuda] [--threads N]
+    python -m bench.decoding [--device cuda] [--threads N] [--short]
 
 Weights are random and never end, so every row says as many frames as it is allowed. A and B of a ratio take turns in
 one run. What `lifeiteng/vall-e` (no cache, 6 layers of 512) made with random weights on two cores of a
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.progress import options, tell, told
 from model.valle.ar import AR
 from model.valle.decoding import Request, say_first, say_rest, speak
 from model.valle.live import Chunking, stream_codes
@@ -46,6 +47,11 @@ class Load:
     device_rows: tuple[int, ...] = (1, 32, 128)
     device_size: Size = SIZES["paper"]
     times: int = 3
+
+
+SHORT = Load(
+    sizes=((SIZES["tiny"], 150),), prompt_frames=50, new_frames=40, num_phones=20, rows=4, device_rows=(1, 32), times=1
+)
 
 
 def endless_pair(size: Size, device: str) -> Pair:
@@ -86,8 +92,13 @@ def seconds(work: Callable[[], Any], device: str) -> float:
 
 def in_turns(works: Sequence[Callable[[], Any]], device: str, times: int) -> list[float]:
     """The median seconds of each, one after the other, `times` times over, after a first time that is not counted."""
-    taken = [[seconds(work, device) for work in works] for _ in range(times + 1)][1:]
-    return [statistics.median(column) for column in zip(*taken, strict=True)]
+    taken: list[list[float]] = []
+    for _ in range(times + 1):
+        taken.append([])
+        for place, work in enumerate(works, 1):
+            taken[-1].append(seconds(work, device))
+            tell(f"{place} of {len(works)}: {taken[-1][-1]:.2f} s")
+    return [statistics.median(column) for column in zip(*taken[1:], strict=True)]
 
 
 def one_by_one(ar: AR, asked: list[Request]) -> list[object]:
@@ -114,7 +125,7 @@ def compute_anew(ar: AR, request: Request, every: int) -> int:
 
 def cache(load: Load, device: str) -> dict[str, Any]:
     """The cache against computing all anew."""
-    found = {}
+    found: dict[str, Any] = {}
     for size, frames in load.sizes:
         pair, [request] = endless_pair(size, device), requests(1, frames, load)
         cached, anew = in_turns(
@@ -127,7 +138,7 @@ def cache(load: Load, device: str) -> dict[str, Any]:
         )
         anew *= frames / -(-frames // load.every)
         name = f"{size.num_layers} layers of {size.width}, {frames / FRAME_RATE:.3g} s"
-        found[name] = {"cached seconds": cached, "anew seconds": anew, "times faster": anew / cached}
+        found |= told({name: {"cached seconds": cached, "anew seconds": anew, "times faster": anew / cached}})
     return found
 
 
@@ -216,10 +227,7 @@ def figures(device: str, load: Load) -> dict[str, Any]:
     """All that a device has to say."""
     found: dict[str, Any] = {"device": device, "threads": torch.get_num_threads()}
     found["cache"] = cache(load, device)
-    if device == "cpu":
-        found["6 layers of 512"] = middle(load)
-    else:
-        found["batches"] = accelerator(load, device)
+    found |= told({"6 layers of 512": middle(load)} if device == "cpu" else {"batches": accelerator(load, device)})
     return found
 
 
@@ -235,9 +243,9 @@ def main(words: Sequence[str] | None = None, load: Load | None = None) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    asked = parser.parse_args(words)
+    asked = options(parser, words)
     torch.set_num_threads(asked.threads)
-    print(json.dumps(rounded(figures(asked.device, load or Load())), indent=1))
+    print(json.dumps(rounded(figures(asked.device, load or (SHORT if asked.short else Load()))), indent=1))
 
 
 if __name__ == "__main__":

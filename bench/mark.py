@@ -1,6 +1,6 @@
 """What the mark in the codes costs, how often it is found, and what it outlives.
 
-    python -m bench.mark [--strengths 0 3] [--files 12] [--recordings FOLDER] [--pieces 1000]
+    python -m bench.mark [--strengths 0 3] [--files 12] [--recordings FOLDER] [--pieces 1000] [--short]
 
 The embedded pair speaks unseen sentences in the held-out voices of the sample corpus, four a file. A mark is sought in
 pieces of 3, 5 and 10 s, behind whatever a file may meet on its way, and in as many pieces of recordings; the words
@@ -22,6 +22,7 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
+from bench.progress import options, tell, told
 from deploy.embedded.figures import wer
 from deploy.embedded.kokoro import HELD_OUT
 from deploy.embedded.sample_corpus import READERS
@@ -147,21 +148,23 @@ def figures(listener: Listener, files: list[list[tuple[str, Speech]]], num_trave
 
 def main(words: list[str] | None = None) -> None:
     """Print the figures as JSON."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--strengths", type=float, nargs="+", default=[0.0, 3.0])
-    options.add_argument("--files", type=int, default=2, help="of four sentences, for each strength")
-    options.add_argument("--travelled", type=int, default=1, help="pieces that meet all that a file may meet")
-    options.add_argument("--recordings", type=Path, help="a folder of speech that carries no mark")
-    options.add_argument("--pieces", type=int, default=1_000, help="of recordings")
-    chosen = options.parse_args(words)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--strengths", type=float, nargs="+", default=[0.0, 3.0])
+    parser.add_argument("--files", type=int, default=2, help="of four sentences, for each strength")
+    parser.add_argument("--travelled", type=int, default=1, help="pieces that meet all that a file may meet")
+    parser.add_argument("--recordings", type=Path, help="a folder of speech that carries no mark")
+    parser.add_argument("--pieces", type=int, default=1_000, help="of recordings")
+    chosen = options(parser, words, strengths=[3.0], files=1, travelled=0, pieces=12)
     torch.set_num_threads(1)
     listener = Listener("embedded")
-    found: dict[str, Any] = {
-        f"strength {strength:g}": figures(listener, spoken(listener, strength, chosen.files), chosen.travelled)
-        for strength in chosen.strengths
-    }
+    found: dict[str, Any] = {}
+    for strength in chosen.strengths:
+        tell(f"speaking at strength {strength:g}")
+        files = spoken(listener, strength, chosen.files)
+        tell(f"seeking the mark in {chosen.files} files")
+        found |= told({f"strength {strength:g}": figures(listener, files, chosen.travelled)})
     if chosen.recordings:
-        found["false alarms"] = false_alarms(listener, list(recordings(chosen.recordings)), chosen.pieces)
+        found |= told({"false alarms": false_alarms(listener, list(recordings(chosen.recordings)), chosen.pieces)})
     print(json.dumps(found, indent=1))
 
 

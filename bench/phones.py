@@ -1,6 +1,6 @@
 """How many utterances are phonemized in a minute of one CPU, beside a call of `phonemizer.phonemize` for each.
 
-    python -m bench.phones [--utterances 2000]
+    python -m bench.phones [--utterances 2000] [--short]
 
 The call is what the documentation of phonemizer shows first, and begins a new espeak-ng each time. Both get the same
 texts, in turns within one run; the loop gets fewer of them, since it is slow.
@@ -15,6 +15,7 @@ import time
 import pyarrow as pa
 import pyarrow.dataset as ds
 
+from bench.progress import options, tell
 from warehouse.tables import TRANSCRIPTS, UTTERANCES
 
 FEWER = 20  # the loop gets one text in so many
@@ -64,7 +65,10 @@ def measure(num: int, rounds: int = 3) -> dict[str, float]:
     said = texts(num)
     stage_seconds(said[:1])  # espeak-ng is begun, once for a process
     few = list(itertools.islice(said, 0, None, FEWER))
-    pairs = [(60 * num / stage_seconds(said), 60 * len(few) / loop_seconds(few)) for _ in range(rounds)]
+    pairs = []
+    for _ in range(rounds):
+        pairs.append((60 * num / stage_seconds(said), 60 * len(few) / loop_seconds(few)))
+        tell("the stage {:.0f}, the loop {:.0f} utterances a CPU minute".format(*pairs[-1]))
     return {
         "phones, utterances a CPU minute (goal 20000)": round(statistics.median(ours for ours, _ in pairs)),
         "phonemizer per call, utterances a CPU minute": round(statistics.median(loop for _, loop in pairs)),
@@ -74,9 +78,9 @@ def measure(num: int, rounds: int = 3) -> dict[str, float]:
 
 def main() -> None:
     """Print the figures as JSON."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--utterances", type=int, default=2_000)
-    print(json.dumps(measure(options.parse_args().utterances), indent=1))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--utterances", type=int, default=2_000)
+    print(json.dumps(measure(options(parser, utterances=600).utterances), indent=1))
 
 
 if __name__ == "__main__":

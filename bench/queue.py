@@ -1,6 +1,6 @@
 """How busy the engine keeps many workers, and what it costs a shard, beside a bare loop over the same shards.
 
-    python -m bench.queue [--shards 7439] [--slots 256] [--seconds 0.5] [--made 2000]
+    python -m bench.queue [--shards 7439] [--slots 256] [--seconds 0.5] [--made 2000] [--short]
 
 First, shards of uneven length on many workers: Prefect, task runs and queue are the engine's own, and a worker is a
 thread that sleeps as long as its shard would take, at a scale. What the engine knows of a length beforehand is off by
@@ -27,6 +27,7 @@ from unittest.mock import patch
 
 import pyarrow as pa
 
+from bench.progress import options, tell, told
 from warehouse.stage import Resources
 from warehouse.store import Artifact, shard_path
 from warehouse.tables import Table
@@ -168,47 +169,53 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="that a shard is slept through, on average")
     parser.add_argument("--staged", type=int, default=1_000, help="shards that go through two stages")
     parser.add_argument("--made", type=int, default=2_000, help="shards of no length, made in earnest; 0 makes none")
-    options = parser.parse_args()
+    asked = options(parser, shards=500, staged=100, made=50)
     with TemporaryDirectory() as folder:
         from flows.commands.options import prefects_mistakes, quiet
 
         root = Path(folder)
         quiet(root, verbose=False)
         with prefects_mistakes(root):
-            print(json.dumps(measured(root, options)))
+            print(json.dumps(measured(root, asked)))
 
 
-def measured(root: Path, options: argparse.Namespace) -> dict[str, Any]:
+def measured(root: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """All figures."""
-    seconds, draw = lengths(options.shards, options.seconds), random.Random(2)
+    seconds, draw = lengths(asked.shards, asked.seconds), random.Random(2)
     sizes = {shard: round(1e6 * one * draw.uniform(1 - GUESS, 1 + GUESS)) for shard, one in seconds.items()}
-    sleepers = Sleepers(seconds, options.slots)
+    sleepers = Sleepers(seconds, asked.slots)
+    tell(f"{asked.shards} shards by {asked.slots} workers that sleep")
     engine(root / "asleep", sizes, sleepers)
-    figures: dict[str, Any] = {
-        "shards": options.shards,
-        "slots": options.slots,
-        "longest_over_mean": round(max(seconds.values()) / options.seconds, 1),
-        "use": round(sleepers.use, 3),
-        "bare_use": round(bare_use(seconds, options.slots), 3),
-    }
-    if options.staged:
-        seconds = lengths(options.staged, options.seconds)
+    figures = told(
+        {
+            "shards": asked.shards,
+            "slots": asked.slots,
+            "longest_over_mean": round(max(seconds.values()) / asked.seconds, 1),
+            "use": round(sleepers.use, 3),
+            "bare_use": round(bare_use(seconds, asked.slots), 3),
+        }
+    )
+    if asked.staged:
+        seconds = lengths(asked.staged, asked.seconds)
         sizes = {shard: round(1e6 * one) for shard, one in seconds.items()}
-        both = Sleepers(seconds, options.slots // 4, "cuda")
+        both = Sleepers(seconds, asked.slots // 4, "cuda")
         engine(root / "staged", sizes, both, until=SECOND.name)
         lasted = max(both.ended) - min(both.begun)
-        figures["two_stages_over_their_sum"] = round(lasted / (2 * sum(seconds.values()) / (options.slots // 4)), 3)
-    if options.made:
-        made = dict.fromkeys(lengths(options.made, 1.0), 1)
+        share = lasted / (2 * sum(seconds.values()) / (asked.slots // 4))
+        figures |= told({"two_stages_over_their_sum": round(share, 3)})
+    if asked.made:
+        made = dict.fromkeys(lengths(asked.made, 1.0), 1)
         whole = engine(root / "made", made)
-        bare = bare_seconds(root / "bare", options.made)
+        bare = bare_seconds(root / "bare", asked.made)
         cpus = os.cpu_count() or 1
-        figures |= {
-            "made": options.made,
-            "ms_a_shard": round(1e3 * whole / options.made, 1),
-            "bare_ms_a_shard": round(1e3 * bare / options.made, 1),
-            "overhead_of_10_s": round(cpus * whole / options.made / OF_A_SHARD, 4),
-        }
+        figures |= told(
+            {
+                "made": asked.made,
+                "ms_a_shard": round(1e3 * whole / asked.made, 1),
+                "bare_ms_a_shard": round(1e3 * bare / asked.made, 1),
+                "overhead_of_10_s": round(cpus * whole / asked.made / OF_A_SHARD, 4),
+            }
+        )
     return figures
 
 

@@ -1,12 +1,13 @@
 """How fast a corpus is listed and described, and whether a larger one takes more memory.
 
-    python -m bench.recordings [FOLDER]
+    python -m bench.recordings [FOLDER] [--short]
 
 Listing: empty files in LibriLight's layout, as many as it has. Describing: every file of FOLDER (of a made one,
 unless said), against the plain loop that reads and hashes each, in turns. Memory: a process that makes every shard
 of a corpus, and another that makes ten times as many.
 """
 
+import argparse
 import hashlib
 import json
 import resource
@@ -22,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from bench.progress import options, told
 from tasks.recordings import Recordings
 
 NUM_FILES, NUM_SPEAKERS = 223_000, 7_439  # of LibriLight: a FLAC and a JSON for each chapter
@@ -127,10 +129,18 @@ def seconds(work: Callable[[], object]) -> float:
 
 def main() -> None:
     """Print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", nargs="?", type=Path, help="what is described")
+    parser.add_argument("--files", type=int, default=NUM_FILES, help="that are listed")
+    parser.add_argument("--rounds", type=int, default=5, help="in which the ways to describe take turns")
+    parser.add_argument("--shards", type=int, default=NUM_SHARDS, help="of the smaller corpus for memory")
+    asked = options(parser, files=20_000, rounds=2, shards=5)
     with tempfile.TemporaryDirectory() as made:
-        if not sys.argv[1:]:
+        if not asked.folder:
             speak(Path(made), 4, 10, 60.0)
-        figures = listing() | describing(Path(sys.argv[1] if sys.argv[1:] else made)) | memory()
+        figures = told(listing(asked.files, NUM_SPEAKERS * asked.files // NUM_FILES))
+        figures |= told(describing(asked.folder or Path(made), asked.rounds))
+        figures |= told(memory(asked.shards))
     print(json.dumps({name: round(value, 3) for name, value in figures.items()}, indent=1))
 
 

@@ -1,6 +1,6 @@
 """Many random calls of `valle say`: does every one end in a file that plays, or in one sentence?
 
-    python -m bench.say --speech FOLDER --root WAREHOUSE [--calls 50] [--seed 0]
+    python -m bench.say --speech FOLDER --root WAREHOUSE [--calls 50] [--seed 0] [--short]
 
 Prompts are drawn from all audio under FOLDER, good and bad, texts from a list of odd ones. Each call is a process of
 its own, so that one which is killed counts as what it is: a crash. The warehouse has to hold a pair.
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import soundfile
+
+from bench.progress import options
 
 PATIENCE = 600.0  # seconds for one call
 TEXTS = (
@@ -145,7 +147,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--calls", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    words = parser.parse_args()
+    words = options(parser, calls=4)
     print(json.dumps(trial(words.speech, words.root, words.calls, words.seed), indent=1, ensure_ascii=False))
 
 

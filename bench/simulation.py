@@ -1,11 +1,12 @@
 """How soon the catalogue answers for 60,000 hours: LibriLight's 7,439 speakers, 14 million utterances.
 
-    python -m bench.simulation [SHARDS]
+    python -m bench.simulation [SHARDS] [--short]
 
 `bench.simulated_warehouse` says what of it is real. Each figure is the median of three runs of the whole process, or
 one of the slower; memory is the most it held. Each view is asked for all its columns and rows.
 """
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.progress import options, tell, told
 from bench.simulated_warehouse import NUM_SHARDS, RECORDINGS, ROWS, SECONDS_OF_A_ROW, SETTING, fabricate
 from warehouse.statistics import VIEWS
 
@@ -78,24 +80,29 @@ def simulate(num_shards: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         root, audio = Path(folder) / "root", Path(folder) / "audio"
         begun = time.perf_counter()
+        tell(f"fabricating {num_shards} shards of {len(ROWS)} tables")
         fabricate(root, audio, num_shards)
-        figures: dict[str, Any] = {
-            "shards": num_shards * len(ROWS),
-            "rows of utterances": num_shards * sum([ROWS["utterances"][0], *ROWS["utterances"][1].values()]),
-            "hours": round(num_shards * ROWS["recordings"][0] * SECONDS_OF_A_ROW["recordings"] / 3600),
-            "files of the corpus": num_shards * RECORDINGS * 2,
-            "fabricating, seconds": round(time.perf_counter() - begun, 1),
-            "goal of memory, GB": 4,
-        }
+        figures = told(
+            {
+                "shards": num_shards * len(ROWS),
+                "rows of utterances": num_shards * sum([ROWS["utterances"][0], *ROWS["utterances"][1].values()]),
+                "hours": round(num_shards * ROWS["recordings"][0] * SECONDS_OF_A_ROW["recordings"] / 3600),
+                "files of the corpus": num_shards * RECORDINGS * 2,
+                "fabricating, seconds": round(time.perf_counter() - begun, 1),
+                "goal of memory, GB": 4,
+            }
+        )
         for name, goal, times, words in commands(root, audio):
             seconds, gigabytes = measure(*words, times=times)
-            figures[name] = {"seconds": seconds, "GB": gigabytes} | ({"goal": goal} if goal else {})
+            figures |= told({name: {"seconds": seconds, "GB": gigabytes} | ({"goal": goal} if goal else {})})
         return figures | {"catalogue.duckdb, MB": round((root / "catalogue.duckdb").stat().st_size / 1e6, 1)}
 
 
 def main() -> None:
     """Print the figures as JSON."""
-    print(json.dumps(simulate(int(sys.argv[1]) if len(sys.argv) > 1 else NUM_SHARDS), indent=1))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("shards", nargs="?", type=int, default=NUM_SHARDS)
+    print(json.dumps(simulate(options(parser, shards=20).shards), indent=1))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python -m bench.training                      6 layers x 512, batches of 8 x 750 frames and 100 phones, CPU
     python -m bench.training --device cuda        the paper's size, bf16; needs nothing but this repository
+    python -m bench.training --short              batches of 2 x 375 frames, fp32 alone
     python -m bench.training --size tiny --batch 2 --frames 60 --steps 1 --utterances 8
 
 `plain` is the same model as torch runs it by itself; the two take turns, step by step, so whatever
@@ -24,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from bench.progress import options, tell, told
 from model.cpu import onednn
 from model.training import throughput
 from model.training.batches import Position, Share, ahead, stream
@@ -142,6 +144,7 @@ def measure(
         for _ in range(steps + 1):  # the first one warms up
             for name, trainer in trainers.items():
                 found[name].append(trainer.step(batches))
+                tell(f"{name}: a step of {found[name][-1]['seconds']:.2f} s")
     return {name: _summary(parts[1:], rate) for name, parts in found.items()}
 
 
@@ -168,7 +171,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--phones", type=int, default=100, help="of an utterance")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--utterances", type=int, default=800, help="in the loader's corpus")
-    said = parser.parse_args(words)
+    said = options(parser, words, batch=2, frames=375, precision=["fp32"], steps=2, utterances=200)
     device = torch.device(said.device)
     on_gpu = device.type == "cuda"
     size = {**SIZES, "base": BASE}[said.size or ("paper" if on_gpu else "base")]
@@ -189,8 +192,8 @@ def main(words: list[str] | None = None) -> None:
                 if not on_gpu:
                     trainers["plain"] = Trainer(half, size, device, precision, plain=True)
                 found = measure(trainers, alike, said.batch * said.frames, said.steps, rates[precision])
-                figures[f"{half} {precision}"] = found
-            figures[f"{half} loader"] = loader(various, half, said.batch * said.frames)
+                figures |= told({f"{half} {precision}": _rounded(found)})
+            figures |= told({f"{half} loader": loader(various, half, said.batch * said.frames)})
             trained = max(figures[f"{half} {precision}"]["ours"]["frames/s"] for precision in precisions)
             found = figures[f"{half} loader"]
             found["times as fast as training"] = found["loader frames/s"] / trained

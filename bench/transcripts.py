@@ -1,6 +1,6 @@
 """How much faster transcripts are made together than by the loop that a user would write, and in how much memory.
 
-    python -m bench.transcripts [--utterances 24] [--rounds 3]
+    python -m bench.transcripts [--utterances 24] [--rounds 3] [--short]
 
 Both ways hear the same utterances in turns within one run, the loop by `whisper.transcribe`, one after the other. Two
 Whispers listen: the embedded one, and one of the dimensions of OpenAI's `tiny.en` that is made here and recites a
@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import soundfile
 
+from bench.progress import options, tell, told
 from warehouse.tables import RECORDINGS, UTTERANCES
 
 SAMPLE_RATE = 16_000  # Hz
@@ -107,6 +108,7 @@ def speed(name: str, num: int, seconds: float, rounds: int) -> dict[str, object]
     for _ in range(rounds):
         for way, work in ways.items():
             times[way].append(taken(work))
+            tell(f"{way}: {times[way][-1]:.1f} s")
     ours = times["together"]
     return {
         "utterances": num,
@@ -157,20 +159,23 @@ def _shard(folder: Path) -> tuple[ds.Dataset, ds.Dataset]:
 
 def main() -> None:
     """Print the figures as JSON."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--utterances", type=int, default=24)
-    options.add_argument("--seconds", type=float, default=20.0, help="of one, at most")
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--shards", type=int, help="only make so many shards, and print the peak memory in MB")
-    chosen = options.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--utterances", type=int, default=24)
+    parser.add_argument("--seconds", type=float, default=20.0, help="of one, at most")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peaks", type=int, nargs="+", default=[1, 2, 4], help="shards after which memory is measured")
+    parser.add_argument("--shards", type=int, help="only make so many shards, and print the peak memory in MB")
+    chosen = options(parser, utterances=2, seconds=8.0, rounds=1, peaks=[1])
     if chosen.shards:
         print(make_shards(chosen.shards))
         return
     with tempfile.TemporaryDirectory() as folder:
         models = {"embedded": "embedded", "dimensions of tiny.en": reciting(Path(folder))}
         size = chosen.utterances, chosen.seconds, chosen.rounds
-        figures: dict[str, object] = {name: speed(model, *size) for name, model in models.items()}
-    figures["peak MB of a worker, by shards made"] = {n: round(peak_megabytes(n)) for n in (1, 2, 4)}
+        figures: dict[str, object] = {}
+        for name, model in models.items():
+            figures |= told({name: speed(model, *size)})
+    figures |= told({"peak MB of a worker, by shards made": {n: round(peak_megabytes(n)) for n in chosen.peaks}})
     print(json.dumps(figures, indent=1))
 
 
