@@ -2,7 +2,7 @@
 
 Each key can also be said by the environment, `VALLE_ROOT` for `root`, which
 wins over the file; the command line wins over both. `pydantic-settings` would read
-the environment in place of three lines here, and take 0.19 s of each command where
+the environment in place of three lines here, and take 0.2 s of each command where
 this takes 0.09; a sentence that names a key's neighbour would be ours all the same.
 """
 

@@ -38,7 +38,7 @@ def scale_and_clip(gradients: Sequence[Tensor], squared_norm: Tensor, num_codes:
 class Average:
     """The exponential moving average of a model's weights, each worker with its own part of it.
 
-    torch's AveragedModel comes to the same bits in 1.05 to 1.6 of the time, and copies no model that is shared out.
+    torch's AveragedModel comes to the same bits in 1.04 to 1.35 of the time, and copies no model that is shared out.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

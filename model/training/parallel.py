@@ -76,9 +76,9 @@ class Gradients(Protocol):
 class Buckets:
     """Gradients in flat buckets, every worker with all of them; a worker alone has the same.
 
-    torch's DistributedDataParallel, which has to search each graph for the weights that rows leave unread, takes 0.98
-    to 1.07 of a step's time (medians of pairs of steps, gloo, two workers). It wants a group, and so would leave no
-    less code: a worker alone has none.
+    torch's DistributedDataParallel takes as long, 0.95 to 1.07 of a step's time (medians of pairs of steps, gloo, two
+    workers), and would leave no less to understand: a worker alone has no group, a forward pass has to know whether it
+    is a step's last, and a weight that nobody read needs zeros for a gradient, or a resumed training differs.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], workers: Workers, bucket_bytes: int = BUCKET_BYTES) -> None:
