@@ -16,6 +16,7 @@ NAMES = (
     "decoding",
     "mark",
     "simulation",
+    "objects",
     "queue",
     "demo",
 )

@@ -6,16 +6,18 @@ The server is SeaweedFS on this machine, as in the tests: it says what is done f
 network. A line for each figure as it is found.
 """
 
-import argparse
+import json
 import os
 import tempfile
 import time
+from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 
 from bench.made_up import attempt
+from bench.progress import options, tell
 from bench.simulated_warehouse import NUM_SHARDS, fabricate
 from tests.object_server import BUCKET, ENVIRONMENT, object_server
 from warehouse import ledger, working_copy
@@ -29,9 +31,13 @@ SHARDS = 200
 ROWS = 100  # of a shard, so that what is not writing it takes little
 
 
-def told(what: str, figure: float, unit: str) -> None:
-    """One figure."""
-    print(f"{what:<58}{figure:>10,.1f} {unit}", flush=True)
+figures: dict[str, float] = {}
+
+
+def told(what: str, figure: float) -> None:
+    """One figure, when it is known."""
+    figures[what] = round(figure, 4)
+    tell(f"{what}: {figures[what]:,}")
 
 
 def timed(act: Callable[[], object]) -> float:
@@ -64,11 +70,11 @@ def leave(root: Path, records: list[Record]) -> None:
 def small(root: Path, name: str, number: int) -> None:
     """A shard, a record and a commit."""
     artifacts: list[Artifact] = []
-    told(f"{name}: a shard written", 1e3 * timed(lambda: artifacts.extend(shards(root, number))) / number, "ms")
+    told(f"{name}: a shard written", timed(lambda: artifacts.extend(shards(root, number))) / number)
     records = [Record(attempt(artifact), artifact) for artifact in artifacts]
-    told(f"{name}: a record left", 1e3 * timed(lambda: leave(root, records)) / number, "ms")
-    told(f"{name}: a commit of {number} records", 1e3 * timed(Catalogue(root).take_up), "ms")
-    told(f"{name}: a commit of nothing new", 1e3 * timed(Catalogue(root).take_up), "ms")
+    told(f"{name}: a record left", timed(lambda: leave(root, records)) / number)
+    told(f"{name}: a commit of {number} records", timed(Catalogue(root).take_up))
+    told(f"{name}: a commit of nothing new", timed(Catalogue(root).take_up))
 
 
 def large(here: Path, root: Path, audio: Path, readers: int) -> None:
@@ -94,34 +100,33 @@ def large(here: Path, root: Path, audio: Path, readers: int) -> None:
         objects.put(name, (here / artifact.path).read_bytes())
     for recipe in (here / "recipes").glob("*.json"):
         objects.put(f"recipes/{recipe.name}", recipe.read_bytes())
-    told("shards in the ledger", num_shards, "")
-    told("a new machine's first commit of them all", timed(Catalogue(root).take_up), "s")
-    told("publishing again", timed(Catalogue(root).take_up), "s")
+    told("number of shards in the ledger", num_shards)
+    told("a new machine's first commit of them all", timed(Catalogue(root).take_up))
+    told("publishing again", timed(Catalogue(root).take_up))
     size = max(size for name, size in objects.list("catalogue").items() if name.endswith("catalogue.duckdb"))
-    told("the catalogue that readers fetch", size / 1e6, "MB")
-    told("`select * from funnel`, where it is fetched", timed(lambda: select(root, "from funnel")), "s")
-    told("the same again", timed(lambda: select(root, "from funnel")), "s")
+    told("MB of the catalogue that readers fetch", size / 1e6)
+    told("`select * from funnel`, where it is fetched", timed(lambda: select(root, "from funnel")))
+    told("the same again", timed(lambda: select(root, "from funnel")))
     reader = root.with_name("another machine's")
     working_copy.bind(reader, objects.url)
-    told("a second machine's first look at a plan", timed(Catalogue(reader).take_up), "s")
+    told("a second machine's first look at a plan", timed(Catalogue(reader).take_up))
 
 
 def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="a hundredth of the readers")
+    """Print the figures as JSON."""
+    parser = ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--readers", type=int, default=NUM_SHARDS)
-    words = parser.parse_args()
+    parser.add_argument("--shards", type=int, default=SHARDS)
+    words = options(parser, readers=NUM_SHARDS // 100, shards=SHARDS // 10)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ |= ENVIRONMENT | {"VALLE_CACHE": str(folder / "cache")}
         (folder / "server").mkdir()
         with object_server(folder / "server"):
-            number = SHARDS // 10 if words.short else SHARDS
-            small(folder / "root", "folder", number)
-            small(working_copy.root_at(f"s3://{BUCKET}/small"), "object store", number)
-            readers = max(1, words.readers // 100) if words.short else words.readers
-            large(folder / "large", working_copy.root_at(f"s3://{BUCKET}/large"), folder / "audio", readers)
+            small(folder / "root", "folder", words.shards)
+            small(working_copy.root_at(f"s3://{BUCKET}/small"), "object store", words.shards)
+            large(folder / "large", working_copy.root_at(f"s3://{BUCKET}/large"), folder / "audio", words.readers)
+    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":
