@@ -13,11 +13,11 @@ from warehouse import working_copy
 def test_an_object_store_is_measured_beside_a_folder(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["bench.objects", "--readers", "2", "--shards", "2"])
+    monkeypatch.setattr("sys.argv", ["bench.objects", "--readers", "3", "--shards", "2"])
     objects.main()
     working_copy._bound.clear()
     figures = json.loads(capsys.readouterr().out)
-    assert figures["number of shards in the ledger"] == 12
+    assert figures["number of shards in the ledger"] == 18
     assert all(value > 0 for value in figures.values())
     both = {name.partition(": ")[2] for name in figures if name.startswith(("folder", "object store"))}
     assert both == {"a shard written", "a record left", "a commit of 2 records", "a commit of nothing new"}
