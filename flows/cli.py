@@ -221,6 +221,17 @@ def lhotse(folder: Path, root: str | None, site: str | None, audio: str | None) 
     say(export_lhotse(root_of(root, site), folder, audio))
 
 
+@export.command()
+@click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
+@where
+def hf(folder: Path, root: str | None, site: str | None) -> None:
+    """A folder that Hugging Face's `datasets` loads: words, phones and codes of every kept example."""
+    from flows.commands.export_hf import export_hf
+    from flows.terminal.output import say
+
+    say(export_hf(root_of(root, site), folder))
+
+
 @valle.command()
 @click.argument("name")
 @where

@@ -32,9 +32,8 @@ Row = dict[str, Any]
 
 _COPIED = 600  # seconds copied at once
 _TABLES = ("examples", "utterances", "transcripts", "phones", "codes", "recordings")
-_EXAMPLES = f"""
-    select e.utterance_id, e.split, u.speaker_id, u.start_sample, u.end_sample, t.text, t.language, p.phones,
-        r.recording_id, r.audio_path, r.sample_rate, r.num_samples, {", ".join(f"c.{name}" for name in CODEBOOKS)}
+CODES_OF = ", ".join(f"c.{name}" for name in CODEBOOKS)
+JOINED = f"""
     from {scan(1)} as e
     join {scan(2)} as u using (utterance_id)
     join {scan(3)} as t using (utterance_id)
@@ -43,6 +42,10 @@ _EXAMPLES = f"""
     join {scan(6)} as r using (recording_id)
     where e.dropped is null
     order by r.recording_id, u.start_sample
+"""
+_EXAMPLES = f"""
+    select e.utterance_id, e.split, u.speaker_id, u.start_sample, u.end_sample, t.text, t.language, p.phones,
+        r.recording_id, r.audio_path, r.sample_rate, r.num_samples, {CODES_OF} {JOINED}
 """
 
 
@@ -64,7 +67,7 @@ def export_lhotse(root: Path, folder: Path, audio: str | None = None) -> str:
     counts = dict.fromkeys(MANIFESTS, 0)
     unfinished = {name: folder / f".{name}.jsonl.gz" for name in MANIFESTS}
     with Reader(root) as reader, ExitStack() as stack:
-        shards = list(_shards(reader))
+        shards = list(shards_of(reader))
         folder.mkdir(parents=True, exist_ok=True)
         writers = {
             name: stack.enter_context(kind.open_writer(unfinished[name]))
@@ -79,7 +82,7 @@ def export_lhotse(root: Path, folder: Path, audio: str | None = None) -> str:
     return f"{folder}: " + ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
-def _shards(reader: Reader) -> Iterator[tuple[str, list[str]]]:
+def shards_of(reader: Reader) -> Iterator[tuple[str, list[str]]]:
     """Every shard with a kept example, and its files in the order of the query's."""
     made = reader.sql(
         "select shard, list(table_name) as tables, "
