@@ -143,7 +143,7 @@ def _put(root: Path, path: Path, artifact: Artifact, whole: memoryview) -> None:
     name = working_copy.object_name(artifact.path, artifact.sha256)
     if not objects.create(name, data):
         raise BrokenPromise(f"{objects.url}/{name} is there, and is not what its name says")
-    working_copy.keep(working_copy.shard_file(root, artifact.path, artifact.sha256), data)
+    working_copy.keep_shard(root, artifact.path, artifact.sha256, data)
 
 
 def place_of(root: Path, artifact: Artifact) -> str:

@@ -28,6 +28,7 @@ _BYTES = 20 << 30  # that are kept, unless the environment says otherwise
 _MIRROR = 5.0  # seconds between looks at what a folder that is mirrored has new
 _IN_USE = 600.0  # seconds in which what was fetched or asked for is not let go
 _bound: dict[Path, Objects] = {}
+_folders: set[Path] = set()  # that are no working copies
 _fetched = {"bytes": _BYTES}  # since room was looked after
 
 
@@ -70,8 +71,11 @@ def bind_to(root: Path, objects: Objects) -> None:
 
 def objects_of(root: Path) -> Objects | None:
     """The object store that a root is a working copy of; null of a warehouse that is a folder."""
-    if root not in _bound and (root / MARK).is_file():
-        bind(root, (root / MARK).read_text().strip())
+    if root not in _bound and root not in _folders:
+        if (root / MARK).is_file():
+            bind(root, (root / MARK).read_text().strip())
+        else:
+            _folders.add(root)  # asked for each of 44,634 shards, a look at the disk each time took as long as the rest
     return _bound.get(root)
 
 
@@ -124,9 +128,7 @@ def here(path: Path) -> Path:
             name = path.relative_to(root).as_posix()
             if name.startswith(f"{FETCHED}/"):
                 _, digest, shard = name.split("/", 2)
-                data = objects.get(object_name(shard, digest))
-                _make_room(root, len(data))
-                return keep(path, data)
+                return keep_shard(root, shard, digest, objects.get(object_name(shard, digest)))
             return keep(path, objects.get(name))
     return path
 
@@ -217,6 +219,12 @@ def keep(path: Path, data: bytes) -> Path:
     finally:
         unfinished.unlink(missing_ok=True)
     return path
+
+
+def keep_shard(root: Path, path: str, digest: str, data: bytes) -> Path:
+    """A shard that was fetched or made, kept while there is room."""
+    _make_room(root, len(data))
+    return keep(shard_file(root, path, digest), data)
 
 
 def _make_room(root: Path, more: int) -> None:
