@@ -387,6 +387,9 @@ def _ended(command: click.Group) -> int:
         if is_full_disk(error):
             click.echo(f"valle: {FULL}", err=True)
             return 1
+        if isinstance(error, FileNotFoundError) and error.errno is None:  # an object that somebody has removed
+            click.echo(f"valle: {error}", err=True)
+            return 1
         if error.filename is None:
             raise
         click.echo(f"valle: {error.filename}: {error.strerror}", err=True)

@@ -90,9 +90,11 @@ class Catalogue:
 
         def fold(base: commits.Head | None, name: str) -> dict[str, bytes]:
             nonlocal waiting, records, plans
+            early = list(ledger.read(ledger.waiting(self.root))) if anew else []  # others may be moving them just now
             if anew:
                 self._forget()
             with self._open_at(objects, None if anew else base) as db:
+                catalogue_rows.insert(db, early)
                 waiting = ledger.waiting(self.root)  # since HEAD was read: who has taken up others has moved it
                 plans, records = self._bring_up(db, waiting, look_at_disk=look_at_disk)
                 db.execute("delete from committed").fetchall()
@@ -142,7 +144,7 @@ class Catalogue:
         if objects := objects_of(self.root):
             self._commit(objects, look_at_disk=True, anew=True)
             with closing(connect(self.root)) as db:
-                return _sizes(db)
+                return catalogue_rows.sizes(db)
         try:
             with self._open() as db:
                 for table in (*PUBLISHED, "value_counts", "summed"):
@@ -152,7 +154,7 @@ class Catalogue:
             self._forget()
         self.take_up(look_at_disk=True)
         with self._open() as db:
-            return _sizes(db)
+            return catalogue_rows.sizes(db)
 
     def remember(self, name: str, stages: list[Wanted], options: dict[str, Any]) -> None:
         """Let views, status and rerun follow this recipe from now on.
@@ -226,10 +228,10 @@ class Catalogue:
 
     def _runs(self) -> Iterator[tuple[Path, LastRun | None]]:
         """What each recipe's last run asked for; None where its file is damaged."""
+        paths = sorted((self.root / "recipes").glob("[!.]*.json"))
         if objects := objects_of(self.root):
-            for name in objects.list("recipes"):
-                keep(self.root / name, objects.get(name))
-        for path in sorted((self.root / "recipes").glob("[!.]*.json")):
+            paths = [keep(self.root / name, objects.get(name)) for name in sorted(objects.list("recipes"))]
+        for path in paths:
             try:
                 said = json.loads(path.read_bytes())
                 yield path, LastRun(said["name"], said["options"], from_json(said["stages"]), float(said["ran_at"]))
@@ -303,16 +305,21 @@ class Catalogue:
     @contextmanager
     def _open_at(self, objects: Objects, base: commits.Head | None) -> Iterator[duckdb.DuckDBPyConnection]:
         """The private database as it was committed; another process of this machine may have gone on with it."""
+        fetched = False
         while True:
             with ExitStack() as stack:
                 committed = None
-                with suppress(duckdb.Error, Mistake):
+                try:
                     db = stack.enter_context(self._open())
                     committed = db.sql("from committed").fetchall()
+                except (duckdb.Error, Mistake):  # what lay here may be damaged; what was fetched is not fetched again
+                    if fetched:
+                        raise
                 if committed == ([(base.name,)] if base else []):
                     yield db
                     return
             self._forget()
+            fetched = True
             if base:
                 keep(self._private, objects.get(f"{base.folder}/private.duckdb"))
 
@@ -370,12 +377,6 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
                     "made is kept, and the next run takes it up"
                 ) from error
             time.sleep(random.uniform(0.02, 0.2))
-
-
-def _sizes(db: duckdb.DuckDBPyConnection) -> tuple[int, int]:
-    """How many artifacts and runs a catalogue holds."""
-    [(artifacts, runs)] = db.sql("select (select count(*) from artifacts), (select count(*) from runs)").fetchall()
-    return artifacts, runs
 
 
 @contextmanager

@@ -23,6 +23,12 @@ def insert(db: duckdb.DuckDBPyConnection, records: list[ledger.Entry]) -> None:
             foreign_scores.take_up(db, record)
 
 
+def sizes(db: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+    """How many artifacts and runs a catalogue holds."""
+    [(artifacts, runs)] = db.sql("select (select count(*) from artifacts), (select count(*) from runs)").fetchall()
+    return artifacts, runs
+
+
 def _insert_archives(db: duckdb.DuckDBPyConnection, records: list[ledger.ArchiveRecord]) -> None:
     """The latest word on each archive, in one transaction."""
     if not records:

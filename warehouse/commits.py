@@ -26,6 +26,7 @@ class Head:
 
     number: int
     name: str  # of its folder
+    before: tuple[str, ...]  # the names of those before it that are still there, the oldest first
     etag: str  # of HEAD itself
 
     @property
@@ -41,7 +42,7 @@ def head(objects: Objects) -> Head | None:
     except FileNotFoundError:
         return None
     told = json.loads(said)
-    return Head(told["number"], told["name"], etag)
+    return Head(told["number"], told["name"], tuple(told.get("before", ())), etag)
 
 
 def commit(
@@ -63,13 +64,13 @@ def commit(
         base = head(objects)
         number = base.number + 1 if base else 1
         name = f"{number:08d}-{uuid4().hex[:8]}"
-        ours = {f"{FOLDER}/{name}/{file}": data for file, data in fold(base, name).items()}
-        for path, data in ours.items():
-            objects.create(path, data)
+        before = [*base.before, base.name][-KEPT:] if base else []
+        said = json.dumps({"number": number, "name": name, "before": before}).encode()
         try:
-            objects.swap(HEAD, json.dumps({"number": number, "name": name}).encode(), base.etag if base else None)
-        except Refused:
-            objects.delete(ours)
+            for file, data in fold(base, name).items():
+                objects.create(f"{FOLDER}/{name}/{file}", data)
+            objects.swap(HEAD, said, base.etag if base else None)
+        except (Refused, FileNotFoundError):  # others have committed so often meanwhile that the base is gone
             pause(random.uniform(0.0, 0.1 * 2 ** min(attempt, 6)))
             continue
         _tidy(objects, number)

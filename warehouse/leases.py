@@ -1,8 +1,9 @@
 """Leases: one maker at a time of what lies in a folder, where there are no locks.
 
 Whoever holds one renews it while it works. Who waits for it looks at whether it changes, by its own clock alone, and
-takes it over when it has not for so long that its holder must be dead. A holder that was stopped for longer than that
-and goes on is told so by its next renewal; rows and commits stand by themselves, so nothing else rests on it.
+takes it over when it has not for so long that its holder must be dead; of a holder on the same machine that is known at
+once. A holder that was stopped for longer and goes on finds out by its next renewal, or at its end, and its work counts
+as failed. What rows and commits say rests on no lease.
 """
 
 import os
@@ -13,9 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from warehouse.errors import Mistake
 from warehouse.objects import Objects, Refused, Unanswered
 
-BEAT, DEAD = 10.0, 60.0  # seconds between renewals, and without one
+BEAT, DEAD = 10.0, 300.0  # seconds between renewals, and without one: a request may be made again for two minutes
 
 
 @contextmanager
@@ -27,52 +29,76 @@ def lease(
     Raises:
         Unanswered: it was lost on the way, to somebody who took this process for dead.
     """
-    holder = f"{uuid4().hex} {_process(os.getpid())}"
-    etag = _take(objects, name, holder, beat, dead, pause)
-    done, lost = threading.Event(), threading.Event()
+    held = _Held(objects, name, f"{uuid4().hex} {_process(os.getpid())}")
+    held.take(beat, dead, pause)
+    done = threading.Event()
 
-    def renew() -> None:
-        nonlocal etag
-        number = 0
-        while not done.wait(beat):
-            number += 1
-            try:
-                etag = objects.swap(name, f"{holder} {number}".encode(), etag)
-            except (Refused, FileNotFoundError):
-                lost.set()
-                return
-            except Unanswered:  # the next may be answered before anybody takes it over
-                continue
+    def keep_on() -> None:
+        while not done.wait(beat) and not held.is_lost:
+            with suppress(Unanswered, Mistake):  # the next may be answered before anybody takes it over
+                held.renew()
 
-    thread = threading.Thread(target=renew, name=f"lease {name}", daemon=True)
+    thread = threading.Thread(target=keep_on, name=f"lease {name}", daemon=True)
     thread.start()
     try:
         yield
     finally:
         done.set()
         thread.join()
-        if not lost.is_set():
-            objects.delete([name])
-    if lost.is_set():
+        held.let_go()
+    if held.is_lost:
         raise Unanswered(f"{objects.url}/{name}: somebody else has gone on with it, for this was silent too long")
 
 
-def _take(objects: Objects, name: str, holder: str, beat: float, dead: float, pause: Callable[[float], None]) -> str:
-    """Waits until the lease is ours; its etag."""
-    seen, since = "", time.monotonic()
-    while True:
+class _Held:
+    """A lease, as its holder knows it."""
+
+    def __init__(self, objects: Objects, name: str, holder: str) -> None:
+        self.is_lost = False
+        self._objects, self._name, self._holder = objects, name, holder
+        self._etag = ""
+        self._renewals = 0
+
+    def take(self, beat: float, dead: float, pause: Callable[[float], None]) -> None:
+        """Waits until it is ours."""
+        seen, since = "", time.monotonic()
+        while True:
+            said, etag = self._there()
+            if etag != seen:
+                seen, since = etag, time.monotonic()
+            if not etag or _is_dead(said) or time.monotonic() - since > dead:
+                with suppress(Refused):
+                    self._etag = self._objects.swap(self._name, self._holder.encode(), etag or None)
+                    return
+            pause(min(1.0, beat / 2))
+
+    def renew(self) -> None:
+        """Says that its holder lives, or finds that it is somebody else's."""
+        self._renewals += 1
         try:
-            said, etag = objects.get_tagged(name)
+            self._etag = self._objects.swap(self._name, f"{self._holder} {self._renewals}".encode(), self._etag)
+        except Refused:
+            said, etag = self._there()
+            if said.startswith(self._holder):  # a renewal that was heard, whose answer was lost
+                self._etag = etag
+            else:
+                self.is_lost = True
+
+    def let_go(self) -> None:
+        """Removes it, if it is still ours: a last renewal says so."""
+        with suppress(Unanswered, Mistake):  # it runs out by itself
+            if not self.is_lost:
+                self.renew()
+            if not self.is_lost:
+                self._objects.delete([self._name])
+
+    def _there(self) -> tuple[str, str]:
+        """What it says, and its etag; nothing where there is none."""
+        try:
+            said, etag = self._objects.get_tagged(self._name)
         except FileNotFoundError:
-            said, etag = b"", ""
-        if etag != seen:
-            seen, since = etag, time.monotonic()
-        if not etag or _is_dead(said.decode()) or time.monotonic() - since > dead:
-            try:
-                return objects.swap(name, holder.encode(), etag or None)
-            except (Refused, FileNotFoundError):
-                continue
-        pause(min(1.0, beat / 2))
+            return "", ""
+        return said.decode(), etag
 
 
 def _process(number: int) -> str:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from warehouse.errors import BrokenPromise
 from warehouse.store import Artifact, write_atomically
 from warehouse.working_copy import keep as keep_here
 from warehouse.working_copy import objects_of
@@ -272,7 +271,7 @@ def _write(path: Path, text: str) -> None:
     """One of the ledger's files, created once."""
     if objects := objects_of(path.parents[1]):
         if not objects.create(_name(path), text.encode()):
-            raise BrokenPromise(f"{objects.url}/{_name(path)} is there, and says something else")
+            raise FileExistsError(f"{objects.url}/{_name(path)} is there, and says something else")
     else:
         write_atomically(path, text.encode())
 

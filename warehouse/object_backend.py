@@ -23,7 +23,12 @@ from warehouse.errors import Mistake
 from warehouse.objects import Condition, Refused, Unanswered
 
 _RETRIES = 3  # of the crate's own, within one request
-_LONGEST, _PATIENCE = timedelta(seconds=60), timedelta(seconds=10)  # for one request, and for a connection
+_LARGE = 1 << 20  # bytes of what may take long on its way
+_LONG, _SHORT, _PATIENCE = (
+    timedelta(minutes=30),
+    timedelta(seconds=20),
+    timedelta(seconds=10),
+)  # the last for connecting
 
 
 class ByObstore:
@@ -36,14 +41,21 @@ class ByObstore:
     def store(self) -> ObjectStore:
         """The crate's client, made by the first request: credentials come from the environment, or the machine's."""
         with self._told():
-            return from_url(self.url, **_options())
+            return from_url(self.url, **_options(_LONG))
+
+    @cached_property
+    def quick(self) -> ObjectStore:
+        """The same for requests that take no time, which are given up and made again sooner."""
+        with self._told():
+            return from_url(self.url, **_options(_SHORT))
 
     def put(self, name: str, data: bytes | Path, condition: Condition) -> str:
         """As `Backend` says."""
         mode = condition if condition in ("overwrite", "create") else {"e_tag": condition}
         with self._told(name):
             whole = isinstance(data, bytes)  # conditions hold of requests that are one alone
-            return obstore.put(self.store, name, data, mode=mode, use_multipart=not whole)["e_tag"] or ""  # type: ignore[arg-type]
+            store = self.quick if isinstance(data, bytes) and len(data) < _LARGE else self.store
+            return obstore.put(store, name, data, mode=mode, use_multipart=not whole)["e_tag"] or ""  # type: ignore[arg-type]
 
     def get(self, name: str) -> tuple[bytes, str]:
         """As `Backend` says."""
@@ -54,12 +66,12 @@ class ByObstore:
     def list(self, folder: str) -> dict[str, int]:
         """As `Backend` says."""
         with self._told(folder):
-            return {one["path"]: one["size"] for some in obstore.list(self.store, prefix=folder) for one in some}
+            return {one["path"]: one["size"] for some in obstore.list(self.quick, prefix=folder) for one in some}
 
     def delete(self, name: str) -> None:
         """As `Backend` says."""
         with self._told(name), suppress(FileNotFoundError):
-            obstore.delete(self.store, name)
+            obstore.delete(self.quick, name)
 
     @contextmanager
     def _told(self, name: str = "") -> Iterator[None]:
@@ -89,7 +101,7 @@ def filesystem(url: str) -> Any:
     """The same store as DuckDB reads files by: a filesystem of fsspec's for the URL's scheme."""
     from obstore.fsspec import FsspecStore  # with fsspec, half a second
 
-    files = FsspecStore(url.partition("://")[0], **_options())  # type: ignore[call-overload]
+    files = FsspecStore(url.partition("://")[0], **_options(_LONG))  # type: ignore[call-overload]
     glob = files.glob
 
     def found(pattern: str, **how: Any) -> Any:
@@ -104,13 +116,13 @@ def filesystem(url: str) -> Any:
     return files
 
 
-def _options() -> dict[str, Any]:
+def _options(longest: timedelta) -> dict[str, Any]:
     """How long requests may take, and whether they may go unencrypted: to an endpoint that is said to be http."""
     endpoints = [os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")]
     is_http = any(endpoint.startswith("http://") for endpoint in endpoints)
     return {
-        "client_options": {"timeout": _LONGEST, "connect_timeout": _PATIENCE, "allow_http": is_http},
-        "retry_config": {"max_retries": _RETRIES, "retry_timeout": _LONGEST},
+        "client_options": {"timeout": longest, "connect_timeout": _PATIENCE, "allow_http": is_http},
+        "retry_config": {"max_retries": _RETRIES, "retry_timeout": longest},
     }
 
 

@@ -129,7 +129,10 @@ def open_objects(url: str) -> Objects:
     Raises:
         Mistake: it is no such URL, or obstore is not installed.
     """
-    if not url.partition("://")[2].strip("/"):
+    scheme, _, bucket = url.partition(":")
+    if scheme != "s3":  # a swap needs more than an etag at Google's, and nobody has tried Azure's
+        raise Mistake(f"{url}: s3:// is the only kind of object store that is known; most servers speak it")
+    if not bucket.strip("/"):
         raise Mistake(f"{url} names no bucket: say s3://BUCKET/PREFIX")
     try:
         from warehouse.object_backend import ByObstore

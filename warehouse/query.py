@@ -58,7 +58,8 @@ def published(root: Path, at: str | None = None) -> Path:
             raise Mistake(f"{root} is a folder, which keeps its newest catalogue alone; commits have an object store's")
         return root / "catalogue.duckdb"
     if at:
-        names = {path.split("/")[1] for path in objects.list(commits.FOLDER)}
+        head = commits.head(objects)
+        names = [*head.before, head.name] if head else []
         meant = [name for name in names if name == at or name.partition("-")[0].lstrip("0") == at.lstrip("0")]
         if len(meant) != 1:
             raise Mistake(
@@ -73,7 +74,8 @@ def published(root: Path, at: str | None = None) -> Path:
     if not path.exists():
         keep(path, objects.get(f"{commits.FOLDER}/{name}/catalogue.duckdb"))
         for old in sorted(path.parent.glob("*.duckdb"))[: -commits.KEPT]:
-            old.unlink(missing_ok=True)
+            if old != path:
+                old.unlink(missing_ok=True)
     return path
 
 

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 
 from warehouse import working_copy
 from warehouse.errors import BrokenPromise
+from warehouse.objects import Unanswered
 from warehouse.tables import Table
 from warehouse.tallies import NONE, tally_rows
 from warehouse.value_counts import count_values
@@ -165,6 +166,8 @@ def read_shard(root: Path, place: str) -> Artifact:
     try:
         file = working_copy.here(working_copy.shard_file(root, path, digest))
         found = sha256(file.read_bytes()).hexdigest()
+    except Unanswered:
+        raise  # which says nothing of the shard
     except OSError as error:
         raise BrokenPromise(f"{place} is not a shard of a warehouse: {error}") from error
     if not digest or not found.startswith(digest):

@@ -55,7 +55,8 @@ def bind(root: Path, url: str) -> None:
     objects = open_objects(url)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        (root / MARK).write_text(url)
+        if not (root / MARK).exists() or (root / MARK).read_text() != url:
+            keep(root / MARK, url.encode())
     except OSError as error:
         raise Mistake(
             f"{root} cannot be the working copy of {url}: {error.strerror}; VALLE_CACHE names another place"
@@ -148,6 +149,16 @@ def folder_here(path: Path, *, without: str | None = None) -> Path:
     return path
 
 
+def forget_unsent(folder: Path) -> None:
+    """Removes the files of a folder that its object store does not have."""
+    for root, objects in _bound.items():
+        if folder.is_relative_to(root):
+            there = objects.list(folder.relative_to(root).as_posix())
+            for file in folder.glob("*"):
+                if file.is_file() and file.relative_to(root).as_posix() not in there:
+                    file.unlink(missing_ok=True)
+
+
 def send(path: Path) -> None:
     """A file to the object store that its root is a working copy of, if it is one."""
     for root, objects in _bound.items():
@@ -229,7 +240,10 @@ def keep_shard(root: Path, path: str, digest: str, data: bytes) -> Path:
 
 def _make_room(root: Path, more: int) -> None:
     """Let the shards go that were asked for longest ago, where more bytes are here than may be kept."""
-    most = int(os.environ.get("VALLE_CACHE_BYTES") or _BYTES)
+    asked = os.environ.get("VALLE_CACHE_BYTES") or str(_BYTES)
+    if not asked.isdecimal():
+        raise Mistake(f"VALLE_CACHE_BYTES is {asked!r}; it must be a whole number of bytes")
+    most = int(asked)
     _fetched["bytes"] += more
     if _fetched["bytes"] < most / 20:
         return

@@ -22,7 +22,7 @@ from warehouse.fingerprint import ANY, named_shards, settings
 from warehouse.measurements import Measurement, corpus_hours, measurements
 from warehouse.stage import Resources, Stage
 from warehouse.tables import CHECKPOINTS, SAMPLES, SCORES
-from warehouse.working_copy import objects_of
+from warehouse.working_copy import objects_of, root_at
 
 HEAVY = ("model", "judge", "size", "engine")  # settings by which a stage is another thing altogether
 _GIB = 1 << 30
@@ -76,7 +76,7 @@ def estimate(
     device = "cuda" if site.device == "auto" and gpus else device_here(site)  # a cluster is not asked, but told of
     recipe = options.what().place({"audio": site.corpus, "root": site.root, "device": device})
     tables = recipe.until(options.until)
-    root = Path(source).absolute() if source else site.root
+    root = root_at(source) if source else site.root
     known = measurements(root)
     corpus = Corpus(hours=hours, shards=shards, num_bytes=None) if hours else corpus_size(recipe, site.corpus)
     cluster = _cluster(site, device, cpus, gpus)

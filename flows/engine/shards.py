@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -238,12 +239,33 @@ def _alone(job: Job) -> Iterator[None]:
 def _folder(job: Job) -> Path:
     """The shard's folder for files. What was begun there from other inputs, or is to be made again, is cleared."""
     path = shard_path(job.root, job.stage.makes.name, job.fingerprint, job.shard)
+    if job.url:
+        return _folder_there(job, path)
     folder, begun_from = path.with_suffix(""), path.with_name(f".{job.shard}.inputs.json")
     if (path.exists() and job.again) or not begun_from.exists() or begun_from.read_text() != job.inputs:
         begun_from.unlink(missing_ok=True)  # first of all: a folder half cleared is never taken for one begun
         path.unlink(missing_ok=True)  # then the rows, which say that the files are whole
         rmtree(folder, ignore_errors=True)
         write_atomically(begun_from, job.inputs.encode())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _folder_there(job: Job, path: Path) -> Path:
+    """As `_folder`, at an object store: what other machines have fetched must stay what it is called.
+
+    So only what is made from the same as the first time, by nobody's wish to make it again, goes into the same folder.
+    """
+    begun_from = path.with_name(f".{job.shard}.inputs.json")
+    working_copy.notes_here(path.parent)
+    name = job.shard
+    if not begun_from.exists():
+        write_atomically(begun_from, job.inputs.encode())
+        working_copy.send(begun_from)
+    elif job.again or begun_from.read_text() != job.inputs:
+        made_from = job.inputs + (uuid4().hex if job.again else "")
+        name = f"{job.shard}~{sha256(made_from.encode()).hexdigest()[:8]}"
+    folder = path.with_name(name)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

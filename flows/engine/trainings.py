@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from flows.terminal.output import say
 from warehouse.store import write_atomically
-from warehouse.working_copy import folder_here, notes_here, objects_of, send
+from warehouse.working_copy import folder_here, notes_here, objects_of, send, shard_of
 
 DATA = "data"  # in a training's folder: links to the shards that it reads
 
@@ -38,7 +38,7 @@ def begin(path: Path, reads: Mapping[str, Sequence[Path]], inputs: str, *, again
     objects = objects_of(path.parents[2])
     notes_here(path.parent)
     name = newest(path) or path.stem
-    if again and (_note(path, name, "done").exists() or (name == path.stem and path.exists())):
+    if again and (_note(path, name, "done").exists() or (name == path.stem and _is_made(path))):
         number = int(name.rpartition("~")[2]) if name != path.stem else 1
         name = f"{path.stem}~{number + 1}"
     folder, noted = path.with_name(name), _note(path, name, "inputs")
@@ -50,6 +50,15 @@ def begin(path: Path, reads: Mapping[str, Sequence[Path]], inputs: str, *, again
         write_atomically(noted, inputs.encode())
     linked = tuple(tuple(sorted((folder / DATA / table).glob("*.parquet"))) for table in reads)
     return Beginning(folder, noted.read_text(), linked)
+
+
+def _is_made(path: Path) -> bool:
+    """Whether rows lie at a path, or have been sent to where they stay."""
+    root = path.parents[2]
+    if not (objects := objects_of(root)):
+        return path.exists()
+    there = objects.list(path.parent.relative_to(root).as_posix())
+    return any(shard_of(name)[0] == path.relative_to(root).as_posix() for name in there)
 
 
 def _begin_there(path: Path, folder: Path, reads: Mapping[str, Sequence[Path]], inputs: str) -> Beginning:

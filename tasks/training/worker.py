@@ -99,6 +99,7 @@ def train_half(config: Config) -> None:
     job: Job = config["job"]
     if job.url:
         working_copy.bind(job.folder.parents[2], job.url)
+        working_copy.forget_unsent(job.folder / "states")  # every worker goes on from the same state
         working_copy.folder_here(job.folder)
     codebooks = CODEBOOKS[:1] if job.settings.half == "ar" else CODEBOOKS
     is_first = Workers.here().rank == 0

@@ -10,6 +10,7 @@ import pytest
 
 from tests.warehouse.fake_objects import Client, FakeStore
 from warehouse import leases
+from warehouse.errors import Mistake
 from warehouse.leases import lease
 from warehouse.objects import Objects, Unanswered
 
@@ -94,3 +95,26 @@ def test_of_this_machine_a_holder_that_was_killed_is_not_waited_for(objects: Obj
 @pytest.mark.parametrize("said", ["", "one", "one two", "one a/b/c/d", "one a/b/1/2/3"])
 def test_what_says_nothing_of_a_process_is_of_another_machine(said: str, tmp_path: Path) -> None:
     assert not leases._is_dead(said)
+
+
+def test_a_renewal_that_was_heard_and_not_answered_loses_nothing(objects: Objects) -> None:
+    with lease(objects, NAME, beat=0.05):
+        said, _ = objects.get_tagged(NAME)
+        objects.put(NAME, said.split(b" 1")[0] + b" 99")  # the answer to a renewal of ours never came
+        time.sleep(0.3)
+    assert not objects.list("codes")
+
+
+def test_credentials_that_fail_for_a_moment_lose_nothing(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, refusals = objects._backend.put, [Mistake("access is denied"), Mistake("access is denied")]
+
+    def put(name: str, data: bytes | Path, condition: str) -> str:
+        if refusals and data.count(b" ") > 1:  # type: ignore[union-attr]
+            raise refusals.pop()
+        return real(name, data, condition)
+
+    with lease(objects, NAME, beat=0.05):
+        monkeypatch.setattr(objects._backend, "put", put)
+        time.sleep(0.4)
+    assert not refusals
+    assert not objects.list("codes")
