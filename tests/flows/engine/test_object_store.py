@@ -6,6 +6,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,6 +16,7 @@ from bench.broken_runs import MARK, TOY, ended, kill_all, start, wait_until
 from tests.conftest import Said
 from tests.object_server import BUCKET, WEED, object_server
 from tests.toy import write_corpus
+from tests.warehouse.fake_objects import Client, FakeStore
 from warehouse import working_copy
 from warehouse.objects import Objects, open_objects
 from warehouse.query import connect, select
@@ -207,3 +210,23 @@ def test_the_catalogue_can_be_read_while_another_reads_and_writes(url: str, corp
     assert valle("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)[0] == 0
     assert db.sql("select count(distinct recording_id) from utterances").fetchall() == [(3,)]
     db.close()
+
+
+def test_files_that_others_may_have_fetched_stay_what_they_are_called(tmp_path: Path) -> None:
+    """What is made again, or from something else, goes into another folder; a killed attempt goes on in its own."""
+    from flows.engine.shards import Job, _folder
+
+    objects = Objects("fake://store", Client(FakeStore(0)))
+    working_copy.bind_to(tmp_path, objects)
+    stage: Any = SimpleNamespace(makes=SimpleNamespace(name="samples"))
+
+    def folder(inputs: str, *, again: bool = False) -> str:
+        words = {"description": "", "reads": (), "url": objects.url, "fingerprint": "0123456789ab"}
+        return _folder(Job(root=tmp_path, stage=stage, shard="all", inputs=inputs, again=again, **words)).name
+
+    try:
+        assert folder("one") == folder("one") == "all"
+        assert folder("other") == folder("other") != "all"
+        assert len({folder("one", again=True), folder("one", again=True), "all"}) == 3
+    finally:
+        working_copy._bound.clear()
