@@ -20,6 +20,7 @@ from warehouse.errors import Mistake
 LONGEST_TEXT = 100_000  # characters: about two hours of speech
 LONGEST = 200  # characters of a segment, said out: about 13 s
 
+_LONG_NUMBER = re.compile(r"\d{1000,}")  # a key or a hash that was pasted, rather than anything to be said
 _PARAGRAPH = re.compile(r"\n\s*\n")
 _ENDS = tuple(re.compile(rf"{mark}[\"')]*\s+") for mark in ("[.!?…]", "[,;:—)]", ""))  # the better place first
 _PAUSES = {".!?…": 0.35, ",;:—)": 0.15}  # seconds behind a segment that ends so
@@ -55,6 +56,12 @@ def segments(text: str, language: str = "en-us", longest: int = LONGEST) -> list
         raise Mistake("there is nothing to say: the text is empty")
     if len(text) > LONGEST_TEXT:
         raise Mistake(f"the text has {len(text):,} characters, and {LONGEST_TEXT:,} can be said at once")
+    if number := _LONG_NUMBER.search(text):
+        digits = len(number[0])
+        raise Mistake(
+            f"the text has a number of {digits:,} digits, which are said one by one for {digits / 150:.0f} minutes; part "
+            "them by spaces if that is meant"
+        )
     found: list[Segment] = []
     strangers: dict[str, None] = {}
     for part in split(text, language, longest):

@@ -16,6 +16,10 @@ from warehouse.catalogue import Catalogue
         (["?!", "--prompt", "ANNA"], "there is nothing to say in '?!'"),
         (["Hi 😀", "--prompt", "ANNA"], "there are no phones of en-us for 😀"),
         (["Hi " * 50_000, "--prompt", "ANNA"], "100,000 can be said at once"),
+        (
+            ["The " + "12" * 2_500 + "th.", "--prompt", "ANNA"],
+            "a number of 5,000 digits, which are said one by one for 33",
+        ),
         (["Hi", "--prompt", "nowhere.wav"], "there is no file nowhere.wav"),
         (["Hi", "--prompt", "no/one#0-9"], "has no utterance of that id"),
         (["Hi", "--prompt", "."], "the prompt . is a folder"),
