@@ -59,8 +59,8 @@ def segments(text: str, language: str = "en-us", longest: int = LONGEST) -> list
     if number := _LONG_NUMBER.search(text):
         digits = len(number[0])
         raise Mistake(
-            f"the text has a number of {digits:,} digits, which are said one by one for {digits / 150:.0f} minutes; part "
-            "them by spaces if that is meant"
+            f"the text has a number of {digits:,} digits, which are said one by one for {digits / 150:.0f} minutes; "
+            "part them by spaces if that is meant"
         )
     found: list[Segment] = []
     strangers: dict[str, None] = {}
