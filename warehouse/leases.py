@@ -7,7 +7,6 @@ as failed. What rows and commits say rests on no lease.
 """
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from warehouse.errors import Mistake
-from warehouse.objects import Objects, Refused, Unanswered
+from warehouse.objects import Objects, Refused, Unanswered, now_and_then
 
 BEAT, DEAD = 10.0, 300.0  # seconds between renewals, and without one: a request may be made again for two minutes
 
@@ -31,20 +30,10 @@ def lease(
     """
     held = _Held(objects, name, f"{uuid4().hex} {_process(os.getpid())}")
     held.take(beat, dead, pause)
-    done = threading.Event()
-
-    def keep_on() -> None:
-        while not done.wait(beat) and not held.is_lost:
-            with suppress(Unanswered, Mistake):  # the next may be answered before anybody takes it over
-                held.renew()
-
-    thread = threading.Thread(target=keep_on, name=f"lease {name}", daemon=True)
-    thread.start()
     try:
-        yield
+        with now_and_then(held.renew, beat, f"lease {name}"):
+            yield
     finally:
-        done.set()
-        thread.join()
         held.let_go()
     if held.is_lost:
         raise Unanswered(f"{objects.url}/{name}: somebody else has gone on with it, for this was silent too long")
@@ -74,6 +63,8 @@ class _Held:
 
     def renew(self) -> None:
         """Says that its holder lives, or finds that it is somebody else's."""
+        if self.is_lost:
+            return
         self._renewals += 1
         try:
             self._etag = self._objects.swap(self._name, f"{self._holder} {self._renewals}".encode(), self._etag)
@@ -87,8 +78,7 @@ class _Held:
     def let_go(self) -> None:
         """Removes it, if it is still ours: a last renewal says so."""
         with suppress(Unanswered, Mistake):  # it runs out by itself
-            if not self.is_lost:
-                self.renew()
+            self.renew()
             if not self.is_lost:
                 self._objects.delete([self._name])
 

@@ -6,8 +6,10 @@ is seen by asking again: what lies there then is ours, byte for byte, or it is n
 """
 
 import random
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
@@ -116,6 +118,25 @@ class Objects:
                 self._pause(pause * random.uniform(0.5, 1.0))
                 pause *= 2
         return ask()
+
+
+@contextmanager
+def now_and_then(act: Callable[[], None], seconds: float, name: str) -> Iterator[None]:
+    """Something is done beside the block, every so many seconds. What cannot be this time is tried again the next."""
+    done = threading.Event()
+
+    def keep_on() -> None:
+        while not done.wait(seconds):
+            with suppress(OSError, Mistake):
+                act()
+
+    thread = threading.Thread(target=keep_on, name=name, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def is_url(said: Any) -> bool:

@@ -10,7 +10,6 @@ a shard that is fetched needs no look at whether it is still the same.
 """
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from warehouse.errors import Mistake
-from warehouse.objects import Objects, is_url, open_objects
+from warehouse.objects import Objects, is_url, now_and_then, open_objects
 
 MARK = ".object-store"  # the file of a working copy that says whose it is
 FETCHED = ".fetched"  # its folder of shards, by the beginning of their sha256
@@ -188,7 +187,6 @@ def mirrored(folder: Path) -> Iterator[None]:
         return
     root, objects = found
     sent: dict[str, tuple[int, int]] = {}
-    done = threading.Event()
 
     def send_what_is_new() -> None:
         there: dict[str, tuple[int, int]] = {}
@@ -205,19 +203,11 @@ def mirrored(folder: Path) -> Iterator[None]:
         for name in gone:
             del sent[name]
 
-    def keep_on() -> None:
-        while not done.wait(_MIRROR):
-            with suppress(OSError):  # the last pass, below, is heard
-                send_what_is_new()
-
-    thread = threading.Thread(target=keep_on, name=f"mirror {folder.name}", daemon=True)
-    thread.start()
     try:
-        yield
+        with now_and_then(send_what_is_new, _MIRROR, f"mirror {folder.name}"):
+            yield
     finally:
-        done.set()
-        thread.join()
-        send_what_is_new()
+        send_what_is_new()  # what cannot be sent now is heard
 
 
 def keep(path: Path, data: bytes) -> Path:
