@@ -66,15 +66,16 @@ class Catalogue:
         """
         return published(self.root)
 
-    def take_up(self, *, look_at_disk: bool = False) -> list[StagePlan]:
+    def take_up(self, *, look_at_disk: bool = False, forget_before: bool = False) -> list[StagePlan]:
         """Take up the ledger, publish, and return what the last run asked for against what exists.
 
         Args:
             look_at_disk: compare with the shards that lie there, too. Shards whose writer was killed before it
                 left a record are found then, and shards that somebody deleted are forgotten.
+            forget_before: of an object store, the commits before; see `warehouse.commits`.
         """
         if objects := objects_of(self.root):
-            return self._commit(objects, look_at_disk=look_at_disk)
+            return self._commit(objects, look_at_disk=look_at_disk, forget_before=forget_before)
         with self._open() as db:
             waiting = ledger.waiting(self.root)  # listed under the lock: nobody else takes these
             plans, records = self._bring_up(db, waiting, look_at_disk=look_at_disk)
@@ -82,7 +83,9 @@ class Catalogue:
             ledger.keep(self.root, records, waiting)
             return plans
 
-    def _commit(self, objects: Objects, *, look_at_disk: bool, anew: bool = False) -> list[StagePlan]:
+    def _commit(
+        self, objects: Objects, *, look_at_disk: bool, anew: bool = False, forget_before: bool = False
+    ) -> list[StagePlan]:
         """As `take_up`, where there are no locks: what is made of a commit is committed, if it is still the newest."""
         waiting: list[Path] = []
         records: list[ledger.Entry] = []
@@ -107,7 +110,7 @@ class Catalogue:
                 path.unlink()
             return files
 
-        commits.commit(objects, fold)
+        commits.commit(objects, fold, forget_before=forget_before)
         ledger.keep(self.root, records, waiting)
         return plans
 

@@ -49,6 +49,8 @@ def commit(
     objects: Objects,
     fold: Callable[[Head | None, str], Mapping[str, bytes]],
     pause: Callable[[float], None] = time.sleep,
+    *,
+    forget_before: bool = False,
 ) -> str:
     """Commit what `fold` makes of the commit that holds; the name of the new one.
 
@@ -56,6 +58,7 @@ def commit(
         fold: called with the commit that it begins at and the name that the new one will have; gives its files. It is
             called again where somebody else was faster, and takes what it does in between for undone.
         pause: waits so many seconds.
+        forget_before: nobody is to name the commits before this one any more, for what they name may be gone.
 
     Raises:
         WorkFailed: others are always faster.
@@ -64,7 +67,7 @@ def commit(
         base = head(objects)
         number = base.number + 1 if base else 1
         name = f"{number:08d}-{uuid4().hex[:8]}"
-        before = [*base.before, base.name][-KEPT:] if base else []
+        before = [*base.before, base.name][-KEPT:] if base and not forget_before else []
         said = json.dumps({"number": number, "name": name, "before": before}).encode()
         try:
             for file, data in fold(base, name).items():

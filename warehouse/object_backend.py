@@ -20,7 +20,7 @@ from obstore.exceptions import (
 from obstore.store import ObjectStore, from_url
 
 from warehouse.errors import Mistake
-from warehouse.objects import Condition, Refused, Unanswered
+from warehouse.objects import Condition, Refused, Stat, Unanswered
 
 _RETRIES = 3  # of the crate's own, within one request
 _LARGE = 1 << 20  # bytes of what may take long on its way
@@ -63,10 +63,11 @@ class ByObstore:
             found = obstore.get(self.store, name)
             return bytes(found.bytes()), found.meta["e_tag"] or ""
 
-    def list(self, folder: str) -> dict[str, int]:
+    def list(self, folder: str) -> dict[str, Stat]:
         """As `Backend` says."""
         with self._told(folder):
-            return {one["path"]: one["size"] for some in obstore.list(self.quick, prefix=folder) for one in some}
+            found = [one for some in obstore.list(self.quick, prefix=folder) for one in some]
+        return {one["path"]: (one["size"], round(one["last_modified"].timestamp() * 1e9)) for one in found}
 
     def delete(self, name: str) -> None:
         """As `Backend` says."""

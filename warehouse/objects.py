@@ -18,6 +18,7 @@ from warehouse.errors import Mistake
 ATTEMPTS, PAUSE = 6, 0.2  # of a request that was not answered; seconds before the second, twice that before the third
 SCHEMES = ("s3", "gs", "az")
 
+Stat = tuple[int, int]  # bytes, and when it was written in ns since 1970
 Condition = Literal["overwrite", "create"] | str  # or the etag of the object that is to be replaced
 _Answer = TypeVar("_Answer")
 
@@ -39,8 +40,8 @@ class Backend(Protocol):
     def get(self, name: str) -> tuple[bytes, str]:
         """An object and its etag. Raises FileNotFoundError or Unanswered."""
 
-    def list(self, folder: str) -> dict[str, int]:
-        """Every object below a folder: its name and bytes. Raises Unanswered."""
+    def list(self, folder: str) -> dict[str, Stat]:
+        """Every object below a folder. Raises Unanswered."""
 
     def delete(self, name: str) -> None:
         """Removes an object, if it is there. Raises Unanswered."""
@@ -101,6 +102,10 @@ class Objects:
 
     def list(self, folder: str) -> dict[str, int]:
         """Every object below a folder: its name and bytes."""
+        return {name: size for name, (size, _) in self.stats(folder).items()}
+
+    def stats(self, folder: str) -> dict[str, Stat]:
+        """Every object below a folder: its name, its bytes and when it was written."""
         return self._asked(lambda: self._backend.list(folder))
 
     def delete(self, names: Iterable[str]) -> None:

@@ -6,12 +6,13 @@ played again.
 
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from hashlib import md5
 from pathlib import Path
 from typing import TypeVar
 
-from warehouse.objects import Condition, Refused, Unanswered
+from warehouse.objects import Condition, Refused, Stat, Unanswered
 
 _Answer = TypeVar("_Answer")
 
@@ -84,6 +85,7 @@ class FakeStore:
         self.draw = random.Random(seed)
         self.schedule = Schedule(self.draw)
         self.objects: dict[str, tuple[bytes, str]] = {}
+        self.written: dict[str, int] = {}  # when, in ns since 1970
         self.heads: list[bytes] = []  # every HEAD that there was
         self.faults, self.deaths = faults, deaths
         self.conditional = conditional
@@ -98,6 +100,7 @@ class FakeStore:
             if condition != "create" and (not there or there[1] != condition):
                 raise Refused(name)
         self._writes += 1
+        self.written[name] = time.time_ns()
         self.objects[name] = data, f"{md5(data).hexdigest()}-{self._writes}"
         if name.endswith("HEAD.json"):
             self.heads.append(data)
@@ -119,10 +122,16 @@ class Client:
         """As `Backend` says."""
         return self._request(lambda: self._found(name))
 
-    def list(self, folder: str) -> dict[str, int]:
+    def list(self, folder: str) -> dict[str, Stat]:
         """As `Backend` says."""
-        there = self._store.objects
-        return self._request(lambda: {name: len(there[name][0]) for name in there if name.startswith(f"{folder}/")})
+        store = self._store
+        return self._request(
+            lambda: {
+                name: (len(said), store.written[name])
+                for name, (said, _) in store.objects.items()
+                if name.startswith(f"{folder}/")
+            }
+        )
 
     def delete(self, name: str) -> None:
         """As `Backend` says."""

@@ -15,9 +15,11 @@ import pytest
 from bench.broken_runs import MARK, TOY, ended, kill_all, start, wait_until
 from tests.conftest import Said
 from tests.object_server import BUCKET, WEED, object_server
+from tests.small_warehouse import make_warehouse
 from tests.toy import write_corpus
 from tests.warehouse.fake_objects import Client, FakeStore
-from warehouse import working_copy
+from tests.warehouse.test_garbage import speak, train
+from warehouse import garbage, working_copy
 from warehouse.objects import Objects, open_objects
 from warehouse.query import connect, select
 
@@ -76,7 +78,6 @@ def test_a_run_there_makes_what_one_in_a_folder_makes(url: str, corpus: Path, tm
         assert there == here, query
     assert valle("check", "--root", url) == (0, "", f"{url} is sound\n")
     assert valle("why", "b#2", "--root", url)[1].startswith("utterance b#2\nin dataset, split train\n")
-    assert "nothing is freed yet" in valle("gc", "--root", url)[2]
 
 
 def test_what_is_made_again_replaces_what_is_read_and_older_commits_can_be_named(
@@ -122,6 +123,67 @@ def test_damage_is_named(url: str, corpus: Path, valle: Valle) -> None:
     assert code == 1
     kinds = [line.partition(":")[0] for line in out.splitlines()]
     assert kinds == ["missing", "cut off", "damaged", "damaged"]
+
+
+def test_what_nothing_rests_on_is_freed_with_the_commits_before(
+    url: str, corpus: Path, valle: Valle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shards that were made again, and those of settings that no recipe asks for; but none that is just being made."""
+    words = ("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)
+    objects = open_objects(url)
+    assert valle(*words)[0] == 0
+    (corpus / "b.txt").write_text("pause\nsix\n")
+    assert valle(*words)[0] == 0
+    assert valle("gc", "--root", url)[2] == "nothing to free\n", "its maker may not have left its record yet"
+    monkeypatch.setattr(garbage, "ABANDONED", 0.0)
+    listed = json.loads(valle("gc", "--root", url, "--json")[1])
+    assert {one["why"] for one in listed} == {garbage.REPLACED}
+    assert {one["path"].partition("@")[0].rpartition("/")[2] for one in listed} == {"b", "all"}
+    assert valle(*words, "--set", "codes.step=2")[0] == 0
+    again = json.loads(valle("gc", "--root", url, "--json")[1])
+    assert {one["why"] for one in again} == {garbage.REPLACED, garbage.UNWANTED}
+    before = made(url)
+    assert valle("gc", "--root", url, "--yes")[0] == 0
+    there = {name for table in ("utterances", "codes", "examples", "totals") for name in objects.list(table)}
+    assert not {one["path"] for one in again} & there
+    now = made(url)
+    assert [row for row in before if row in now] == now
+    assert len(now) == len(there) == len(before) - sum(one["why"] == garbage.UNWANTED for one in again)
+    assert "keeps no commit '1'" in valle("sql", "from status", "--root", url, "--at", "1")[2]
+    assert valle("check", "--root", url) == (0, "", f"{url} is sound\n")
+    assert valle("gc", "--root", url)[2] == "nothing to free\n"
+    assert "nothing to make" in valle(*words, "--set", "codes.step=2")[2]
+
+
+def test_trainings_are_freed_there_as_in_a_folder(
+    url: str, tmp_path: Path, valle: Valle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a shard that one reads, by its note, is kept whatever has been made in its place."""
+    root = working_copy.root_at(url)
+    for number in (0, 1):
+        make_warehouse(root, tmp_path / "corpus", first_code=number)
+    monkeypatch.setattr(garbage, "ABANDONED", 0.0)
+    [stale] = [name for name in (one.path for one in garbage.garbage(root)) if name.startswith("codes")]
+    for fingerprint, half in (("first", "ar"), ("second", "ar"), ("third", "nar"), ("fourth", "nar")):
+        train(root, fingerprint, half, [half], {})
+        for file in (path for path in (root / "checkpoints" / fingerprint).rglob("*") if path.is_file()):
+            working_copy.send(file)
+    speak(root, "ar-1-first0000000+nar-1-fourth000000", {})
+    path, digest = working_copy.shard_of(stale)
+    note = root / "checkpoints" / "first" / ".ar.data.json"
+    note.write_text(json.dumps({"codes": [f".fetched/{digest}/{path}"]}))
+    working_copy.send(note)
+    found = {one.path: one.why for one in garbage.garbage(root)}
+    rows = {name.partition("@")[0]: name for name in open_objects(url).list("checkpoints") if "@" in name}
+    assert found.pop("checkpoints/third/nar") == garbage.UNWANTED
+    assert found.pop(rows["checkpoints/third/nar"]) == garbage.UNWANTED
+    assert found.pop(rows["checkpoints/first/ar"]) == garbage.UNWANTED, "its weights stay: somebody spoke by them"
+    assert stale not in found
+    assert set(found.values()) <= {garbage.REPLACED}
+    assert valle("gc", "--root", url, "--yes")[0] == 0
+    left = open_objects(url).list("checkpoints")
+    assert not [name for name in left if name.startswith("checkpoints/third")]
+    assert "checkpoints/first/ar/weights.safetensors" in left
 
 
 @pytest.mark.parametrize("seconds", [0.2, 1.5, 4.0])
