@@ -7,13 +7,11 @@ the views is published as `catalogue.duckdb` by rename. Whoever holds an older
 copy open keeps it. Both can be rebuilt from the shards and the ledger.
 """
 
-import json
 import random
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,34 +19,24 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from warehouse import catalogue_rows, commits, ledger, value_sums
+from warehouse import asked, catalogue_rows, commits, ledger, value_sums
 from warehouse.catalogue_layout import copy_all, migrate
 from warehouse.errors import FULL, BrokenPromise, Mistake, WorkFailed, is_full_disk
 from warehouse.objects import Objects
-from warehouse.plan import Artifacts, StagePlan, Wanted, excuse_again, from_json, plan, to_json
+from warehouse.plan import Artifacts, StagePlan, Wanted, excuse_again, plan
 from warehouse.query import connect, published, reach
 from warehouse.statistics import INDEX, PUBLISHED, VIEWS, create_views
-from warehouse.store import Artifact, clear_unfinished, list_shards, place_of, read_shard, write_atomically
+from warehouse.store import Artifact, clear_unfinished, list_shards, place_of, read_shard
 from warehouse.tables import TABLES
 from warehouse.tallies import names_of_tallies, tally_shard
-from warehouse.working_copy import keep, objects_of, send, shard_of
+from warehouse.working_copy import keep, objects_of, shard_of
 from warehouse.working_copy import said as said_of
 
 PATIENCE = 60.0  # seconds to wait for another process to let go of the private database
 _THREADS = threading.Lock()  # DuckDB's lock is between processes; threads of one process share its database
-FOLDERS = ("audio", "ledger", "logs", "recipes")  # of a root, beside a folder for each table
+FOLDERS = ("audio", "ledger", "logs", asked.FOLDER)  # of a root, beside a folder for each table
 _DAMAGED = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
 STORAGE = "v1.5.0"  # the oldest DuckDB that can read what is published
-
-
-@dataclass(frozen=True)
-class LastRun:
-    """What the last run asked for, from `recipes/<name>.json`."""
-
-    name: str
-    options: dict[str, Any]  # the words it was asked with: recipe, settings, audio, …
-    stages: list[Wanted]
-    ran_at: float  # seconds since 1970
 
 
 class Catalogue:
@@ -78,7 +66,7 @@ class Catalogue:
             return self._commit(objects, look_at_disk=look_at_disk, forget_before=forget_before)
         with self._open() as db:
             waiting = ledger.waiting(self.root)  # listed under the lock: nobody else takes these
-            plans, records = self._bring_up(db, waiting, look_at_disk=look_at_disk)
+            plans, records, _ = self._bring_up(db, waiting, look_at_disk=look_at_disk)
             self._copy(db, plans).replace(self.published)
             ledger.keep(self.root, records, waiting)
             return plans
@@ -86,29 +74,39 @@ class Catalogue:
     def _commit(
         self, objects: Objects, *, look_at_disk: bool, anew: bool = False, forget_before: bool = False
     ) -> list[StagePlan]:
-        """As `take_up`, where there are no locks: what is made of a commit is committed, if it is still the newest."""
+        """As `take_up`, where there are no locks: what is made of a commit is committed, if it is still the newest.
+
+        Where there is nothing new, and recipes ask for the same, nothing is: readers may name the last few alone.
+        """
         waiting: list[Path] = []
         records: list[ledger.Entry] = []
         plans: list[StagePlan] = []
 
-        def fold(base: commits.Head | None, name: str) -> dict[str, bytes]:
+        def fold(base: commits.Head | None, name: str) -> dict[str, bytes] | None:
             nonlocal waiting, records, plans
-            early = list(ledger.read(ledger.waiting(self.root))) if anew else []  # others may be moving them just now
+            early: list[ledger.Entry] = []
             if anew:
+                early = list(ledger.read(ledger.waiting(self.root)))  # others may be moving them just now
                 self._forget()
             with self._open_at(objects, None if anew else base) as db:
                 catalogue_rows.insert(db, early)
                 waiting = ledger.waiting(self.root)  # since HEAD was read: who has taken up others has moved it
-                plans, records = self._bring_up(db, waiting, look_at_disk=look_at_disk)
+                plans, records, is_new = self._bring_up(db, waiting, look_at_disk=look_at_disk)
+                last = asked.last_run(self.root)
+                digest = last.digest if last else ""
+                before = db.sql("select asked from committed").fetchall()
+                if base and before == [(digest,)] and not (is_new or anew or forget_before):
+                    return None
                 db.execute("delete from committed").fetchall()
-                db.execute("insert into committed values (?)", [name]).fetchall()
+                db.execute("insert into committed values (?, ?)", [name, digest]).fetchall()
                 whole = self.root / f".committing-{uuid4().hex}"
                 copy_all(db, whole, STORAGE)
-                copies = {"catalogue.duckdb": self._copy(db, plans), "private.duckdb": whole}
-            files = {file: path.read_bytes() for file, path in copies.items()}
-            for path in copies.values():
-                path.unlink()
-            return files
+                copies = dict(zip(commits.FILES, (self._copy(db, plans), whole), strict=True))
+            try:
+                return {file: path.read_bytes() for file, path in copies.items()}
+            finally:
+                for path in copies.values():
+                    path.unlink()
 
         commits.commit(objects, fold, forget_before=forget_before)
         ledger.keep(self.root, records, waiting)
@@ -116,16 +114,18 @@ class Catalogue:
 
     def _bring_up(
         self, db: duckdb.DuckDBPyConnection, waiting: list[Path], *, look_at_disk: bool
-    ) -> tuple[list[StagePlan], list[ledger.Entry]]:
-        """Put into the private database what it does not have: these files of the ledger, and the shards there are."""
+    ) -> tuple[list[StagePlan], list[ledger.Entry], bool]:
+        """Put into the private database what it does not have: these files of the ledger, and the shards there are.
+
+        Returns what the last run asked for against it, the records, and whether anything was new.
+        """
         records = list(ledger.read(waiting))
         catalogue_rows.insert(db, records)
-        if look_at_disk:
-            self._look_at_disk(db)
+        is_new = bool(look_at_disk and self._look_at_disk(db)) or bool(waiting)
         plans = self.plan(catalogue_rows.artifacts(db))
-        if look_at_disk:
-            value_sums.count_old(db, self.root, plans)
-        return plans, records
+        if look_at_disk and value_sums.count_old(db, self.root, plans):
+            is_new = True
+        return plans, records, is_new
 
     def trouble(self) -> str | None:
         """Why the private database cannot be used, if so. One that another process has open can."""
@@ -145,6 +145,7 @@ class Catalogue:
         Whoever reads meanwhile reads what was published before.
         """
         if objects := objects_of(self.root):
+            commits.forget_damaged(objects)
             self._commit(objects, look_at_disk=True, anew=True)
             with closing(connect(self.root)) as db:
                 return catalogue_rows.sizes(db)
@@ -169,12 +170,9 @@ class Catalogue:
             if stage.table in (*VIEWS, *INDEX, *FOLDERS):
                 kind = "folder" if stage.table in FOLDERS else "view"
                 raise Mistake(f"a table cannot be called {stage.table!r}: a warehouse has a {kind} of that name")
-        said = {"name": name, "ran_at": time.time(), "options": options, "stages": to_json(stages)}
-        path = self.root / "recipes" / f"{name}.json"
-        write_atomically(path, json.dumps(said, indent=1).encode())
-        send(path)
+        asked.remember(self.root, name, stages, options)
 
-    def last_run(self) -> LastRun:
+    def last_run(self) -> asked.LastRun:
         """What the last run asked for.
 
         Raises:
@@ -182,7 +180,7 @@ class Catalogue:
         """
         if damaged := self.damaged_recipes():
             raise Mistake(f"{damaged[0]} is damaged; run its recipe again, which writes it anew, or remove it")
-        if not (last := self._last_run()):
+        if not (last := asked.last_run(self.root)):
             raise Mistake(
                 f"{said_of(self.root)} is not a warehouse: no recipe has run there; `valle run --root` makes one"
             )
@@ -190,15 +188,15 @@ class Catalogue:
 
     def recipes(self) -> list[list[Wanted]]:
         """What the last run of each recipe asked for."""
-        return [run.stages for _, run in self._runs() if run]
+        return [run.stages for _, run in asked.runs(self.root) if run]
 
     def damaged_recipes(self) -> list[Path]:
         """Files of what a recipe's last run asked for that cannot be read."""
-        return [path for path, run in self._runs() if not run]
+        return [path for path, run in asked.runs(self.root) if not run]
 
     def excused(self, stages: list[Wanted]) -> list[Wanted]:
         """A recipe with what the last run excused, as far as it still asks for the same."""
-        last = self._last_run()
+        last = asked.last_run(self.root)
         return excuse_again(stages, last.stages) if last else stages
 
     def artifacts(self) -> dict[tuple[str, str, str], Artifact]:
@@ -222,35 +220,21 @@ class Catalogue:
 
     def plan(self, artifacts: Artifacts) -> list[StagePlan]:
         """The last run's recipe against these artifacts."""
-        last = self._last_run()
+        last = asked.last_run(self.root)
         return plan(last.stages, artifacts) if last else []
 
-    def _last_run(self) -> LastRun | None:
-        """Of the runs that can be read; a full disk may have damaged what another has left."""
-        return max((run for _, run in self._runs() if run), key=lambda run: run.ran_at, default=None)
-
-    def _runs(self) -> Iterator[tuple[Path, LastRun | None]]:
-        """What each recipe's last run asked for; None where its file is damaged."""
-        paths = sorted((self.root / "recipes").glob("[!.]*.json"))
-        if objects := objects_of(self.root):
-            paths = [keep(self.root / name, objects.get(name)) for name in sorted(objects.list("recipes"))]
-        for path in paths:
-            try:
-                said = json.loads(path.read_bytes())
-                yield path, LastRun(said["name"], said["options"], from_json(said["stages"]), float(said["ran_at"]))
-            except (ValueError, KeyError, TypeError):
-                yield path, None
-
-    def _look_at_disk(self, db: duckdb.DuckDBPyConnection) -> None:
+    def _look_at_disk(self, db: duckdb.DuckDBPyConnection) -> bool:
+        """Puts what is there in the place of what is known; whether that is anything else."""
         artifacts = catalogue_rows.artifacts(db)
         clear_unfinished(self.root, self._tables(artifacts))
         gone, found = self._differences(artifacts)
         db.execute("delete from artifacts where path in (select unnest(?::varchar[]))", [gone]).fetchall()
         catalogue_rows.insert_artifacts(db, found)
-        self._tally_what_is_not(db)
+        return bool(self._tally_what_is_not(db) or gone or found)
 
-    def _tally_what_is_not(self, db: duckdb.DuckDBPyConnection) -> None:
-        """Open the shards that were written before what is counted of them now was counted."""
+    def _tally_what_is_not(self, db: duckdb.DuckDBPyConnection) -> int:
+        """Open the shards that were written before what is counted of them now was counted; how many were."""
+        tallied = 0
         for table, names in names_of_tallies().items():
             found = db.execute(
                 "select path, inputs from artifacts where table_name = ? "
@@ -261,6 +245,8 @@ class Catalogue:
                 with suppress(OSError, pa.ArrowException):  # of other columns than ours, or unreadable: not counted
                     tally = tally_shard(self.root, table, path, inputs)
                     db.execute("update artifacts set tally = ? where path = ?", [tally, path]).fetchall()
+                    tallied += 1
+        return tallied
 
     def _differences(self, artifacts: Artifacts) -> tuple[list[str], list[Artifact]]:
         """Paths that are known and not there, or not of their size, and shards that are there and not known."""
@@ -285,7 +271,7 @@ class Catalogue:
     def _tables(self, artifacts: Artifacts) -> list[str]:
         """Tables that may have shards on disk: every folder whose shards have fingerprints."""
         known = {table for table, _, _ in artifacts}
-        last = self._last_run()
+        last = asked.last_run(self.root)
         wanted = {stage.table for stage in last.stages} if last else set()
         return sorted(known | wanted | {table.name for table in TABLES})
 
@@ -314,7 +300,7 @@ class Catalogue:
                 committed = None
                 try:
                     db = stack.enter_context(self._open())
-                    committed = db.sql("from committed").fetchall()
+                    committed = db.sql("select name from committed").fetchall()
                 except (duckdb.Error, Mistake):  # what lay here may be damaged; what was fetched is not fetched again
                     if fetched:
                         raise
@@ -324,7 +310,7 @@ class Catalogue:
             self._forget()
             fetched = True
             if base:
-                keep(self._private, objects.get(f"{base.folder}/private.duckdb"))
+                keep(self._private, objects.get(f"{base.folder}/{commits.FILES[1]}"))
 
     def _forget(self) -> None:
         """Remove the private database, with what DuckDB keeps beside it."""

@@ -97,6 +97,9 @@ MIGRATIONS = (
     """
     create table committed (name varchar)  -- of the commit that this is, in a warehouse on an object store
     """,
+    """
+    alter table committed add column asked varchar default ''  -- digest of what the last run asked for then
+    """,
 )
 
 

@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from uuid import uuid4
 
-from warehouse.errors import WorkFailed
+from warehouse.errors import Mistake, WorkFailed
 from warehouse.objects import Objects, Refused
 
 HEAD, FOLDER = "catalogue/HEAD.json", "catalogue"
+FILES = ("catalogue.duckdb", "private.duckdb")  # of a commit: for readers, and for the next commit
+ANEW = "`valle catalogue rebuild` makes the catalogue anew"
 KEPT = 20  # copies before the newest, which readers may still have named
 _ATTEMPTS = 50
 
@@ -36,27 +38,43 @@ class Head:
 
 
 def head(objects: Objects) -> Head | None:
-    """The commit that holds; null where nobody has committed anything."""
+    """The commit that holds; null where nobody has committed anything.
+
+    Raises:
+        Mistake: HEAD is damaged.
+    """
     try:
         said, etag = objects.get_tagged(HEAD)
     except FileNotFoundError:
         return None
-    told = json.loads(said)
-    return Head(told["number"], told["name"], tuple(told.get("before", ())), etag)
+    try:
+        told = json.loads(said)
+        return Head(int(told["number"]), str(told["name"]), tuple(map(str, told.get("before", ()))), etag)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise Mistake(f"{objects.url}/{HEAD} is damaged; {ANEW}") from None
+
+
+def forget_damaged(objects: Objects) -> None:
+    """Removes a HEAD that cannot be read, so that the next commit is the first."""
+    try:
+        head(objects)
+    except Mistake:
+        objects.delete([HEAD])
 
 
 def commit(
     objects: Objects,
-    fold: Callable[[Head | None, str], Mapping[str, bytes]],
+    fold: Callable[[Head | None, str], Mapping[str, bytes] | None],
     pause: Callable[[float], None] = time.sleep,
     *,
     forget_before: bool = False,
 ) -> str:
-    """Commit what `fold` makes of the commit that holds; the name of the new one.
+    """Commit what `fold` makes of the commit that holds; the name of the new one, or of that one where it is as good.
 
     Args:
-        fold: called with the commit that it begins at and the name that the new one will have; gives its files. It is
-            called again where somebody else was faster, and takes what it does in between for undone.
+        fold: called with the commit that it begins at and the name that the new one will have; gives its files, or
+            nothing where there is nothing to commit. It is called again where somebody else was faster, and takes what
+            it does in between for undone.
         pause: waits so many seconds.
         forget_before: nobody is to name the commits before this one any more, for what they name may be gone.
 
@@ -70,10 +88,14 @@ def commit(
         before = [*base.before, base.name][-KEPT:] if base and not forget_before else []
         said = json.dumps({"number": number, "name": name, "before": before}).encode()
         try:
-            for file, data in fold(base, name).items():
+            if (files := fold(base, name)) is None and base:
+                return base.name
+            for file, data in (files or {}).items():
                 objects.create(f"{FOLDER}/{name}/{file}", data)
             objects.swap(HEAD, said, base.etag if base else None)
-        except (Refused, FileNotFoundError):  # others have committed so often meanwhile that the base is gone
+        except (Refused, FileNotFoundError) as error:
+            if isinstance(error, FileNotFoundError) and head(objects) == base:  # or others committed so often meanwhile
+                raise Mistake(f"{objects.url} has lost its commit {base.name if base else ''}; {ANEW}") from error
             pause(random.uniform(0.0, 0.1 * 2 ** min(attempt, 6)))
             continue
         _tidy(objects, number)

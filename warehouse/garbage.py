@@ -160,9 +160,10 @@ class _Known:
         """
         try:
             file = pq.ParquetFile(here(shard_file(self.root, artifact.path, artifact.sha256)))
-            return file.read([name for name in columns if name in file.schema_arrow.names]).to_pylist()
+            rows = file.read([name for name in columns if name in file.schema_arrow.names])
         except pa.ArrowException as error:
             raise Mistake(f"{artifact.path} is damaged; `valle check --mend` first") from error
+        return list(rows.to_pylist())
 
     def _folders(self, artifact: Artifact) -> set[str]:
         """The folders in which a shard's rows say that their files lie."""
@@ -200,14 +201,14 @@ def _lying(root: Path, tables: Iterable[str]) -> dict[str, _Entry]:
     """Every shard's file and every folder of files of some tables, by its path."""
     found: dict[str, _Entry] = {}
     for table in sorted(tables):
-        if objects := objects_of(root):
-            for name, (size, written) in objects.stats(table).items():
-                path = "/".join(name.split("/")[:3])
-                before = found.get(path, _Entry(0, 0.0))
-                found[path] = _Entry(before.bytes + size, max(before.written, written / 1e9))
-        else:
-            for path in (root / table).glob("*/*"):
-                found[path.relative_to(root).as_posix()] = _Entry(_bytes(path), path.stat().st_mtime)
+        if not (objects := objects_of(root)):
+            for file in (root / table).glob("*/*"):
+                found[file.relative_to(root).as_posix()] = _Entry(_bytes(file), file.stat().st_mtime)
+            continue
+        for name, (size, written) in objects.stats(table).items():
+            path = "/".join(name.split("/")[:3])
+            before = found.get(path, _Entry(0, 0.0))
+            found[path] = _Entry(before.bytes + size, max(before.written, written / 1e9))
     return {path: entry for path, entry in found.items() if path.count("/") == 2 and "/." not in path}
 
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from warehouse.store import Artifact, write_atomically
 from warehouse.working_copy import keep as keep_here
-from warehouse.working_copy import objects_of
+from warehouse.working_copy import objects_of, send
 
 _REQUESTS = 16  # to an object store, at a time
 _T = TypeVar("_T")
@@ -213,11 +213,15 @@ def damaged_lines(path: Path) -> int:
 
 def put_damaged_lines_aside(path: Path) -> None:
     """Keep the sound lines of a file, and put the others into one beside it that nobody reads."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    lines = _text(path).splitlines(keepends=True)
     sound = [_parse(line) is not None for line in lines]
     aside = "".join(line for line, is_sound in zip(lines, sound, strict=True) if not is_sound)
-    write_atomically(path.with_suffix(".damaged"), aside.encode())
-    write_atomically(path, "".join(line for line, is_sound in zip(lines, sound, strict=True) if is_sound).encode())
+    for there, text in (
+        (path.with_suffix(".damaged"), aside),
+        (path, "".join(line for line, is_sound in zip(lines, sound, strict=True) if is_sound)),
+    ):
+        write_atomically(there, text.encode())
+        send(there)
 
 
 def _listed(root: Path, suffix: str) -> list[Path]:

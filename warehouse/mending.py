@@ -1,33 +1,42 @@
-"""Mending: what `warehouse.soundness` has found is set aside, removed or taken up, and looked at once more.
+"""Mending: what a look at a warehouse has found is set aside, removed or taken up, and looked at once more.
 
-Nothing is lost by it: whatever may hold somebody's rows goes to `set-aside/<when>/` under the root. Only what a killed
-writer left half-written is removed.
+Nothing is lost by it: whatever may hold somebody's rows goes to `set-aside/<when>/` under the root, or its URL. Only
+what a killed writer left half-written is removed.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from warehouse import ledger, soundness
+from warehouse import ledger, object_soundness, soundness
 from warehouse.catalogue import Catalogue
 from warehouse.soundness import Finding
+from warehouse.working_copy import objects_of
 
 ASIDE = "set-aside"  # no table can be called so
 
 _SET_ASIDE = {soundness.CUT, soundness.DAMAGED, soundness.MISPLACED, soundness.RECIPE}
 
 
+def look(root: Path, *, quick: bool = False) -> list[Finding]:
+    """All that is wrong with a warehouse, in a folder or on an object store; see `warehouse.soundness.look`."""
+    if objects := objects_of(root):
+        return object_soundness.look(root, objects, quick=quick)
+    return soundness.look(root, quick=quick)
+
+
 def mend(root: Path, findings: Iterable[Finding], *, quick: bool = False) -> list[Finding]:
     """Mend what can be mended. Returns the findings, each with whether it is mended, and what came to light by it."""
     findings = list(findings)
-    aside = root / ASIDE / datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    aside = f"{ASIDE}/{datetime.now(UTC).strftime('%Y%m%dT%H%M%S')}"
     for finding in findings:
         path = root / finding.path
         if finding.kind in _SET_ASIDE or (finding.kind == soundness.FOREIGN and path.suffix == ".parquet"):
-            _set_aside(root, path, aside)
+            _set_aside(root, finding.path, aside)
         elif finding.kind == soundness.FILES:
-            _set_aside(root, root / finding.named_by, aside)
+            _set_aside(root, finding.named_by, aside)
         elif finding.kind == soundness.HALF:
             path.unlink(missing_ok=True)
         elif finding.kind == soundness.LEDGER and path.suffix == ".jsonl":
@@ -36,15 +45,27 @@ def mend(root: Path, findings: Iterable[Finding], *, quick: bool = False) -> lis
         Catalogue(root).rebuild()
     else:
         Catalogue(root).take_up(look_at_disk=True)
-    left = soundness.look(root, quick=quick)
+    left = look(root, quick=quick)
     still = {(finding.kind, finding.path) for finding in left}
     before = {(finding.kind, finding.path) for finding in findings}
     told = [replace(finding, mended=(finding.kind, finding.path) not in still) for finding in findings]
     return told + [finding for finding in left if (finding.kind, finding.path) not in before]
 
 
-def _set_aside(root: Path, path: Path, aside: Path) -> None:
-    if path.exists():
-        there = aside / path.relative_to(root)
+def lies_aside(root: Path) -> str | None:
+    """Where what was set aside lies; nothing where nothing ever was."""
+    if objects := objects_of(root):
+        return f"{objects.url}/{ASIDE}" if objects.list(ASIDE) else None
+    return str(root / ASIDE) if (root / ASIDE).is_dir() else None
+
+
+def _set_aside(root: Path, path: str, aside: str) -> None:
+    """Moves a file of a warehouse, or the object of its name, to a folder of it; nothing where it is gone already."""
+    if objects := objects_of(root):
+        with suppress(FileNotFoundError):
+            objects.put(f"{aside}/{path}", objects.get(path))
+            objects.delete([path])
+    elif (root / path).exists():
+        there = root / aside / path
         there.parent.mkdir(parents=True, exist_ok=True)
-        path.rename(there)
+        (root / path).rename(there)

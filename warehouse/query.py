@@ -72,7 +72,10 @@ def published(root: Path, at: str | None = None) -> Path:
         return root / "catalogue.duckdb"
     path = root / ".published" / f"{name}.duckdb"
     if not path.exists():
-        keep(path, objects.get(f"{commits.FOLDER}/{name}/catalogue.duckdb"))
+        try:
+            keep(path, objects.get(f"{commits.FOLDER}/{name}/{commits.FILES[0]}"))
+        except FileNotFoundError as error:
+            raise Mistake(f"{objects.url} has lost its commit {name}; {commits.ANEW}") from error
         for old in sorted(path.parent.glob("*.duckdb"))[: -commits.KEPT]:
             if old != path:
                 old.unlink(missing_ok=True)

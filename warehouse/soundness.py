@@ -91,7 +91,7 @@ def look(root: Path, *, quick: bool = False) -> list[Finding]:
             again = _catalogue(root)[1] or known
             wrong = _shards(root, again, {finding.named_by or finding.path for finding in wrong}, quick=quick)
         findings += wrong
-    findings += [*_ledger(root), *_recipes(root), *_strangers(root, known or {})]
+    findings += [*damaged_records(root), *_strangers(root, known or {})]
     return sorted(findings, key=lambda finding: (finding.path, finding.kind))
 
 
@@ -110,7 +110,7 @@ def _catalogue(root: Path) -> tuple[list[Finding], dict[str, Artifact] | None]:
         with closing(connect(root)) as db:
             artifacts = catalogue_rows.artifacts(db)
     except (duckdb.Error, Mistake) as error:
-        return [found(CATALOGUE, name, f"it cannot be read ({_first_words(error)})")], None
+        return [found(CATALOGUE, name, f"it cannot be read ({first_words(error)})")], None
     return [], {artifact.path: artifact for artifact in artifacts.values()} | said
 
 
@@ -171,11 +171,11 @@ def _known(root: Path, artifact: Artifact, size: int, *, quick: bool) -> Iterato
         said = read_artifact(root, root / path)
         rows = pq.read_table(pa.BufferReader(whole), columns=_few(whole))
     except (BrokenPromise, pa.ArrowException, OSError, ValueError) as error:
-        yield found(DAMAGED, path, f"it cannot be read as Parquet ({_first_words(error)})")
+        yield found(DAMAGED, path, f"it cannot be read as Parquet ({first_words(error)})")
         return
     if wrong := _misplaced(path, said):
         yield wrong
-    elif differ := [name for name in _SAME if getattr(said, name) != getattr(artifact, name)]:
+    elif differ := [name for name in SAME if getattr(said, name) != getattr(artifact, name)]:
         yield found(OTHERWISE, path, f"its footer and the catalogue differ in {' and '.join(differ)}")
     elif (counted := _counted(rows)) != (artifact.num_rows, artifact.num_dropped):
         yield found(
@@ -200,11 +200,11 @@ def _is_anothers(root: Path, artifact: Artifact, size: int, *, quick: bool) -> b
         made = [datetime.fromisoformat(one.made_at).replace(tzinfo=None) for one in (said, artifact)]
     except (BrokenPromise, ValueError):
         return False
-    same = all(getattr(said, name) == getattr(artifact, name) for name in _SAME)
+    same = all(getattr(said, name) == getattr(artifact, name) for name in SAME)
     return made[0] != made[1] and same and digest_of_pages(whole) == said.digest
 
 
-_SAME = ("table_name", "shard", "fingerprint", "num_rows", "num_dropped", "digest", "stage", "inputs")
+SAME = ("table_name", "shard", "fingerprint", "num_rows", "num_dropped", "digest", "stage", "inputs")
 
 
 def _few(whole: bytes) -> list[str]:
@@ -226,15 +226,7 @@ def _misplaced(path: str, said: Artifact) -> Finding | None:
 
 def _files(root: Path, artifact: Artifact) -> Iterator[Finding]:
     """The files that a shard's rows name: speech, and weights with their sums."""
-    is_weights = artifact.table_name == CHECKPOINTS.name
-    columns = ["path", "sha256"] if is_weights else ["audio_path", "prompt_path", "prompt_decoded_path"]
-    present = set(pq.read_schema(root / artifact.path).names)  # older samples kept no prompts
-    rows = pq.read_table(root / artifact.path, columns=[name for name in columns if name in present])
-    if is_weights:
-        sums = [(f"{row['path']}/weights.safetensors", row["sha256"]) for row in rows.to_pylist() if row["path"]]
-    else:
-        sums = [(named, None) for column in rows.columns for named in column.to_pylist() if named]
-    for named, wanted in dict.fromkeys(sums):
+    for named, wanted in named_files(artifact, root / artifact.path):
         if not (root / named).is_file():
             yield found(FILES, named, f"{artifact.path} names it, and it is not there", named_by=artifact.path)
         elif wanted and _sha256(root / named) != wanted:
@@ -242,12 +234,30 @@ def _files(root: Path, artifact: Artifact) -> Iterator[Finding]:
             yield found(FILES, named, what, named_by=artifact.path)
 
 
+def named_files(artifact: Artifact, path: Path) -> dict[tuple[str, str | None], None]:
+    """The files that the rows of samples or trainings name, each once, with the sha256 that they say of it.
+
+    Args:
+        path: where the shard lies.
+    """
+    is_weights = artifact.table_name == CHECKPOINTS.name
+    columns = ["path", "sha256"] if is_weights else ["audio_path", "prompt_path", "prompt_decoded_path"]
+    present = set(pq.read_schema(path).names)  # older samples kept no prompts
+    rows = pq.read_table(path, columns=[name for name in columns if name in present])
+    if is_weights:
+        sums = [(f"{row['path']}/weights.safetensors", row["sha256"]) for row in rows.to_pylist() if row["path"]]
+    else:
+        sums = [(named, None) for column in rows.columns for named in column.to_pylist() if named]
+    return dict.fromkeys(sums)
+
+
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _ledger(root: Path) -> Iterator[Finding]:
+def damaged_records(root: Path) -> Iterator[Finding]:
+    """Records of the ledger, and of what recipes asked for, that cannot be read."""
     for path in [*ledger.waiting(root), *ledger.kept(root)]:
         try:
             if lines := ledger.damaged_lines(path):
@@ -257,9 +267,6 @@ def _ledger(root: Path) -> Iterator[Finding]:
             continue  # taken up meanwhile
         except OSError:
             yield found(UNREADABLE, path.relative_to(root).as_posix(), "it cannot be read")
-
-
-def _recipes(root: Path) -> Iterator[Finding]:
     for path in Catalogue(root).damaged_recipes():
         yield found(
             RECIPE, path.relative_to(root).as_posix(), "what a recipe asked for when it last ran cannot be read"
@@ -293,7 +300,8 @@ def _tables(root: Path, known: Mapping[str, Artifact]) -> list[str]:
     return sorted(name for name in names if (root / name).is_dir())
 
 
-def _first_words(error: Exception) -> str:
+def first_words(error: Exception) -> str:
+    """What an error says first, and no more than fits a line."""
     return _shortened(" ".join(str(error).split("\n\n")[0].split()))
 
 

@@ -199,7 +199,7 @@ def list_shards(root: Path, tables: Iterable[str]) -> dict[str, int]:
     if objects := working_copy.objects_of(root):
         with ThreadPoolExecutor(8) as pool:
             listed = pool.map(objects.list, tables)
-        return {name: size for some in listed for name, size in some.items() if _is_shard(name)}
+        return {name: size for some in listed for name, size in some.items() if is_shard(name)}
     found: dict[str, int] = {}
     for table in tables:
         for folder in _folders(root / table):
@@ -209,7 +209,7 @@ def list_shards(root: Path, tables: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def _is_shard(name: str) -> bool:
+def is_shard(name: str) -> bool:
     """Whether an object is a shard's file: of a table and a fingerprint, and no file beside rows."""
     return name.endswith(".parquet") and name.count("/") == 2 and "@" in name
 

@@ -76,20 +76,25 @@ def add_up(db: duckdb.DuckDBPyConnection, plans: list[StagePlan]) -> None:
     db.unregister("now")
 
 
-def count_old(db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePlan]) -> None:
-    """Read current shards whose values were not counted when they were written, for as long as `PATIENCE` lasts."""
-    until = time.monotonic() + PATIENCE
+def count_old(db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePlan]) -> int:
+    """Read current shards whose values were not counted when they were written, for as long as `PATIENCE` lasts.
+
+    Returns how many were.
+    """
+    until, counted = time.monotonic() + PATIENCE, 0
     old = uncounted(db, plans)
     for plan in plans:
         if plan.wanted.table in COUNTED:
             for artifact in plan.current.values():
                 if artifact.path in old[artifact.table_name]:
                     if time.monotonic() > until:
-                        return
+                        return counted
                     with suppress(OSError, KeyError, pa.ArrowException):  # of other columns than ours, or unreadable
                         packed = count_shard(root, artifact.table_name, artifact.path)
                         values = [artifact.path, artifact.digest, packed]
                         db.execute("insert into value_counts values (?, ?, ?)", values).fetchall()
+                        counted += 1
+    return counted
 
 
 def uncounted(db: duckdb.DuckDBPyConnection, plans: list[StagePlan]) -> Mapping[str, set[str]]:

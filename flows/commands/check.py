@@ -3,10 +3,8 @@
 from pathlib import Path
 
 from flows.terminal.output import say
-from warehouse import mending, object_soundness, working_copy
-from warehouse.errors import Mistake
-from warehouse.soundness import Finding, look
-from warehouse.working_copy import objects_of
+from warehouse import mending, working_copy
+from warehouse.soundness import Finding
 
 
 def check(root: Path, *, mend: bool = False, quick: bool = False) -> list[Finding]:
@@ -15,14 +13,7 @@ def check(root: Path, *, mend: bool = False, quick: bool = False) -> list[Findin
     Raises:
         Mistake: there is no warehouse.
     """
-    if objects := objects_of(root):
-        if mend:
-            raise Mistake(
-                f"{objects.url}: `check --mend` sets files of a folder aside; say `check`, which says what to do"
-            )
-        findings = object_soundness.look(root, objects, quick=quick)
-    else:
-        findings = look(root, quick=quick)
+    findings = mending.look(root, quick=quick)
     if findings and mend:
         findings = mending.mend(root, findings, quick=quick)
     mended = sum(finding.mended for finding in findings)
@@ -32,7 +23,7 @@ def check(root: Path, *, mend: bool = False, quick: bool = False) -> list[Findin
             + (": names, sizes and records, and no file was read through" if quick else "")
         )
     elif mended:
-        aside = f"; what was set aside lies in {root / mending.ASIDE}" if (root / mending.ASIDE).is_dir() else ""
+        aside = f"; what was set aside lies in {there}" if (there := mending.lies_aside(root)) else ""
         say(f"{mended} of {len(findings)} findings mended{aside}")
     else:
         say(f"{len(findings)} finding{'s' * (len(findings) > 1)}")

@@ -111,7 +111,7 @@ def test_a_catalogue_is_made_anew_from_what_lies_there(url: str, corpus: Path, v
     assert "nothing to make" in valle("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)[2]
 
 
-def test_damage_is_named(url: str, corpus: Path, valle: Valle) -> None:
+def test_damage_is_named_and_mended(url: str, corpus: Path, valle: Valle) -> None:
     assert valle("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)[0] == 0
     objects = open_objects(url)
     codes = sorted(objects.list("codes"))
@@ -119,10 +119,45 @@ def test_damage_is_named(url: str, corpus: Path, valle: Valle) -> None:
     objects.put(codes[1], objects.get(codes[1])[:-7])
     objects.put(codes[2], bytes(len(objects.get(codes[2]))))
     objects.put("utterances/0123456789ab/a@0123456789abcdef.parquet", b"no shard")
+    objects.put("codes/notes.txt", b"a note of somebody's")
+    [lines] = [name for name in objects.list("ledger") if name.endswith(".jsonl")][:1]
+    objects.put(lines, objects.get(lines) + b"{torn\n")
+    objects.put("recipes/other.json", b"{torn")
+    (working_copy.root_at(url) / lines).unlink(missing_ok=True)
     code, out, _ = valle("check", "--root", url)
     assert code == 1
     kinds = [line.partition(":")[0] for line in out.splitlines()]
-    assert kinds == ["missing", "cut off", "damaged", "damaged"]
+    assert kinds == ["missing", "cut off", "damaged", "foreign", "ledger", "recipe", "damaged"]
+    before = {objects.get(name) for name in (codes[1], codes[2])}
+    code, out, said = valle("check", "--root", url, "--mend")
+    assert (code, f"6 of 7 findings mended; what was set aside lies in {url}/set-aside" in said) == (1, True), (
+        out + said
+    )
+    assert before < {objects.get(name) for name in objects.list("set-aside")}
+    assert [line.partition(":")[0] for line in valle("check", "--root", url)[1].splitlines()] == ["foreign"]
+    objects.delete(["codes/notes.txt"])
+    assert valle("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)[0] == 0
+    assert valle("check", "--root", url)[0] == 0
+    assert len(made(url)) == 10
+
+
+@pytest.mark.parametrize("harm", ["damaged", "lost"])
+def test_a_commit_that_is_lost_is_made_anew(url: str, corpus: Path, valle: Valle, harm: str) -> None:
+    assert valle("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)[0] == 0
+    before, objects = made(url), open_objects(url)
+    if harm == "damaged":
+        objects.put("catalogue/HEAD.json", b"{torn")
+    else:
+        objects.delete(name for name in objects.list("catalogue") if name.endswith(".duckdb"))
+        for copy in (working_copy.root_at(url) / ".published").glob("*"):
+            copy.unlink()
+    for words in (("status",), ("run", "--recipe", f"{TOY}:toy", "--audio", corpus)):
+        code, _, said = valle(*words, "--root", url)
+        assert (code, "`valle catalogue rebuild` makes the catalogue anew" in said) == (2, True), said
+    assert valle("check", "--root", url)[1].startswith("catalogue: catalogue/HEAD.json: ")
+    assert valle("check", "--root", url, "--mend")[0] == 0
+    assert made(url) == before
+    assert valle("check", "--root", url) == (0, "", f"{url} is sound\n")
 
 
 def test_what_nothing_rests_on_is_freed_with_the_commits_before(
