@@ -18,6 +18,7 @@ from tasks.samples import Samples
 from tasks.scores import Scores
 from tasks.transcripts import Transcripts
 from tasks.utterances import Utterances
+from warehouse.corpus_copy import said
 from warehouse.errors import Mistake
 
 ENCODEC = "encodec_24khz"
@@ -154,7 +155,7 @@ def words(recipe: str, site: str | None, settings: Sequence[str], corpus: Path, 
         "recipe": f"{Path(path).absolute()}:{function}" if colon else recipe,
         "site": str(Path(site).absolute()) if site else None,
         "settings": list(settings),
-        "audio": str(corpus),
+        "audio": said(corpus),
         "until": until,
     }
 

@@ -33,6 +33,8 @@ from tasks.corpora.folder import Folder
 from tasks.corpora.librilight import SUBSETS, LibriLight
 from tasks.corpora.librispeech import LibriSpeech
 from tasks.corpora.listing import CorpusError, Entry, Layout, first_hours, is_audio, portions, printable
+from tasks.corpora.trees import tree_of
+from warehouse import corpus_copy
 from warehouse.faults import POISON, Faults
 from warehouse.stage import Resources, SourceFiles, in_range
 from warehouse.tables import RECORDINGS
@@ -78,6 +80,8 @@ class Recordings:
     def provide(self) -> None:
         """Makes the sample corpus where it is asked for and not there yet; other corpora are left as they are."""
         if self.layout == "sample":
+            if corpus_copy.objects_of(self.audio):
+                raise CorpusError(f"the sample corpus is unpacked into a folder, and not into {self._where}")
             sample_corpus.make(self.audio)
         if self.layout == "folder" and self.root is not None and self.audio.is_dir():
             settle(self.root, self.audio)
@@ -93,10 +97,10 @@ class Recordings:
         """
         if self.layout == "sample" and not sample_corpus.is_made(self.audio):
             return {f"{sample_corpus.SUBSET}-{speaker}": {} for speaker in sample_corpus.readers()}
-        found = portions(self._layout(), self.audio, self.max_shard_hours)
+        found = portions(self._layout(), tree_of(self.audio, whole=True), self.max_shard_hours)
         names = (path for portion in found.values() for path in portion.files())
         if not any(is_audio(path) or path.endswith(".json") for path in names):  # a LibriLight chapter's, in its place
-            raise CorpusError(f"{self.audio} holds no audio in the layout {self.layout}")
+            raise CorpusError(f"{self._where} holds no audio in the layout {self.layout}")
         shards = {shard: found.pop(shard).files() for shard in sorted(found)}  # popped, so that it is not held twice
         return shards if self.max_hours is None else first_hours(shards, self.max_hours)
 
@@ -117,6 +121,7 @@ class Recordings:
             OSError: a file could not be read this time; the shard fails, and no recording is dropped for it.
         """
         entries, faults = self._entries(shard), Faults()
+        corpus_copy.files_here(self.audio / entry.path for entry in entries if not entry.missing)
         ids = _ids([entry.path for entry in entries])
         corpus = corpus_name(self.root, self.audio) if self.layout == "folder" else self.layout
         rows = [self._row(entry, corpus, ids[entry.path], (without or {}).get(entry.path), faults) for entry in entries]
@@ -126,11 +131,17 @@ class Recordings:
         return pa.Table.from_pylist(rows, schema=RECORDINGS.schema)
 
     def _entries(self, shard: str) -> list[Entry]:
-        layout = self._layout()
-        portion = portions(layout, self.audio, self.max_shard_hours, only=shard).get(shard)
+        layout, tree = self._layout(), tree_of(self.audio, whole=False)
+        portion = portions(layout, tree, self.max_shard_hours, only=shard).get(shard)
         if portion is None:
-            raise CorpusError(f"{self.audio} holds no files for the shard {shard}")
-        return [entry for entry in layout.entries(self.audio, portion) if portion.holds(entry.path)]
+            raise CorpusError(f"{self._where} holds no files for the shard {shard}")
+        corpus_copy.files_here(self.audio / path for path in portion.files() if not is_audio(path))
+        return [entry for entry in layout.entries(tree, portion) if portion.holds(entry.path)]
+
+    @property
+    def _where(self) -> str:
+        """The corpus as a person says it."""
+        return corpus_copy.said(self.audio)
 
     def _layout(self) -> Layout:
         match self.layout:
@@ -168,6 +179,7 @@ class Recordings:
         if printable(entry.path) != entry.path:
             return {"dropped": "unreadable", "detail": "its name is no UTF-8, so no table can hold it; rename the file"}
         try:
+            path = corpus_copy.file_here(path)
             if path.stat().st_size == 0:
                 return {"dropped": "empty", "detail": "there is not one byte in it"}
             digest = sha256(path)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from glob import has_magic
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import obstore
 from obstore.exceptions import (
@@ -21,6 +21,9 @@ from obstore.store import ObjectStore, from_url
 
 from warehouse.errors import Mistake
 from warehouse.objects import Condition, Refused, Stat, Unanswered
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 _RETRIES = 3  # of the crate's own, within one request
 _LARGE = 1 << 20  # bytes of what may take long on its way
@@ -66,8 +69,21 @@ class ByObstore:
     def list(self, folder: str) -> dict[str, Stat]:
         """As `Backend` says."""
         with self._told(folder):
-            found = [one for some in obstore.list(self.quick, prefix=folder) for one in some]
-        return {one["path"]: (one["size"], round(one["last_modified"].timestamp() * 1e9)) for one in found}
+            return {one["path"]: _stat(one) for some in obstore.list(self.quick, prefix=folder or None) for one in some}
+
+    def children(self, folder: str) -> tuple[tuple[str, ...], dict[str, Stat]]:
+        """As `Backend` says."""
+        with self._told(folder):
+            found = obstore.list_with_delimiter(self.quick, prefix=folder or None)
+        return (
+            tuple(path.rpartition("/")[2] for path in found["common_prefixes"]),
+            {one["path"].rpartition("/")[2]: _stat(one) for one in found["objects"]},
+        )
+
+    def stat(self, name: str) -> Stat:
+        """As `Backend` says."""
+        with self._told(name):
+            return _stat(obstore.head(self.quick, name))
 
     def delete(self, name: str) -> None:
         """As `Backend` says."""
@@ -115,6 +131,11 @@ def filesystem(url: str) -> Any:
 
     files.glob = found
     return files
+
+
+def _stat(said: "ObjectMeta") -> Stat:
+    """Bytes and time of an object. A server says the time of one to the second, and of a list's sometimes to less."""
+    return said["size"], int(said["last_modified"].timestamp()) * 1_000_000_000
 
 
 def _options(longest: timedelta) -> dict[str, Any]:

@@ -43,6 +43,12 @@ class Backend(Protocol):
     def list(self, folder: str) -> dict[str, Stat]:
         """Every object below a folder. Raises Unanswered."""
 
+    def children(self, folder: str) -> tuple[tuple[str, ...], dict[str, Stat]]:
+        """The folders and the objects right below a folder, by their own names. Raises Unanswered."""
+
+    def stat(self, name: str) -> Stat:
+        """An object's bytes and when it was written. Raises FileNotFoundError or Unanswered."""
+
     def delete(self, name: str) -> None:
         """Removes an object, if it is there. Raises Unanswered."""
 
@@ -107,6 +113,18 @@ class Objects:
     def stats(self, folder: str) -> dict[str, Stat]:
         """Every object below a folder: its name, its bytes and when it was written."""
         return self._asked(lambda: self._backend.list(folder))
+
+    def children(self, folder: str) -> tuple[tuple[str, ...], dict[str, Stat]]:
+        """The folders and the objects right below a folder, by their own names."""
+        return self._asked(lambda: self._backend.children(folder))
+
+    def stat(self, name: str) -> Stat:
+        """An object's bytes, and when it was written in ns since 1970, in whole seconds.
+
+        Raises:
+            FileNotFoundError: there is none of this name.
+        """
+        return self._asked(lambda: self._backend.stat(name))
 
     def delete(self, names: Iterable[str]) -> None:
         """Removes what is there of these."""

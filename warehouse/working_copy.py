@@ -28,7 +28,7 @@ _MIRROR = 5.0  # seconds between looks at what a folder that is mirrored has new
 _IN_USE = 600.0  # seconds in which what was fetched or asked for is not let go
 _bound: dict[Path, Objects] = {}
 _folders: set[Path] = set()  # that are no working copies
-_fetched = {"bytes": _BYTES}  # since room was looked after
+_fetched: dict[Path, int] = {}  # bytes, since room was looked after
 
 
 def root_at(said: str | Path) -> Path:
@@ -36,11 +36,15 @@ def root_at(said: str | Path) -> Path:
     if not is_url(str(said)):
         return Path(said).expanduser().absolute()
     url = str(said).rstrip("/")
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    folder = Path(os.environ.get("VALLE_CACHE") or f"{home}/valle").expanduser().absolute()
-    root = folder / sha256(url.encode()).hexdigest()[:_DIGITS]
+    root = cache_folder() / sha256(url.encode()).hexdigest()[:_DIGITS]
     bind(root, url)
     return root
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps what it fetches: `VALLE_CACHE`."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("VALLE_CACHE") or f"{home}/valle").expanduser().absolute()
 
 
 def bind(root: Path, url: str) -> None:
@@ -210,12 +214,18 @@ def mirrored(folder: Path) -> Iterator[None]:
         send_what_is_new()  # what cannot be sent now is heard
 
 
-def keep(path: Path, data: bytes) -> Path:
-    """A file of a working copy, whole or not at all; after a power cut it may be fetched again."""
+def keep(path: Path, data: bytes, written: int | None = None) -> Path:
+    """A file of a working copy, whole or not at all; after a power cut it may be fetched again.
+
+    Args:
+        written: when, in ns since 1970; now unless said.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    unfinished = path.with_name(f".{path.name[:100]}.{uuid4().hex}.tmp")
     try:
         unfinished.write_bytes(data)
+        if written is not None:
+            os.utime(unfinished, ns=(time.time_ns(), written))
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -224,24 +234,25 @@ def keep(path: Path, data: bytes) -> Path:
 
 def keep_shard(root: Path, path: str, digest: str, data: bytes) -> Path:
     """A shard that was fetched or made, kept while there is room."""
-    _make_room(root, len(data))
+    make_room(root / FETCHED, len(data))
     return keep(shard_file(root, path, digest), data)
 
 
-def _make_room(root: Path, more: int) -> None:
-    """Let the shards go that were asked for longest ago, where more bytes are here than may be kept."""
+def make_room(folder: Path, more: int) -> None:
+    """Let the files of a folder go that were asked for longest ago, where more bytes are here than may be kept."""
     asked = os.environ.get("VALLE_CACHE_BYTES") or str(_BYTES)
     if not asked.isdecimal():
         raise Mistake(f"VALLE_CACHE_BYTES is {asked!r}; it must be a whole number of bytes")
     most = int(asked)
-    _fetched["bytes"] += more
-    if _fetched["bytes"] < most / 20:
+    _fetched[folder] = _fetched.get(folder, most) + more
+    if _fetched[folder] < most / 20:
         return
-    _fetched["bytes"] = 0
+    _fetched[folder] = 0
     found = []
-    for path in (root / FETCHED).rglob("*.parquet"):
+    for path in folder.rglob("*"):
         with suppress(FileNotFoundError):  # let go by another process
-            found.append((path.stat().st_mtime, path.stat().st_size, path))
+            if path.is_file() and not path.name.startswith("."):
+                found.append((path.stat().st_atime, path.stat().st_size, path))
     over = sum(size for _, size, _ in found) + more - most
     long_ago = time.time() - _IN_USE
     for used, size, path in sorted(found):

@@ -15,6 +15,7 @@ from flows.engine.site import Site, load_site
 from flows.machine import probes
 from flows.machine.diagnosis import MISSING, OK, WARNING, Diagnosis, ask, within
 from flows.machine.namesakes import HOUSE
+from warehouse import corpus_copy
 from warehouse.errors import Mistake
 
 PATIENCE = 60.0  # seconds for all that is asked; importing torch from a cold disk takes half of that
@@ -189,10 +190,12 @@ def _warehouse(root: Path) -> list[Diagnosis]:
 
 
 def _corpus(site: Site) -> list[Diagnosis]:
-    if site.corpus.is_dir():
-        return [Diagnosis("corpus", OK, str(site.corpus))]
+    where = corpus_copy.said(site.corpus)
+    objects = corpus_copy.objects_of(site.corpus)
+    if any(objects.children("")) if objects else site.corpus.is_dir():
+        return [Diagnosis("corpus", OK, where)]
     todo = "name it with --audio or `audio` of the site; `valle download` brings one, and the demo makes its own"
-    return [Diagnosis("corpus", WARNING, f"{site.corpus} is not there", todo)]
+    return [Diagnosis("corpus", WARNING, f"{where} is not there", todo)]
 
 
 def _espeak() -> list[Diagnosis]:

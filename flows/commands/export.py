@@ -15,12 +15,13 @@ Source: lhotse 1.33, `lhotse/array.py` and `lhotse/features/io.py`.
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from warehouse.catalogue import Catalogue
+from warehouse.corpus_copy import corpus_at, file_here, objects_of
 from warehouse.errors import Mistake
 from warehouse.reader import Reader, scan
 from warehouse.tables import CODEBOOKS, FRAME_RATE
@@ -62,7 +63,7 @@ def export_lhotse(root: Path, folder: Path, audio: str | None = None) -> str:
     """
     from lhotse import CutSet, RecordingSet, SupervisionSet
 
-    corpus = Path(audio or Catalogue(root).last_run().options["audio"]).absolute()
+    corpus = corpus_at(audio or Catalogue(root).last_run().options["audio"])
     folder = folder.absolute()
     counts = dict.fromkeys(MANIFESTS, 0)
     unfinished = {name: folder / f".{name}.jsonl.gz" for name in MANIFESTS}
@@ -125,9 +126,11 @@ def _recording(row: Row, corpus: Path, copies: Path) -> Any:
     from lhotse.audio import AudioSource
 
     path = corpus / row["audio_path"]
+    with suppress(FileNotFoundError):
+        path = file_here(path)
     if not path.is_file():
         raise Mistake(f"there is no audio {path}; say with --audio where the corpus lies now")
-    if not _loads_as_coded(path, row["num_samples"]):
+    if objects_of(corpus) or not _loads_as_coded(path, row["num_samples"]):  # what was fetched may be let go
         path = _copy(path, row, copies)
     return Recording(
         id=row["recording_id"],

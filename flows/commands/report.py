@@ -9,6 +9,7 @@ from flows.report.page_verification import Finding, verify
 from flows.terminal.output import say
 from warehouse import working_copy
 from warehouse.catalogue import Catalogue
+from warehouse.corpus_copy import corpus_at
 from warehouse.errors import Mistake, WorkFailed
 from warehouse.query import published
 from warehouse.store import write_atomically
@@ -36,7 +37,7 @@ def report(root: Path, out: str | None = None, audio: str | None = None) -> Path
     if not path.parent.is_dir():
         raise Mistake(f"there is no folder {path.parent} to write {path.name} in")
     corpus, told = _last_run(root)
-    page = build(root, Path(audio).absolute() if audio else corpus, told).encode()
+    page = build(root, corpus_at(audio) if audio else corpus, told).encode()
     write_atomically(path, page)
     say(f"{len(page) / 1e6:.1f} MB; `valle report --verify` holds it against the catalogue")
     return path
@@ -83,5 +84,5 @@ def _last_run(root: Path) -> tuple[Path, str]:
     except Mistake:  # a catalogue, and no recipe that can be read
         return root / "audio", "no recipe has run here"
     day = datetime.fromtimestamp(last.ran_at, UTC)
-    corpus = Path(last.options.get("audio") or root / "audio")
+    corpus = corpus_at(last.options.get("audio") or root / "audio")
     return corpus if corpus.is_dir() else root / "audio", f"recipe {last.name}, last run {day:%Y-%m-%d %H:%M} UTC"

@@ -24,6 +24,7 @@ from flows.engine.trainings import newest, say_schedules
 from flows.engine.workers import RayTrain, Workers
 from flows.terminal.output import say
 from flows.terminal.progress_bars import Progress
+from warehouse import corpus_copy
 from warehouse.plan import WAITS, Shards, StagePlan, Wanted, plan, plan_stage, reads
 from warehouse.stage import Resources, Stage
 from warehouse.store import Artifact, shard_path
@@ -90,6 +91,8 @@ class Run:
         self._look_took = 0.0  # seconds, since news was heard the last time
         objects = objects_of(site.root)
         self._url = objects.url if objects else None
+        there = corpus_copy.objects_of(site.corpus)
+        self._corpus = (site.corpus, there.url) if there else None
 
     def _with_what_they_wait_for(self, selected: set[tuple[str, str]]) -> set[tuple[str, str]]:
         """The selected shards, and whatever is pending above them, without which they could not be made."""
@@ -264,6 +267,7 @@ class Run:
                 Job(
                     root=self.site.root,
                     url=self._url,
+                    corpus=self._corpus,
                     stage=stage,
                     shard=pending.shard,
                     fingerprint=plan.wanted.fingerprint(pending.shard),

@@ -22,7 +22,7 @@ import pyarrow.fs
 
 from flows.engine import leaving_out, trainings
 from flows.engine.recipe import is_one_to_one
-from warehouse import working_copy
+from warehouse import corpus_copy, working_copy
 from warehouse.errors import BrokenPromise, Mistake
 from warehouse.leases import lease
 from warehouse.ledger import CRASHED, FAILED, MADE, Attempt, Record, emit
@@ -52,11 +52,19 @@ class Job:
     size: float = 0.0  # of what it is made from, by which the longest of a stage's shards are begun first
     poison: Mapping[str, str] = field(default_factory=dict)  # rows or files that are left out, and what they do
     url: str | None = None  # of the object store that the root is a working copy of
+    corpus: tuple[Path, str] | None = None  # the corpus copy of a URL, and that URL
 
     @property
     def name(self) -> str:
         """Such as `codes/small-00017`."""
         return f"{self.stage.makes.name}/{self.shard}"
+
+    def bind(self) -> None:
+        """Lets this process reach the object stores that the warehouse or the corpus lies on."""
+        if self.url:
+            working_copy.bind(self.root, self.url)
+        if self.corpus:
+            corpus_copy.bind(*self.corpus)
 
     @property
     def items(self) -> list[str]:
@@ -84,8 +92,7 @@ def make_shard(job: Job, flow_run_id: str | None, attempt: int) -> Artifact | Fa
     begun = time.time()
     run_id = uuid4().hex
     try:
-        if job.url:
-            working_copy.bind(job.root, job.url)
+        job.bind()
         artifact = _make(job)
         record_attempt(job, run_id, flow_run_id, attempt, begun, MADE, artifact=artifact)
     except (KeyboardInterrupt, SystemExit):
@@ -103,8 +110,7 @@ def make_shard(job: Job, flow_run_id: str | None, attempt: int) -> Artifact | Fa
 def rehearse(job: Job) -> str | None:
     """Call the stage, and write nothing: does this process survive it? Returns how it ran out of memory, if it did."""
     try:
-        if job.url:
-            working_copy.bind(job.root, job.url)
+        job.bind()
         _rows(job, _datasets(job))
     except MemoryError as error:
         return one_line(error)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from flows.engine.recipe import closest
+from warehouse.corpus_copy import corpus_at
+from warehouse.corpus_copy import said as corpus_words
 from warehouse.errors import Mistake
 from warehouse.objects import is_url
 from warehouse.stage import in_range
@@ -80,10 +82,10 @@ def load_site(path: str | None = None, **overrides: Any) -> Site:
         f.name: os.environ[PREFIX + f.name.upper()] for f in fields(Site) if os.environ.get(PREFIX + f.name.upper())
     }
     said |= environment | {key: value for key, value in overrides.items() if value is not None}
-    if is_url(said.get("audio")):
-        raise Mistake(f"site key audio is {said['audio']}; a corpus is a folder that every worker sees")
     if is_url(said.get("root")):
         said["root"] = str(root_at(said["root"]))
+    if is_url(said.get("audio")):
+        said["audio"] = str(corpus_at(said["audio"]))
     site = _checked(said, path or "the environment")
     root, audio = site.root.expanduser().absolute(), site.corpus.expanduser().absolute()
     _check_numbers(site)
@@ -107,7 +109,7 @@ def device_here(site: Site) -> str:
 
 def environment(site: Site) -> dict[str, str]:
     """The folders of a site as the environment says them, for a flow that is given plain names."""
-    return {PREFIX + "ROOT": words_of(site.root), PREFIX + "AUDIO": str(site.corpus)}
+    return {PREFIX + "ROOT": words_of(site.root), PREFIX + "AUDIO": corpus_words(site.corpus)}
 
 
 def _read(path: Path) -> dict[str, Any]:

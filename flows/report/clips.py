@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from warehouse.corpus_copy import file_here
+
 LONGEST = 15.0  # seconds of one clip
 ROOM = 9_000_000  # bytes of all clips of a page, in base64
 _RATE = 24_000  # Hz at most
@@ -45,6 +47,7 @@ class Clips:
         from tasks.audio.audio_files import Unreadable, read
 
         try:
+            path = file_here(path)
             own = soundfile.info(path).samplerate
             limit = start + round(LONGEST * own)
             is_whole = (soundfile.info(path).frames if stop is None else stop) <= limit

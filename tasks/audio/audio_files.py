@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from tasks.audio import flac
 from tasks.audio.containers import Part, Window, missing_bytes, parts
+from warehouse.corpus_copy import file_here, objects_of
 
 _BLOCK = 1 << 18  # values decoded at once, all channels together: 1 MiB of float32
 _OFF_SCALE = 16.0  # of full scale: a peak that no loud recording has
@@ -186,6 +187,10 @@ def must_be_there(corpus: Path) -> None:
         FileNotFoundError: it is gone.
         OSError: its folder cannot be listed this time.
     """
+    if objects := objects_of(corpus):
+        if any(objects.children("")):
+            return
+        raise FileNotFoundError(f"there is nothing in {objects.url} any more")
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(corpus) as found:
         if next(found, None) is not None:
             return
@@ -295,6 +300,7 @@ class _Audio:
 def _opened(path: Path) -> Iterator[_Audio]:
     """A file as libsndfile sees it, judged by its content: handed over without its name and suffix."""
     try:
+        path = file_here(path)
         raw = path.open("rb")
     except OSError as error:
         if not will_stay(error):

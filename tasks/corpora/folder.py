@@ -15,8 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.audio.audio_files import will_stay
-from tasks.corpora.listing import Entry, Group, Portion, Stat, is_audio, join, may_hold, no_warehouse, parent, walk
+from tasks.corpora.listing import Entry, Group, Portion, is_audio, may_hold, no_warehouse, parent
+from tasks.corpora.trees import Stat, Tree, join, walk
 from tasks.text.encodings import NO_TEXT, lines_of, text_of
+from warehouse.corpus_copy import folder_name
+from warehouse.corpus_copy import said as said_of
 
 MANIFEST = "manifest.jsonl"
 _PATHS = ("path", "audio_filepath")  # the keys that name a file
@@ -37,11 +40,11 @@ class Line:
 class Folder:
     """A tree of audio files."""
 
-    def groups(self, root: Path, only: str | None) -> Iterator[Group]:
+    def groups(self, tree: Tree, only: str | None) -> Iterator[Group]:
         """One group for each folder that holds audio or a manifest, with the manifests above it."""
-        no_warehouse(root)
+        no_warehouse(tree)
         manifests: dict[str, Stat] = {}
-        for folder, files in walk(root, "", lambda path: may_hold(path, only)):
+        for folder, files in walk(tree, "", lambda path: may_hold(path, only)):
             if MANIFEST in files:
                 manifests[join(folder, MANIFEST)] = files[MANIFEST]
             stems = {_plain(PurePosixPath(name).stem) for name in files if is_audio(name)}
@@ -49,8 +52,9 @@ class Folder:
             if stems or MANIFEST in files:
                 yield Group(folder, {folder: ours}, _above(folder, manifests))
 
-    def entries(self, root: Path, portion: Portion) -> Iterator[Entry]:
+    def entries(self, tree: Tree, portion: Portion) -> Iterator[Entry]:
         """What manifests and texts say; a manifest's line without audio is an entry of its own."""
+        root = tree.root
         said: dict[str, Line] = {}
         for manifest in sorted(portion.shared, key=len):  # the nearest manifest has the last word
             lines, astray = _lines(root, manifest)
@@ -69,7 +73,7 @@ class Folder:
                     text, note = _text(root / folder / beside, note)
                 yield Entry(join(folder, name), line.speaker or speaker, text=text, language=line.language, note=note)
             there = {_plain(join(folder, name)) for name in filter(is_audio, files)}
-            for path in _ours(root, folder, said.keys() - there):
+            for path in _ours(tree, folder, said.keys() - there):
                 note = f"only its line in {MANIFEST} is there"
                 line = said[path]
                 yield Entry(
@@ -92,16 +96,16 @@ def _above(folder: str, manifests: dict[str, Stat]) -> dict[str, Stat]:
 
 
 def _speaker(root: Path, folder: str) -> str:
-    return PurePosixPath(folder).name or root.resolve().name
+    return PurePosixPath(folder).name or folder_name(root)
 
 
-def _ours(root: Path, folder: str, paths: set[str]) -> list[str]:
+def _ours(tree: Tree, folder: str, paths: set[str]) -> list[str]:
     """Those of the paths, plain ones, that go with this folder: no folder nearer to them is in any shard."""
     top = _plain(folder)
     below = sorted(path for path in paths if _is_below(path, top))
     if all(parent(path) == top for path in below):
         return below
-    held = {_plain(at) for at, files in walk(root, folder) if MANIFEST in files or any(map(is_audio, files))}
+    held = {_plain(at) for at, files in walk(tree, folder) if MANIFEST in files or any(map(is_audio, files))}
     return [path for path in below if _nearest(path, held | {top}) == top]
 
 
@@ -156,6 +160,8 @@ def _path(root: Path, manifest: str, said: dict[str, Any]) -> str | None:
         path = posixpath.normpath(path)
         places = [_plain(posixpath.normpath(place)) for place in (root.absolute(), root.resolve())]
         path = next((path.removeprefix(f"{place}/") for place in places if path.startswith(f"{place}/")), path)
+    elif path.startswith(url := f"{said_of(root)}/"):
+        path = posixpath.normpath(path.removeprefix(url))
     else:
         path = posixpath.normpath(join(top, path)) if path else ""
     if path.startswith(("/", "../")) or PurePosixPath(path).name in ("", "..") or not _is_below(path, top):

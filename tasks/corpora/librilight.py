@@ -14,7 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.audio.audio_files import will_stay
-from tasks.corpora.listing import CorpusError, Entry, Group, Portion, is_audio, join, may_hold, subfolders, walk
+from tasks.corpora.listing import CorpusError, Entry, Group, Portion, is_audio, may_hold
+from tasks.corpora.trees import Tree, join, subfolders, walk
+from warehouse.corpus_copy import said
 
 SUBSETS = ("small", "medium", "large")
 
@@ -25,17 +27,15 @@ class LibriLight:
 
     subset: str | None = None  # holds the smaller ones too; None takes those that are there
 
-    def groups(self, root: Path, only: str | None) -> Iterator[Group]:
+    def groups(self, tree: Tree, only: str | None) -> Iterator[Group]:
         """One group for each speaker of each subset."""
-        for subset in self._subsets(root):
-            for speaker in subfolders(root, subset):
-                path = join(subset, speaker)
-                if may_hold(path, only):
-                    folders = {folder: _ours(files) for folder, files in walk(root, path)}
-                    if folders := {folder: files for folder, files in folders.items() if files}:
-                        yield Group(path, folders)
+        for subset in self._subsets(tree):
+            for path in subfolders(tree, subset, lambda path: may_hold(path, only)):
+                folders = {folder: _ours(files) for folder, files in walk(tree, path)}
+                if folders := {folder: files for folder, files in folders.items() if files}:
+                    yield Group(path, folders)
 
-    def entries(self, root: Path, portion: Portion) -> Iterator[Entry]:
+    def entries(self, tree: Tree, portion: Portion) -> Iterator[Entry]:
         """What the JSON files say; one without audio is an entry of its own."""
         for folder, files in portion.folders.items():
             subset, speaker = folder.split("/")[:2]
@@ -43,14 +43,14 @@ class LibriLight:
             for name in files:
                 path = PurePosixPath(join(folder, name))
                 if is_audio(name):
-                    yield _entry(root, path, subset, speaker)
+                    yield _entry(tree.root, path, subset, speaker)
                 elif path.stem not in audio:
                     yield Entry(
                         str(path.with_suffix(".flac")), speaker, subset, note=f"only {name} is there", missing=True
                     )
 
-    def _subsets(self, root: Path) -> list[str]:
-        there = [name for name in SUBSETS if (root / name).is_dir()]
+    def _subsets(self, tree: Tree) -> list[str]:
+        there, root = [name for name in SUBSETS if tree.has_folder(name)], said(tree.root)
         if not there:
             raise CorpusError(f"{root} holds no folder small, medium or large, so it is not laid out as LibriLight")
         if self.subset is None:

@@ -14,16 +14,14 @@ from tasks.corpora.listing import (
     Entry,
     Group,
     Portion,
-    Stat,
     is_audio,
-    join,
     may_hold,
     no_warehouse,
     parent,
-    subfolders,
-    walk,
 )
+from tasks.corpora.trees import Stat, Tree, join, subfolders, walk
 from tasks.text.encodings import NO_TEXT, lines_of
+from warehouse.corpus_copy import said
 
 SPEAKERS = "SPEAKERS.TXT"
 
@@ -34,23 +32,25 @@ class LibriSpeech:
 
     subset: str | None = None  # None takes those that are there
 
-    def groups(self, root: Path, only: str | None) -> Iterator[Group]:
+    def groups(self, tree: Tree, only: str | None) -> Iterator[Group]:
         """One group for each speaker of each subset, with the transcripts of its chapters."""
-        base = "LibriSpeech" if (root / "LibriSpeech").is_dir() else ""
+        base = "LibriSpeech" if tree.has_folder("LibriSpeech") else ""
         if self.subset is None:
-            no_warehouse(root / base)
-        subsets = [name for name in subfolders(root, base) if self.subset in (None, name)]
+            no_warehouse(tree, base)
+        subsets = subfolders(tree, base, lambda path: self.subset in (None, PurePosixPath(path).name))
         if not subsets:
             wanted = f"folder {self.subset}" if self.subset else "folder of a subset such as test-clean"
-            raise CorpusError(f"{root / base} holds no {wanted}, so it is not laid out as LibriSpeech")
+            where = f"{said(tree.root)}/{base}".rstrip("/")
+            raise CorpusError(f"{where} holds no {wanted}, so it is not laid out as LibriSpeech")
+        speakers = {SPEAKERS: stat} if (stat := tree.children(base).files.get(SPEAKERS)) else {}
+        shared = {join(base, name): stat for name, stat in speakers.items()}
         for subset in subsets:
-            for speaker in subfolders(root, join(base, subset)):
-                path = join(subset, speaker)
-                if may_hold(path, only):
-                    yield from _group(root, path, join(base, path), _stat(root, join(base, SPEAKERS)))
+            for folder in subfolders(tree, subset, lambda folder: may_hold(_within(base, folder), only)):
+                yield from _group(tree, _within(base, folder), folder, shared)
 
-    def entries(self, root: Path, portion: Portion) -> Iterator[Entry]:
+    def entries(self, tree: Tree, portion: Portion) -> Iterator[Entry]:
         """What the transcripts say; a line without audio is an entry of its own."""
+        root = tree.root
         [readers] = [_readers(root / path) for path in portion.shared if path.endswith(SPEAKERS)] or [{}]
         for folder, files in portion.folders.items():
             subset, speaker, chapter = folder.split("/")[-3:]
@@ -64,23 +64,20 @@ class LibriSpeech:
                 yield Entry(path, speaker, subset, chapter, text=text, note=note, missing=True)
 
 
-def _group(root: Path, path: str, folder: str, speakers: dict[str, Stat]) -> Iterator[Group]:
+def _within(base: str, folder: str) -> str:
+    """A folder as shards are named after it, without the folder that the archives unpack."""
+    return folder.removeprefix(f"{base}/") if base else folder
+
+
+def _group(tree: Tree, path: str, folder: str, speakers: dict[str, Stat]) -> Iterator[Group]:
     folders: dict[str, dict[str, Stat]] = {}
     shared: dict[str, Stat] = {}
-    for chapter, files in walk(root, folder):
+    for chapter, files in walk(tree, folder):
         if chapter.count("/") == folder.count("/") + 1:  # a chapter holds files, and a speaker only chapters
             folders[chapter] = {name: stat for name, stat in files.items() if is_audio(name)}
             shared |= {join(chapter, name): stat for name, stat in files.items() if name.endswith(".trans.txt")}
     if folders:
         yield Group(path, folders, shared | speakers)
-
-
-def _stat(root: Path, path: str) -> dict[str, Stat]:
-    """A file's size and mtime by its path, if it is there."""
-    if not (root / path).is_file():
-        return {}
-    found = (root / path).stat()
-    return {path: (found.st_size, found.st_mtime_ns)}
 
 
 def _readers(path: Path) -> dict[str, str]:

@@ -7,17 +7,16 @@ alone, so hours are guessed from bytes, and a speaker's shard does not change wh
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Protocol
 
-from tasks.audio.audio_files import will_stay
+from tasks.corpora.trees import Stat, Tree, join
+from warehouse.corpus_copy import said
 from warehouse.errors import Mistake
 from warehouse.stage import SourceFiles
-
-Stat = tuple[int, int]  # bytes, mtime in ns
 
 COMPANIONS = frozenset(
     (
@@ -43,8 +42,6 @@ COMPANIONS = frozenset(
 
 _BYTES_PER_SECOND = {".flac": 16_800, ".mp3": 8_000, ".ogg": 8_000, ".opus": 4_000, ".m4a": 8_000}
 _PCM = 32_000  # bytes per second of 16-bit samples at 16 kHz, taken for every other suffix
-
-_KEPT = ("ledger", "recipes")  # folders of a warehouse
 
 _KEY_LENGTH = 120  # characters of a shard's name before its digest; file names may have 255
 
@@ -110,18 +107,21 @@ class Entry:
 class Layout(Protocol):
     """How a corpus lies on disk."""
 
-    def groups(self, root: Path, only: str | None) -> Iterator[Group]:
+    def groups(self, tree: Tree, only: str | None) -> Iterator[Group]:
         """The corpus's groups, or those that may hold the shard `only`, listed without opening a file.
 
         Raises:
             CorpusError: the folder is not laid out this way.
         """
 
-    def entries(self, root: Path, portion: Portion) -> Iterator[Entry]:
-        """What the corpus says of the audio files in a portion's folders, in no particular order."""
+    def entries(self, tree: Tree, portion: Portion) -> Iterator[Entry]:
+        """What the corpus says of the audio files in a portion's folders, in no particular order.
+
+        Their companions lie in the tree's own folder by then.
+        """
 
 
-def portions(layout: Layout, root: Path, max_hours: float, only: str | None = None) -> dict[str, Portion]:
+def portions(layout: Layout, tree: Tree, max_hours: float, only: str | None = None) -> dict[str, Portion]:
     """The shards of a corpus, or those near the shard `only`, by name.
 
     A shard is one group. Above `max_hours` it is one folder of the group (a speaker's book), and a folder
@@ -131,9 +131,9 @@ def portions(layout: Layout, root: Path, max_hours: float, only: str | None = No
     Raises:
         CorpusError: the folder is not there, or not laid out so.
     """
-    if not root.is_dir():
-        raise CorpusError(f"there is no folder {root}; name the corpus's folder with --audio")
-    found = [piece for group in layout.groups(root, only) for piece in _split(group, max_hours)]
+    if not tree.has_folder(""):
+        raise CorpusError(f"there is no folder {said(tree.root)}; name the corpus's folder with --audio")
+    found = [piece for group in layout.groups(tree, only) for piece in _split(group, max_hours)]
     plain = Counter(_plain(path) for path, _ in found)
     named: dict[str, Portion] = {}
     for path, portion in found:
@@ -168,44 +168,11 @@ def may_hold(path: str, only: str | None) -> bool:
     return (only + "-").startswith((_plain(path) + "-")[:_KEY_LENGTH])
 
 
-def walk(root: Path, top: str, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[tuple[str, dict[str, Stat]]]:
-    """Each folder from `top` down that holds files, with them: name to bytes and mtime in ns.
-
-    Hidden files are left out, and so is a warehouse that lies in the corpus. A link to nowhere, or to itself, is listed
-    with no bytes; one to a folder is followed.
-    """
-    pending, seen = [top], set()
-    while pending:
-        folder = pending.pop()
-        at = os.stat(root / folder)
-        if (at.st_dev, at.st_ino) in seen:  # a link leads back to it
-            continue
-        seen.add((at.st_dev, at.st_ino))
-        files: dict[str, Stat] = {}
-        with os.scandir(root / folder) as found:
-            for item in sorted(found, key=lambda item: item.name):
-                if item.name.startswith("."):
-                    continue
-                if _is_folder(item):
-                    path = join(folder, item.name)
-                    pending.extend([path] if wanted(path) and not _is_warehouse(item.path) else [])
-                elif item.is_symlink() or item.is_file():
-                    files[item.name] = _stat(item)
-        if files:
-            yield folder, files
-
-
-def subfolders(root: Path, folder: str) -> list[str]:
-    """The names of the folders within a folder, sorted, hidden ones and warehouses left out."""
-    with os.scandir(root / folder) as found:
-        folders = [item for item in found if not item.name.startswith(".") and _is_folder(item)]
-    return sorted(item.name for item in folders if not _is_warehouse(item.path))
-
-
-def no_warehouse(root: Path) -> None:
+def no_warehouse(tree: Tree, folder: str = "") -> None:
     """Raises CorpusError where a corpus's folder is a warehouse too, whose own files would count as audio."""
-    if _is_warehouse(root):
-        raise CorpusError(f"{root} is a warehouse, and no corpus; name the corpus's folder with --audio")
+    if tree.is_warehouse(folder):
+        where = f"{said(tree.root)}/{folder}".rstrip("/")
+        raise CorpusError(f"{where} is a warehouse, and no corpus; name the corpus's folder with --audio")
 
 
 def is_audio(name: str) -> bool:
@@ -219,11 +186,6 @@ def _suffix(name: str) -> str:
     return dot + suffix.lower() if stem else ""
 
 
-def join(folder: str, name: str) -> str:
-    """A path relative to the corpus; its own folder is the empty path."""
-    return f"{folder}/{name}" if folder else name
-
-
 def parent(path: str) -> str:
     """The folder of a path relative to the corpus."""
     return path.rpartition("/")[0]
@@ -232,30 +194,6 @@ def parent(path: str) -> str:
 def printable(path: str) -> str:
     """A path as text: bytes of its name that are no UTF-8 are written out."""
     return path.encode("utf-8", "backslashreplace").decode()
-
-
-def _is_warehouse(folder: str | Path) -> bool:
-    """Whether a folder is the root of a warehouse: it has a catalogue, or what one is rebuilt from."""
-    at = os.fspath(folder)
-    return os.path.lexists(f"{at}/catalogue.duckdb") or all(os.path.isdir(f"{at}/{name}") for name in _KEPT)
-
-
-def _is_folder(item: "os.DirEntry[str]") -> bool:
-    """Whether it is a folder; a link that leads nowhere, such as one to itself, is none."""
-    try:
-        return item.is_dir()
-    except OSError as error:
-        if not will_stay(error):
-            raise
-        return False
-
-
-def _stat(item: "os.DirEntry[str]") -> Stat:
-    try:
-        stat = item.stat()
-    except OSError:
-        return 0, 0
-    return stat.st_size, stat.st_mtime_ns
 
 
 def _hours(files: Mapping[str, Stat]) -> float:

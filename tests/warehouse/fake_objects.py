@@ -100,7 +100,7 @@ class FakeStore:
             if condition != "create" and (not there or there[1] != condition):
                 raise Refused(name)
         self._writes += 1
-        self.written[name] = time.time_ns()
+        self.written[name] = int(time.time()) * 1_000_000_000
         self.objects[name] = data, f"{md5(data).hexdigest()}-{self._writes}"
         if name.endswith("HEAD.json"):
             self.heads.append(data)
@@ -129,9 +129,19 @@ class Client:
             lambda: {
                 name: (len(said), store.written[name])
                 for name, (said, _) in store.objects.items()
-                if name.startswith(f"{folder}/")
+                if name.startswith(f"{folder}/" if folder else "")
             }
         )
+
+    def children(self, folder: str) -> tuple[tuple[str, ...], dict[str, Stat]]:
+        """As `Backend` says."""
+        below = {name.removeprefix(f"{folder}/"): stat for name, stat in self.list(folder).items()}
+        folders = tuple(sorted({name.split("/")[0] for name in below if "/" in name}))
+        return folders, {name: stat for name, stat in below.items() if "/" not in name}
+
+    def stat(self, name: str) -> Stat:
+        """As `Backend` says."""
+        return self._request(lambda: (len(self._found(name)[0]), self._store.written[name]))
 
     def delete(self, name: str) -> None:
         """As `Backend` says."""

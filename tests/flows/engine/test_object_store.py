@@ -15,11 +15,12 @@ import pytest
 from bench.broken_runs import MARK, TOY, ended, kill_all, start, wait_until
 from tests.conftest import Said
 from tests.object_server import BUCKET, WEED, object_server
+from tests.small_corpus import audio
 from tests.small_warehouse import make_warehouse
 from tests.toy import write_corpus
 from tests.warehouse.fake_objects import Client, FakeStore
 from tests.warehouse.test_garbage import speak, train
-from warehouse import garbage, working_copy
+from warehouse import corpus_copy, garbage, working_copy
 from warehouse.objects import Objects, open_objects
 from warehouse.query import connect, select
 
@@ -151,9 +152,8 @@ def test_a_commit_that_is_lost_is_made_anew(url: str, corpus: Path, valle: Valle
         objects.delete(name for name in objects.list("catalogue") if name.endswith(".duckdb"))
         for copy in (working_copy.root_at(url) / ".published").glob("*"):
             copy.unlink()
-    for words in (("status",), ("run", "--recipe", f"{TOY}:toy", "--audio", corpus)):
-        code, _, said = valle(*words, "--root", url)
-        assert (code, "`valle catalogue rebuild` makes the catalogue anew" in said) == (2, True), said
+    code, _, said = valle("status", "--root", url)
+    assert (code, "`valle catalogue rebuild` makes the catalogue anew" in said) == (2, True), said
     assert valle("check", "--root", url)[1].startswith("catalogue: catalogue/HEAD.json: ")
     assert valle("check", "--root", url, "--mend")[0] == 0
     assert made(url) == before
@@ -297,7 +297,32 @@ def test_what_cannot_be_reached_is_a_sentence(
     monkeypatch.setattr(Objects, "_asked", lambda _self, ask: ask())
     code, _, said = valle("status", "--root", url)
     assert (code, "could not be reached" in said, said.count("\n")) == (1, True, 1)
-    assert valle("run", "--root", tmp_path / "root", "--audio", "s3://bucket/audio")[0] == 2
+
+
+def test_a_corpus_there_is_made_into_what_one_in_a_folder_is(
+    url: str, tmp_path: Path, valle: Valle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listed by the driver, fetched by the workers, and found again by `rerun` and from another machine."""
+    for name in ("a/1.wav", "a/2.wav", "b/1.wav"):
+        audio(tmp_path / "corpus" / name, 2.0)
+    (tmp_path / "corpus" / "b" / "none.wav").write_text("no audio")
+    theirs = f"{url}-corpus/corpus"
+    for path in (path for path in (tmp_path / "corpus").rglob("*") if path.is_file()):
+        open_objects(theirs).put(path.relative_to(tmp_path / "corpus").as_posix(), path)
+    words = ("run", "--recipe", "folder", "--until", "utterances")
+    assert valle(*words, "--audio", tmp_path / "corpus", "--root", tmp_path / "root")[0] == 0
+    code, _, said = valle(*words, "--audio", theirs, "--root", url)
+    assert code == 0, said
+    told = "select table_name, shard, num_rows, num_dropped, digest from artifacts order by all"
+    here, there = (select(working_copy.root_at(root), told).to_pylist() for root in (tmp_path / "root", url))
+    assert there == here
+    assert valle("rerun", "--root", url, "--table", "utterances", "--shard", "a")[0] == 0
+    monkeypatch.setenv("VALLE_CACHE", str(tmp_path / "another"))
+    corpus_copy._bound.clear()
+    working_copy._bound.clear()
+    assert "nothing to make" in valle(*words, "--audio", theirs, "--root", url)[2]
+    assert valle("download", "librilight-small", "--dest", theirs, "--root", url)[2].startswith("valle: an archive is")
+    assert f"there is no folder {theirs}/none" in valle(*words, "--audio", f"{theirs}/none", "--root", url)[2]
 
 
 def test_the_catalogue_can_be_read_while_another_reads_and_writes(url: str, corpus: Path, valle: Valle) -> None:
