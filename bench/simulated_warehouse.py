@@ -28,9 +28,10 @@ from warehouse import ledger
 from warehouse.catalogue import Catalogue
 from warehouse.ledger import Record
 from warehouse.plan import StagePlan, Wanted, inputs_of, plan_stage
-from warehouse.store import Artifact, shard_path
+from warehouse.store import Artifact, place_of, shard_path
 from warehouse.tables import CODEBOOK_SIZE, CODEBOOKS, TABLES, Table, Tally
 from warehouse.value_counts import count_values, pack
+from warehouse.working_copy import objects_of
 
 SETTING = "recordings.subset=large"  # all three archives
 
@@ -108,7 +109,7 @@ def _shard(root: Path, table: Table, shard: str, fingerprint: str, stage: str, i
     kept, dropped = ROWS[table.name]
     seconds = SECONDS_OF_A_ROW.get(table.name, 15.0)
     path = shard_path(root, table.name, fingerprint, shard)
-    said = {
+    said: dict[str, Any] = {
         "table_name": table.name,
         "shard": shard,
         "fingerprint": fingerprint,
@@ -124,11 +125,14 @@ def _shard(root: Path, table: Table, shard: str, fingerprint: str, stage: str, i
         "tally": json.dumps({tally.name: list(_tally(tally, shard, table.name, seconds)) for tally in table.tallies}),
         "counts": _counts(table, shard),
     }
-    artifact = Artifact(**said, bytes=0)  # type: ignore[arg-type]
-    whole = _file(table, shard, json.dumps(asdict(artifact)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(whole)
-    return Artifact(**said, bytes=len(whole))  # type: ignore[arg-type]
+    whole = _file(table, shard, json.dumps(asdict(Artifact(**said, bytes=0))))
+    artifact = Artifact(**said, bytes=len(whole), sha256=sha256(whole).hexdigest())
+    if objects := objects_of(root):
+        objects.put(place_of(root, artifact), whole)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(whole)
+    return artifact
 
 
 def _speaker(shard: str) -> str:
