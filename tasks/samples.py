@@ -238,6 +238,7 @@ class Samples:
     def _load_pair(self, checkpoints: "Dataset | None") -> tuple["Pair", str]:
         """The two halves, and the names of their weights."""
         from model.codec.encodec import identity
+        from model.valle.checkpoint import digest_of_weights
         from model.valle.synthesis import load_pair
 
         if checkpoints is None:
@@ -246,6 +247,9 @@ class Samples:
         else:
             first, second = (_newest(checkpoints, half) for half in checkpoint_pairs.HALVES)
             ar, nar = (folder_here(self.root / half["path"], without="states") for half in (first, second))
+            for half, weights in ((first, ar), (second, nar)):
+                if digest_of_weights(weights) != half["sha256"]:
+                    raise ValueError(f"{weights} holds other weights than {half['checkpoint_id']}, which rows name")
             checkpoint_id = f"{first['checkpoint_id']}+{second['checkpoint_id']}"
         pair = load_pair(ar, nar, self.device, SYMBOLS)
         mine = identity(self.codec)
@@ -354,7 +358,7 @@ def _row(system: str, part: Part, seed: int) -> Row:
 def _newest(checkpoints: "Dataset", half: str) -> Row:
     """The last weights of a half that were kept."""
     wanted = pc.field("dropped").is_null() & pc.field("sha256").is_valid() & (pc.field("half") == half)
-    kept = checkpoints.to_table(columns=["checkpoint_id", "step", "path"], filter=wanted).to_pylist()
+    kept = checkpoints.to_table(columns=["checkpoint_id", "step", "path", "sha256"], filter=wanted).to_pylist()
     if not kept:
         raise ValueError(f"samples.checkpoint: checkpoints holds no weights of the half {half!r}")
     newest: Row = max(kept, key=lambda row: row["step"])

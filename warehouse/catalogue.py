@@ -29,7 +29,7 @@ from warehouse.statistics import INDEX, PUBLISHED, VIEWS, create_views
 from warehouse.store import Artifact, clear_unfinished, list_shards, place_of, read_shard
 from warehouse.tables import TABLES
 from warehouse.tallies import names_of_tallies, tally_shard
-from warehouse.working_copy import keep, objects_of, shard_of
+from warehouse.working_copy import fetch, objects_of, shard_of
 from warehouse.working_copy import said as said_of
 
 PATIENCE = 60.0  # seconds to wait for another process to let go of the private database
@@ -310,7 +310,7 @@ class Catalogue:
             self._forget()
             fetched = True
             if base:
-                keep(self._private, objects.get(f"{base.folder}/{commits.FILES[1]}"))
+                fetch(objects, f"{base.folder}/{commits.FILES[1]}", self._private)
 
     def _forget(self) -> None:
         """Remove the private database, with what DuckDB keeps beside it."""

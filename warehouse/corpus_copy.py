@@ -15,7 +15,7 @@ from pathlib import Path
 
 from warehouse.errors import Mistake
 from warehouse.objects import Objects, is_url, open_objects
-from warehouse.working_copy import cache_folder, keep, make_room
+from warehouse.working_copy import cache_folder, fetch, keep, make_room
 
 _MARK = ".corpus"  # the file of a corpus copy that says whose it is
 _DIGITS = 16  # hex digits of a sha256 in a name
@@ -125,7 +125,7 @@ def _fetch(folder: Path, objects: Objects, path: Path) -> None:
         size, written = objects.stat(name)
         if not path.exists() or (path.stat().st_size, path.stat().st_mtime_ns) != (size, written):
             make_room(folder, size)
-            keep(path, objects.get(name), written)
+            fetch(objects, name, path, written)
         os.utime(path, ns=(time.time_ns(), written))
     except FileNotFoundError:
         path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from warehouse import ledger, object_soundness, soundness
 from warehouse.catalogue import Catalogue
@@ -62,8 +63,9 @@ def lies_aside(root: Path) -> str | None:
 def _set_aside(root: Path, path: str, aside: str) -> None:
     """Moves a file of a warehouse, or the object of its name, to a folder of it; nothing where it is gone already."""
     if objects := objects_of(root):
-        with suppress(FileNotFoundError):
-            objects.put(f"{aside}/{path}", objects.get(path))
+        with suppress(FileNotFoundError), TemporaryDirectory(dir=root) as folder:
+            objects.fetch(path, there := Path(folder) / "aside")
+            objects.put(f"{aside}/{path}", there)
             objects.delete([path])
     elif (root / path).exists():
         there = root / aside / path

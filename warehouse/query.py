@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from warehouse import commits
 from warehouse.errors import Mistake
-from warehouse.working_copy import keep, objects_of, said
+from warehouse.working_copy import fetch, objects_of, said
 
 
 def select(root: Path, sql: str, at: str | None = None) -> pa.Table:
@@ -73,7 +73,7 @@ def published(root: Path, at: str | None = None) -> Path:
     path = root / ".published" / f"{name}.duckdb"
     if not path.exists():
         try:
-            keep(path, objects.get(f"{commits.FOLDER}/{name}/{commits.FILES[0]}"))
+            fetch(objects, f"{commits.FOLDER}/{name}/{commits.FILES[0]}", path)
         except FileNotFoundError as error:
             raise Mistake(f"{objects.url} has lost its commit {name}; {commits.ANEW}") from error
         for old in sorted(path.parent.glob("*.duckdb"))[: -commits.KEPT]:

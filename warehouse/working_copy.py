@@ -133,7 +133,7 @@ def here(path: Path) -> Path:
             if name.startswith(f"{FETCHED}/"):
                 _, digest, shard = name.split("/", 2)
                 return keep_shard(root, shard, digest, objects.get(object_name(shard, digest)))
-            return keep(path, objects.get(name))
+            return fetch(objects, name, path)
     return path
 
 
@@ -214,22 +214,36 @@ def mirrored(folder: Path) -> Iterator[None]:
         send_what_is_new()  # what cannot be sent now is heard
 
 
-def keep(path: Path, data: bytes, written: int | None = None) -> Path:
-    """A file of a working copy, whole or not at all; after a power cut it may be fetched again.
+def keep(path: Path, data: bytes) -> Path:
+    """A file of a working copy, whole or not at all; after a power cut it may be fetched again."""
+    with _appearing(path) as unfinished:
+        unfinished.write_bytes(data)
+    return path
+
+
+def fetch(objects: Objects, name: str, path: Path, written: int | None = None) -> Path:
+    """An object as a file, which may be larger than memory; as `keep`.
 
     Args:
         written: when, in ns since 1970; now unless said.
     """
+    with _appearing(path) as unfinished:
+        objects.fetch(name, unfinished)
+        if written is not None:
+            os.utime(unfinished, ns=(time.time_ns(), written))
+    return path
+
+
+@contextmanager
+def _appearing(path: Path) -> Iterator[Path]:
+    """A file beside a path, which takes its place at the end of the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name[:100]}.{uuid4().hex}.tmp")
     try:
-        unfinished.write_bytes(data)
-        if written is not None:
-            os.utime(unfinished, ns=(time.time_ns(), written))
+        yield unfinished
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-    return path
 
 
 def keep_shard(root: Path, path: str, digest: str, data: bytes) -> Path:

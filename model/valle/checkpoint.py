@@ -108,6 +108,15 @@ def read_settings(folder: Path) -> Settings:
     return _read_settings(folder)[0]
 
 
+def digest_of_weights(folder: Path) -> str:
+    """The sha256 that a checkpoint says its weights have.
+
+    Raises:
+        CheckpointError: as `load`.
+    """
+    return _read_settings(folder)[1]
+
+
 def _read_settings(folder: Path) -> tuple[Settings, str]:
     path = folder / SETTINGS
     try:

@@ -122,6 +122,10 @@ class Client:
         """As `Backend` says."""
         return self._request(lambda: self._found(name))
 
+    def fetch(self, name: str, path: Path) -> None:
+        """As `Backend` says."""
+        path.write_bytes(self.get(name)[0])
+
     def list(self, folder: str) -> dict[str, Stat]:
         """As `Backend` says."""
         store = self._store

@@ -90,7 +90,7 @@ def test_only_what_is_asked_for_is_fetched_and_what_was_replaced_is_fetched_agai
     assert len(read(there / "a/1.wav", 16_000)) == len(heard), "as it was less than a minute ago"
     monkeypatch.setattr(corpus_copy, "_BELIEVED", 0.0)
     assert len(read(there / "a/1.wav", 16_000)) == 32_000
-    monkeypatch.setattr(Objects, "get", lambda *_: pytest.fail("it is here"))
+    monkeypatch.setattr(Objects, "fetch", lambda *_: pytest.fail("it is here"))
     time.sleep(0.01)
     assert len(read(there / "a/1.wav", 16_000)) == 32_000
 
@@ -101,18 +101,18 @@ def test_what_cannot_be_fetched_this_time_fails_its_shard_and_drops_nothing(
     """A JSON that is not answered for is none that is missing."""
     chapter(tmp_path / "corpus")
     send(tmp_path / "corpus", store)
-    stage, get = Recordings(layout="librilight", audio=tmp_path / "there"), Objects.get
+    stage, fetch = Recordings(layout="librilight", audio=tmp_path / "there"), Objects.fetch
     for suffix in (".json", ".flac"):
 
-        def unanswered(objects: Objects, name: str, suffix: str = suffix) -> bytes:
+        def unanswered(objects: Objects, name: str, path: Path, suffix: str = suffix) -> None:
             if name.endswith(suffix):
                 raise Unanswered(name)
-            return get(objects, name)
+            fetch(objects, name, path)
 
-        monkeypatch.setattr(Objects, "get", unanswered)
+        monkeypatch.setattr(Objects, "fetch", unanswered)
         with pytest.raises(Unanswered):
             stage("small-100")
-    monkeypatch.setattr(Objects, "get", get)
+    monkeypatch.setattr(Objects, "fetch", fetch)
     [row] = stage("small-100").to_pylist()
     assert (row["dropped"], row["detail"]) == (None, None)
 
