@@ -25,6 +25,7 @@ from warehouse.objects import Condition, Refused, Stat, Unanswered
 if TYPE_CHECKING:
     from obstore import ObjectMeta
 
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT")
 _RETRIES = 3  # of the crate's own, within one request
 _LARGE = 1 << 20  # bytes of what may take long on its way
 _LONG, _SHORT, _PATIENCE = (
@@ -106,16 +107,16 @@ class ByObstore:
             raise Refused(where) from error
         except (PermissionDeniedError, UnauthenticatedError):
             raise Mistake(
-                f"{where}: access is denied; look after the credentials in the environment (AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY, or a role), whether they have expired, and what they may do there"
+                f"{where}: access is denied; look after the credentials in the environment ({_credentials(where)}, or "
+                "a role), whether they have expired, and what they may do there"
             ) from None
         except FileNotFoundError as error:
-            if "NoSuchBucket" in str(error):
+            if _has_no_bucket(str(error)):
                 raise Mistake(f"{self.url}: there is no such bucket") from None
             raise FileNotFoundError(f"there is no {where}") from None
         except BaseError as error:
             said = str(error)
-            if "NoSuchBucket" in said:
+            if _has_no_bucket(said):
                 raise Mistake(f"{self.url}: there is no such bucket") from None
             raise Unanswered(f"{where} could not be reached: {_cause(said)}") from None
 
@@ -146,12 +147,23 @@ def _stat(said: "ObjectMeta") -> Stat:
 
 def _options(longest: timedelta) -> dict[str, Any]:
     """How long requests may take, and whether they may go unencrypted: to an endpoint that is said to be http."""
-    endpoints = [os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")]
+    endpoints = [os.environ.get(name, "") for name in _ENDPOINTS]
     is_http = any(endpoint.startswith("http://") for endpoint in endpoints)
     return {
         "client_options": {"timeout": longest, "connect_timeout": _PATIENCE, "allow_http": is_http},
         "retry_config": {"max_retries": _RETRIES, "retry_timeout": longest},
     }
+
+
+def _has_no_bucket(said: str) -> bool:
+    return "NoSuchBucket" in said or "ContainerNotFound" in said
+
+
+def _credentials(url: str) -> str:
+    """The variables that a person would say them by."""
+    if url.startswith("az:"):
+        return "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"
+    return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
 def _cause(said: str) -> str:

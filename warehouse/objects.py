@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol, TypeVar
 from warehouse.errors import Mistake
 
 ATTEMPTS, PAUSE = 6, 0.2  # of a request that was not answered; seconds before the second, twice that before the third
-SCHEMES = ("s3", "gs", "az")
+SCHEMES = ("s3", "gs", "az")  # by which a root is told from a path
+SPOKEN = ("s3", "az")  # a swap at Google's needs more than an etag
 
 Stat = tuple[int, int]  # bytes, and when it was written in ns since 1970
 Condition = Literal["overwrite", "create"] | str  # or the etag of the object that is to be replaced
@@ -185,10 +186,10 @@ def open_objects(url: str) -> Objects:
         Mistake: it is no such URL, or obstore is not installed.
     """
     scheme, _, bucket = url.partition(":")
-    if scheme != "s3":  # a swap needs more than an etag at Google's, and nobody has tried Azure's
-        raise Mistake(f"{url}: s3:// is the only kind of object store that is known; most servers speak it")
+    if scheme not in SPOKEN:
+        raise Mistake(f"{url}: object stores that are known are s3://, which most servers speak, and az://")
     if not bucket.strip("/"):
-        raise Mistake(f"{url} names no bucket: say s3://BUCKET/PREFIX")
+        raise Mistake(f"{url} names no bucket: say {scheme}://BUCKET/PREFIX")
     try:
         from warehouse.object_backend import ByObstore
     except ModuleNotFoundError as error:

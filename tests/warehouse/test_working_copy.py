@@ -33,7 +33,7 @@ def test_a_root_is_a_folder_or_the_working_copy_of_a_url(tmp_path: Path, monkeyp
     assert working_copy.said(one) == "s3://bucket/a", "it says itself whose it is"
     with pytest.raises(Mistake, match="names no bucket"):
         root_at("s3://")
-    with pytest.raises(Mistake, match=r"gs://bucket: s3:// is the only kind"):
+    with pytest.raises(Mistake, match=r"gs://bucket: object stores that are known"):
         root_at("gs://bucket")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("VALLE_CACHE", str(tmp_path / "file"))
