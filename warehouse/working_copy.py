@@ -11,7 +11,8 @@ a shard that is fetched needs no look at whether it is still the same.
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -24,6 +25,7 @@ MARK = ".object-store"  # the file of a working copy that says whose it is
 FETCHED = ".fetched"  # its folder of shards, by the beginning of their sha256
 _DIGITS = 16  # hex digits of a sha256 in a name
 _BYTES = 20 << 30  # that are kept, unless the environment says otherwise
+_AT_ONCE = 8  # files fetched
 _MIRROR = 5.0  # seconds between looks at what a folder that is mirrored has new
 _IN_USE = 600.0  # seconds in which what was fetched or asked for is not let go
 _bound: dict[Path, Objects] = {}
@@ -135,6 +137,24 @@ def here(path: Path) -> Path:
                 return keep_shard(root, shard, digest, objects.get(object_name(shard, digest)))
             return fetch(objects, name, path)
     return path
+
+
+@contextmanager
+def all_here(paths: Sequence[Path]) -> Iterator[None]:
+    """Files under a root are here meanwhile, however many: fetched some at a time, and not let go for lack of room."""
+
+    def ask_again() -> None:
+        for path in paths:
+            here(path)
+
+    if not any(path.is_relative_to(root) for path in paths[:1] for root in _bound):
+        yield
+        return
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for _ in pool.map(here, paths):
+            pass
+    with now_and_then(ask_again, _IN_USE / 3, "files in use"):
+        yield
 
 
 def folder_here(path: Path, *, without: str | None = None) -> Path:

@@ -184,7 +184,12 @@ def _make(job: Job) -> Artifact:
 
 
 def _write(job: Job, **where: Any) -> Artifact:
-    datasets = _datasets(job)
+    reads = [] if getattr(job.stage, "fetches", False) else [path for paths in job.reads for path in paths]
+    with working_copy.all_here(reads):
+        return _write_of(job, _datasets(job), **where)
+
+
+def _write_of(job: Job, datasets: list[ds.Dataset], **where: Any) -> Artifact:
     sends = "folder" in where and not getattr(job.stage, "fetches", False)
     with working_copy.mirrored(where["folder"]) if sends else nullcontext():  # before rows say that files are whole
         rows = _rows(job, datasets, **where)

@@ -11,7 +11,7 @@ from tests.warehouse.fake_objects import Client, FakeStore
 from warehouse import working_copy
 from warehouse.errors import Mistake
 from warehouse.objects import Objects, is_url
-from warehouse.working_copy import folder_here, here, mirrored, object_name, root_at, shard_file, shard_of
+from warehouse.working_copy import all_here, folder_here, here, mirrored, object_name, root_at, shard_file, shard_of
 
 
 @pytest.fixture
@@ -79,6 +79,25 @@ def test_beyond_what_may_be_kept_the_longest_unused_is_let_go(
     here(paths[2])  # asked for again, so it is in use
     here(paths[0])
     assert [path.exists() for path in paths] == [True, False, True, False, True]
+
+
+def test_what_is_in_use_is_not_let_go_for_lack_of_room(
+    objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VALLE_CACHE_BYTES", "3000")
+    monkeypatch.setattr(working_copy, "_IN_USE", 0.3)
+    paths = [shard_file(tmp_path, f"codes/0a1b/s{number}.parquet", f"{number:016x}") for number in range(9)]
+    for number in range(9):
+        objects.put(f"codes/0a1b/s{number}@{number:016x}.parquet", bytes(1000))
+    with all_here(paths[:5]):
+        for path in paths[5:]:
+            time.sleep(0.2)
+            here(path)
+        assert [path.exists() for path in paths[:5]] == [True] * 5
+    time.sleep(0.4)
+    objects.put("codes/0a1b/s9@0000000000000009.parquet", bytes(1000))
+    here(shard_file(tmp_path, "codes/0a1b/s9.parquet", f"{9:016x}"))
+    assert sum(path.exists() for path in paths) <= 3
 
 
 def test_a_folder_is_mirrored_while_it_is_written(
