@@ -29,7 +29,7 @@ from warehouse.statistics import INDEX, PUBLISHED, VIEWS, create_views
 from warehouse.store import Artifact, clear_unfinished, list_shards, place_of, read_shard
 from warehouse.tables import TABLES
 from warehouse.tallies import names_of_tallies, tally_shard
-from warehouse.working_copy import fetch, objects_of, shard_of
+from warehouse.working_copy import fetch, here, objects_of, shard_file, shard_of
 from warehouse.working_copy import said as said_of
 
 PATIENCE = 60.0  # seconds to wait for another process to let go of the private database
@@ -234,6 +234,12 @@ class Catalogue:
 
     def _tally_what_is_not(self, db: duckdb.DuckDBPyConnection) -> int:
         """Open the shards that were written before what is counted of them now was counted; how many were."""
+
+        def file_of(path: str) -> Path:
+            if not (said := db.execute("select sha256 from artifacts where path = ?", [path]).fetchone()):
+                raise FileNotFoundError(path)
+            return here(shard_file(self.root, path, said[0] or ""))
+
         tallied = 0
         for table, names in names_of_tallies().items():
             found = db.execute(
@@ -243,7 +249,7 @@ class Catalogue:
             ).fetchall()
             for path, inputs in found:
                 with suppress(OSError, pa.ArrowException):  # of other columns than ours, or unreadable: not counted
-                    tally = tally_shard(self.root, table, path, inputs)
+                    tally = tally_shard(file_of, table, path, inputs)
                     db.execute("update artifacts set tally = ? where path = ?", [tally, path]).fetchall()
                     tallied += 1
         return tallied

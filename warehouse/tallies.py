@@ -6,7 +6,7 @@ a quarter of a second.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def tally_rows(table: Table, rows: pa.Table, seconds: pa.ChunkedArray | None) ->
     return json.dumps({t.name: list(_counts(t, dropped if t.dropped else kept, table)) for t in table.tallies})
 
 
-def tally_shard(root: Path, table_name: str, path: str, inputs: str) -> str:
+def tally_shard(file_of: Callable[[str], Path], table_name: str, path: str, inputs: str) -> str:
     """The tallies of a shard that was written before they were kept, read from its rows.
 
     Args:
@@ -60,8 +60,8 @@ def tally_shard(root: Path, table_name: str, path: str, inputs: str) -> str:
     table = _KNOWN[table_name]
     names = {name for tally in table.tallies for name in tally.columns} | {"dropped", *table.key}
     names |= {"seconds"} & set(table.schema.names)
-    rows = pq.read_table(root / path, columns=sorted(names))
-    return tally_rows(table, rows, rows["seconds"] if "seconds" in names else _seconds(root, table, rows, inputs))
+    rows = pq.read_table(file_of(path), columns=sorted(names))
+    return tally_rows(table, rows, rows["seconds"] if "seconds" in names else _seconds(file_of, table, rows, inputs))
 
 
 def names_of_tallies() -> dict[str, list[str]]:
@@ -106,12 +106,15 @@ def _spread(tally: Tally, rows: pa.Table) -> dict[tuple[Any, ...], list[int]]:
     return found
 
 
-def _seconds(root: Path, table: Table, rows: pa.Table, inputs: str) -> pa.ChunkedArray | None:
+def _seconds(file_of: Callable[[str], Path], table: Table, rows: pa.Table, inputs: str) -> pa.ChunkedArray | None:
     """Seconds of each row as its key has them in a shard that it was made from."""
     for path in json.loads(inputs):
         above = _KNOWN.get(path.partition("/")[0])
-        if above and above.key == table.key and "seconds" in above.schema.names and (root / path).is_file():
-            known = pq.read_table(root / path, columns=[*table.key, "seconds"])
+        if above and above.key == table.key and "seconds" in above.schema.names:
+            try:
+                known = pq.read_table(file_of(path), columns=[*table.key, "seconds"])
+            except FileNotFoundError:
+                continue
             [key] = table.key
             return known["seconds"].take(pc.index_in(rows[key], value_set=known[key].combine_chunks()))
     return None

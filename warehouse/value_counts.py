@@ -37,14 +37,14 @@ def count_values(table: Table, rows: pa.Table) -> str:
     return pack({name: _count(kept[name]) for name in table.counted})
 
 
-def count_shard(root: Path, table_name: str, path: str) -> str:
+def count_shard(table_name: str, file: Path) -> str:
     """The value counts of a shard that was written before they were kept, read from its rows.
 
     Raises:
         OSError, pa.ArrowException, KeyError: the shard cannot be read, or has other columns than ours.
     """
     table = COUNTED[table_name]
-    return count_values(table, pq.read_table(root / path, columns=[*table.counted, "dropped"]))
+    return count_values(table, pq.read_table(file, columns=[*table.counted, "dropped"]))
 
 
 def pack(counts: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from warehouse.store import Artifact
 from warehouse.tables import EXAMPLES, UTTERANCES
 from warehouse.tallies import names_of_tallies
 from warehouse.value_counts import COUNTED, count_shard, unpack
+from warehouse.working_copy import here, shard_file
 
 PATIENCE = 5.0  # seconds to read old shards at a time, while others wait for the catalogue
 
@@ -90,7 +91,8 @@ def count_old(db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePlan])
                     if time.monotonic() > until:
                         return counted
                     with suppress(OSError, KeyError, pa.ArrowException):  # of other columns than ours, or unreadable
-                        packed = count_shard(root, artifact.table_name, artifact.path)
+                        file = here(shard_file(root, artifact.path, artifact.sha256))
+                        packed = count_shard(artifact.table_name, file)
                         values = [artifact.path, artifact.digest, packed]
                         db.execute("insert into value_counts values (?, ?, ?)", values).fetchall()
                         counted += 1

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from tests.toy import write_corpus
 from tests.warehouse.fake_objects import Client, FakeStore
 from tests.warehouse.test_garbage import speak, train
 from warehouse import corpus_copy, garbage, working_copy
+from warehouse.catalogue import Catalogue
 from warehouse.objects import Objects, open_objects
 from warehouse.query import connect, select
 
@@ -110,6 +112,24 @@ def test_a_catalogue_is_made_anew_from_what_lies_there(url: str, corpus: Path, v
     assert (code, ": 10 artifacts, 0 runs" in said) == (0, True), said
     assert made(url) == before
     assert "nothing to make" in valle("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)[2]
+
+
+def test_what_an_older_version_did_not_count_is_counted_there_too(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = working_copy.root_at(url)
+    with monkeypatch.context() as older:
+        older.setattr("warehouse.store.tally_rows", lambda *_: "{}")
+        older.setattr("warehouse.store.count_values", lambda *_: "")
+        make_warehouse(root, tmp_path / "corpus")
+    Catalogue(root).take_up(look_at_disk=True)
+    make_warehouse(tmp_path / "root", tmp_path / "corpus")
+    rows = "select table_name, shard, tally, of, num_rows from tallies order by all"
+    for query in (rows, "from phone_coverage order by all", "from codebook_usage order by all"):
+        here, there = (select(place, query).to_pylist() for place in (tmp_path / "root", root))
+        assert there == here != [], query
+    with closing(connect(root)) as db:
+        assert db.sql("select count(*) from value_sums").fetchall() != [(0,)]
 
 
 def test_damage_is_named_and_mended(url: str, corpus: Path, valle: Valle) -> None:
