@@ -286,7 +286,7 @@ def gc(root: str | None, site: str | None, yes: bool, as_json: bool) -> None:
     if not yes and not sys.stdin.isatty():
         say(f"{size}: nothing was freed, `--yes` frees it")
     elif yes or click.confirm(f"{size}: free them?", err=True):
-        free(place, found)
+        free(place, [one for one in garbage(place) if one in found])  # as it is by now
         say(f"{size} freed")
 
 

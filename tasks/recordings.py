@@ -83,7 +83,7 @@ class Recordings:
             if corpus_copy.objects_of(self.audio):
                 raise CorpusError(f"the sample corpus is unpacked into a folder, and not into {self._where}")
             sample_corpus.make(self.audio)
-        if self.layout == "folder" and self.root is not None and self.audio.is_dir():
+        if self.layout == "folder" and self.root is not None and tree_of(self.audio, whole=False).has_folder(""):
             settle(self.root, self.audio)
 
     def shards(self) -> dict[str, SourceFiles]:
@@ -121,7 +121,6 @@ class Recordings:
             OSError: a file could not be read this time; the shard fails, and no recording is dropped for it.
         """
         entries, faults = self._entries(shard), Faults()
-        corpus_copy.files_here(self.audio / entry.path for entry in entries if not entry.missing)
         ids = _ids([entry.path for entry in entries])
         corpus = corpus_name(self.root, self.audio) if self.layout == "folder" else self.layout
         rows = [self._row(entry, corpus, ids[entry.path], (without or {}).get(entry.path), faults) for entry in entries]
@@ -135,7 +134,7 @@ class Recordings:
         portion = portions(layout, tree, self.max_shard_hours, only=shard).get(shard)
         if portion is None:
             raise CorpusError(f"{self._where} holds no files for the shard {shard}")
-        corpus_copy.files_here(self.audio / path for path in portion.files() if not is_audio(path))
+        corpus_copy.files_here({self.audio / path: stat for path, stat in portion.files().items()})
         return [entry for entry in layout.entries(tree, portion) if portion.holds(entry.path)]
 
     @property

@@ -19,9 +19,10 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from warehouse import asked, catalogue_rows, commits, ledger, value_sums
+from warehouse import asked, catalogue_rows, commits, ledger, statistics, value_sums
 from warehouse.catalogue_layout import copy_all, migrate
 from warehouse.errors import FULL, BrokenPromise, Mistake, WorkFailed, is_full_disk
+from warehouse.fingerprint import short_hash
 from warehouse.objects import Objects
 from warehouse.plan import Artifacts, StagePlan, Wanted, excuse_again, plan
 from warehouse.query import connect, published, reach
@@ -36,6 +37,9 @@ PATIENCE = 60.0  # seconds to wait for another process to let go of the private 
 _THREADS = threading.Lock()  # DuckDB's lock is between processes; threads of one process share its database
 FOLDERS = ("audio", "ledger", "logs", asked.FOLDER)  # of a root, beside a folder for each table
 _DAMAGED = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
+VERSION_OF_VIEWS = short_hash(
+    Path(statistics.__file__).read_text("utf-8") + Path(value_sums.__file__).read_text("utf-8")
+)
 STORAGE = "v1.5.0"  # the oldest DuckDB that can read what is published
 
 
@@ -66,7 +70,7 @@ class Catalogue:
             return self._commit(objects, look_at_disk=look_at_disk, forget_before=forget_before)
         with self._open() as db:
             waiting = ledger.waiting(self.root)  # listed under the lock: nobody else takes these
-            plans, records, _ = self._bring_up(db, waiting, look_at_disk=look_at_disk)
+            plans, records, _ = self._bring_up(db, waiting, asked.last_run(self.root), look_at_disk=look_at_disk)
             self._copy(db, plans).replace(self.published)
             ledger.keep(self.root, records, waiting)
             return plans
@@ -91,14 +95,16 @@ class Catalogue:
             with self._open_at(objects, None if anew else base) as db:
                 catalogue_rows.insert(db, early)
                 waiting = ledger.waiting(self.root)  # since HEAD was read: who has taken up others has moved it
-                plans, records, is_new = self._bring_up(db, waiting, look_at_disk=look_at_disk)
-                last = asked.last_run(self.root)
-                digest = last.digest if last else ""
                 before = db.sql("select asked from committed").fetchall()
-                if base and before == [(digest,)] and not (is_new or anew or forget_before):
+                db.execute("delete from committed").fetchall()  # whoever fails from here on begins anew from HEAD
+                last = asked.last_run(self.root)
+                shown = short_hash(f"{last.digest if last else ''} {VERSION_OF_VIEWS}")
+                plans, records, is_new = self._bring_up(db, waiting, last, look_at_disk=look_at_disk)
+                is_new = is_new or anew or forget_before or before != [(shown,)]
+                insert = "insert into committed values (?, ?)"
+                db.execute(insert, [name if is_new or not base else base.name, shown]).fetchall()
+                if base and not is_new:
                     return None
-                db.execute("delete from committed").fetchall()
-                db.execute("insert into committed values (?, ?)", [name, digest]).fetchall()
                 whole = self.root / f".committing-{uuid4().hex}"
                 copy_all(db, whole, STORAGE)
                 copies = dict(zip(commits.FILES, (self._copy(db, plans), whole), strict=True))
@@ -113,7 +119,7 @@ class Catalogue:
         return plans
 
     def _bring_up(
-        self, db: duckdb.DuckDBPyConnection, waiting: list[Path], *, look_at_disk: bool
+        self, db: duckdb.DuckDBPyConnection, waiting: list[Path], last: asked.LastRun | None, *, look_at_disk: bool
     ) -> tuple[list[StagePlan], list[ledger.Entry], bool]:
         """Put into the private database what it does not have: these files of the ledger, and the shards there are.
 
@@ -122,7 +128,7 @@ class Catalogue:
         records = list(ledger.read(waiting))
         catalogue_rows.insert(db, records)
         is_new = bool(look_at_disk and self._look_at_disk(db)) or bool(waiting)
-        plans = self.plan(catalogue_rows.artifacts(db))
+        plans = plan(last.stages, catalogue_rows.artifacts(db)) if last else []
         if look_at_disk and value_sums.count_old(db, self.root, plans):
             is_new = True
         return plans, records, is_new

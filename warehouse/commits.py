@@ -37,11 +37,15 @@ class Head:
         return f"{FOLDER}/{self.name}"
 
 
+class Damaged(Mistake):
+    """What HEAD says cannot be read, or what it names is gone."""
+
+
 def head(objects: Objects) -> Head | None:
     """The commit that holds; null where nobody has committed anything.
 
     Raises:
-        Mistake: HEAD is damaged.
+        Damaged: HEAD cannot be read.
     """
     try:
         said, etag = objects.get_tagged(HEAD)
@@ -51,14 +55,14 @@ def head(objects: Objects) -> Head | None:
         told = json.loads(said)
         return Head(int(told["number"]), str(told["name"]), tuple(map(str, told.get("before", ()))), etag)
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise Mistake(f"{objects.url}/{HEAD} is damaged; {ANEW}") from None
+        raise Damaged(f"{objects.url}/{HEAD} is damaged; {ANEW}") from None
 
 
 def forget_damaged(objects: Objects) -> None:
     """Removes a HEAD that cannot be read, so that the next commit is the first."""
     try:
         head(objects)
-    except Mistake:
+    except Damaged:
         objects.delete([HEAD])
 
 
@@ -95,15 +99,15 @@ def commit(
             objects.swap(HEAD, said, base.etag if base else None)
         except (Refused, FileNotFoundError) as error:
             if isinstance(error, FileNotFoundError) and head(objects) == base:  # or others committed so often meanwhile
-                raise Mistake(f"{objects.url} has lost its commit {base.name if base else ''}; {ANEW}") from error
+                raise Damaged(f"{objects.url} has lost its commit {base.name if base else ''}; {ANEW}") from error
             pause(random.uniform(0.0, 0.1 * 2 ** min(attempt, 6)))
             continue
-        _tidy(objects, number)
+        _tidy(objects, number if forget_before else number - KEPT)
         return name
     raise WorkFailed(f"{objects.url}: others committed {_ATTEMPTS} times meanwhile; what is made is kept, run again")
 
 
-def _tidy(objects: Objects, number: int) -> None:
+def _tidy(objects: Objects, oldest: int) -> None:
     """Remove copies that are older than readers may name, and those that nobody came to commit."""
     numbers = {path: path.split("/")[1][:8] for path in objects.list(FOLDER)}
-    objects.delete(path for path, its in numbers.items() if its.isdigit() and int(its) < number - KEPT)
+    objects.delete(path for path, its in numbers.items() if its.isdigit() and int(its) < oldest)

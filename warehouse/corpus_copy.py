@@ -8,20 +8,20 @@ so what is here is held against the store's size and time before it is used, tho
 import errno
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
 from warehouse.errors import Mistake
-from warehouse.objects import Objects, is_url, open_objects
-from warehouse.working_copy import cache_folder, fetch, keep, make_room
+from warehouse.objects import Objects, Stat, is_url, open_objects
+from warehouse.working_copy import cache_folder, fetch, keep, make_room, used
 
 _MARK = ".corpus"  # the file of a corpus copy that says whose it is
 _DIGITS = 16  # hex digits of a sha256 in a name
 _BELIEVED = 60.0  # seconds after a look at the store in which a file is taken for what it was then
 _AT_ONCE = 8  # files fetched
-_OF_THE_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+_OF_ITS_NAME = {one: one for one in (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)} | {errno.EEXIST: errno.ENOTDIR}
 _bound: dict[Path, Objects] = {}
 _folders: set[Path] = set()  # that are no corpus copies
 _looked: dict[Path, float] = {}
@@ -97,37 +97,53 @@ def file_here(path: Path) -> Path:
     """
     for folder, objects in _bound.items():
         if path.is_relative_to(folder):
-            if time.monotonic() - _looked.get(path, -_BELIEVED) > _BELIEVED or not path.exists():
-                _fetch(folder, objects, path)
+            if time.monotonic() - _looked.get(path, -_BELIEVED) > _BELIEVED or not used(folder, path):
+                _bring(folder, objects, path)
             return path
     return path
 
 
-def files_here(paths: Iterable[Path]) -> None:
-    """Fetches files that are soon to be opened, several at a time; one that cannot lie here is met then."""
+def files_here(files: Mapping[Path, Stat]) -> None:
+    """Fetches files that are soon to be opened, several at a time; one that cannot lie here is met then.
 
-    def fetch(path: Path) -> None:
+    Args:
+        files: with what a listing has said of each just now.
+    """
+
+    def bring(folder: Path, objects: Objects, path: Path, said: Stat) -> None:
         try:
-            file_here(path)
+            _bring(folder, objects, path, said)
         except OSError as error:
-            if error.errno not in _OF_THE_FILE:
-                raise
+            if error.filename != f"{objects.url}/{path.relative_to(folder).as_posix()}":
+                raise  # it says nothing of the file
 
-    if wanted := [path for path in paths if any(path.is_relative_to(folder) for folder in _bound)]:
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            for _ in pool.map(fetch, wanted):
-                pass
+    for folder, objects in _bound.items():
+        if ours := [(path, said) for path, said in files.items() if path.is_relative_to(folder)]:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                for _ in pool.map(lambda one: bring(folder, objects, *one), ours):  # noqa: B023
+                    pass
 
 
-def _fetch(folder: Path, objects: Objects, path: Path) -> None:
+def lies_in_a_copy(path: object) -> bool:
+    """Whether a path is that of a file of a corpus copy: that it is not here says nothing of the corpus."""
+    return isinstance(path, str | Path) and any(Path(path).is_relative_to(folder) for folder in _bound)
+
+
+def _bring(folder: Path, objects: Objects, path: Path, said: Stat | None = None) -> None:
+    """A file as it is at the store now, or as a listing has said of it."""
     name = path.relative_to(folder).as_posix()
     try:
-        size, written = objects.stat(name)
-        if not path.exists() or (path.stat().st_size, path.stat().st_mtime_ns) != (size, written):
-            make_room(folder, size)
-            fetch(objects, name, path, written)
-        os.utime(path, ns=(time.time_ns(), written))
-    except FileNotFoundError:
-        path.unlink(missing_ok=True)
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{objects.url}/{name}") from None
+        if used(folder, path):
+            here = path.stat()
+            if (here.st_size, here.st_mtime_ns) == (said or objects.stat(name)):
+                _looked[path] = time.monotonic()
+                return
+        make_room(folder, said[0] if said else 0)
+        fetch(objects, name, path)
+    except OSError as error:
+        is_missing = isinstance(error, FileNotFoundError) and error.errno is None  # at the store, and not here
+        number = errno.ENOENT if is_missing else _OF_ITS_NAME.get(error.errno or 0)
+        if not number:
+            raise
+        raise OSError(number, os.strerror(number), f"{objects.url}/{name}") from error
     _looked[path] = time.monotonic()

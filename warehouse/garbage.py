@@ -16,25 +16,24 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from glob import escape
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse import ledger
 from warehouse.catalogue import Catalogue
 from warehouse.errors import Mistake
 from warehouse.objects import Objects
 from warehouse.plan import Wanted
 from warehouse.store import ABANDONED, Artifact, place_of
-from warehouse.tables import CHECKPOINTS, SAMPLES, TABLES
+from warehouse.tables import CHECKPOINTS, SAMPLES
 from warehouse.working_copy import here, object_name, objects_of, shard_file, shard_of
 
 UNWANTED, OLDER, UNFINISHED = "of settings that no recipe asks for", "an older training", "a training that never ended"
 REPLACED = "made again since"
+_NOTES = ("inputs", "data", "done")  # on a folder, beside it
+_CLOCK = "catalogue/.clock"
 _AT_ONCE = 16  # requests
 
 
@@ -62,15 +61,19 @@ def garbage(root: Path) -> list[Garbage]:
     """
     index = Catalogue(root)
     index.last_run()
-    wanted = {(stage.table, stage.fingerprint(shard)) for stage, shard in _asked(index.recipes())}
-    tables = {table for table, _ in wanted} | {table for table, _, _ in index.published_artifacts()}
-    lying = _lying(root, tables | {table.name for table in TABLES})
-    waiting = [said.artifact for said in ledger.read(ledger.waiting(root)) if isinstance(said, ledger.Record)]
-    artifacts = list(index.artifacts().values())  # read last, so that what is made meanwhile is not listed or is known
-    known = _Known(root, artifacts, waiting, wanted)
-    found = [Garbage(path, entry.bytes, why) for path, entry in lying.items() if (why := known.why(path, entry))]
-    read = known.read_by_trainings(lying.keys() - {one.path for one in found})
-    return sorted((one for one in found if one.path not in read), key=lambda one: one.path)
+    if objects_of(root):
+        index.take_up()  # what waits is known then, too
+    tables = {table for table, _, _ in index.artifacts()} | {one.table for one, _ in _asked(index.recipes())}
+    lying, notes = _lying(root, tables | {CHECKPOINTS.name})
+    if CHECKPOINTS.name not in tables:  # weights may lie there that nobody's recipe made
+        begun = {_folder_of_note(note) for note in notes}
+        lying = {path: entry for path, entry in lying.items() if _table(path) != CHECKPOINTS.name or path in begun}
+    artifacts = list(index.artifacts().values())
+    # Last of all what is asked for, so that what a run makes that has begun meanwhile is not listed, or is asked for.
+    known = _Known(root, artifacts, {(one.table, one.fingerprint(shard)) for one, shard in _asked(index.recipes())})
+    found = {path: why for path, entry in lying.items() if (why := known.why(path, entry))}
+    read = known.read_by_trainings(note for note in notes if _folder_of_note(note) not in found)
+    return [Garbage(path, _bytes(root, path, lying), why) for path, why in sorted(found.items()) if path not in read]
 
 
 def free(root: Path, found: Iterable[Garbage]) -> None:
@@ -89,43 +92,45 @@ def free(root: Path, found: Iterable[Garbage]) -> None:
 class _Known:
     """What is known of a warehouse, and so of whether anything rests on what lies there."""
 
-    def __init__(
-        self, root: Path, artifacts: list[Artifact], waiting: Iterable[Artifact | None], wanted: set[tuple[str, str]]
-    ) -> None:
+    def __init__(self, root: Path, artifacts: list[Artifact], wanted: set[tuple[str, str]]) -> None:
         self.root = root
+        self._is_there = objects_of(root) is not None  # on an object store
+        self._now = _now(root)
         self._by_path = {artifact.path: artifact for artifact in artifacts}
         self._wanted = wanted
         self._kept = _with_what_they_are_from(_roots(artifacts, wanted), self._by_path)
-        self._places = {place_of(root, artifact) for artifact in (*artifacts, *waiting) if artifact}
+        self._places = {place_of(root, artifact) for artifact in artifacts}
         self._spoken_by = set(self._weights_of_samples())
 
     def why(self, path: str, entry: _Entry) -> str | None:
         """Why nothing rests on what lies at a path; nothing where something does."""
         table, fingerprint, _ = path.split("/")
         asked = (table, fingerprint) in self._wanted
+        if self._is_there and self._now - entry.written < ABANDONED:
+            return None  # its record may be on its way, or its rows
         if _is_rows(path):
-            return self._why_rows(path, entry)
+            return self._why_rows(path)
         if table == CHECKPOINTS.name:
             return self._why_training(path, asked=asked)
-        return self._why_files(path, entry, asked=asked)
+        return self._why_files(path, asked=asked)
 
-    def _why_rows(self, path: str, entry: _Entry) -> str | None:
-        shard = shard_of(path)[0] if objects_of(self.root) else path
-        if path in self._places or not objects_of(self.root):
-            return None if shard in self._kept else UNWANTED
-        if time.time() - entry.written < ABANDONED:  # its record may be on its way
-            return None
-        return REPLACED if shard in self._by_path else UNWANTED
+    def _why_rows(self, path: str) -> str | None:
+        shard = shard_of(path)[0] if self._is_there else path
+        if self._is_there and path not in self._places and shard in self._by_path:
+            return REPLACED
+        return None if shard in self._kept else UNWANTED
 
-    def _why_files(self, path: str, entry: _Entry, *, asked: bool) -> str | None:
+    def _why_files(self, path: str, *, asked: bool) -> str | None:
         """Of a folder of files beside a shard's rows."""
         rows = self._rows_of(path)
         if not rows:
             return None if asked else UNWANTED  # made just now, perhaps
         if rows.path not in self._kept:
             return UNWANTED
-        is_new = time.time() - entry.written < ABANDONED
-        return None if not objects_of(self.root) or is_new or path in self._folders(rows) else REPLACED
+        if not self._is_there or rows.table_name != SAMPLES.name:
+            return None
+        named = self._folders(rows)
+        return REPLACED if named and path not in named else None
 
     def _why_training(self, path: str, *, asked: bool) -> str | None:
         rows = self._rows_of(path)
@@ -137,20 +142,18 @@ class _Known:
             return OLDER
         return None if asked else UNFINISHED
 
-    def read_by_trainings(self, paths: Iterable[str]) -> set[str]:
-        """Shards that trainings in some of these folders read, where they have no links to them."""
+    def read_by_trainings(self, notes: Iterable[str]) -> set[str]:
+        """Shards that trainings read by these notes of theirs, where they have no links to them."""
         found: set[str] = set()
-        for folder in (PurePosixPath(path) for path in paths if not _is_rows(path) and objects_of(self.root)):
-            with suppress(FileNotFoundError):
-                said = json.loads(here(self.root / folder.with_name(f".{folder.name}.data.json")).read_bytes())
-                for name in (name for names in said.values() for name in names):
-                    _, digest, shard = name.split("/", 2)
-                    found.add(object_name(shard, digest))
+        for note in notes:
+            for name in (name for names in json.loads(here(self.root / note).read_bytes()).values() for name in names):
+                _, digest, shard = name.split("/", 2)
+                found.add(object_name(shard, digest))
         return found
 
     def _rows_of(self, path: str) -> Artifact | None:
         """The rows that speak of the files in a folder, where they are known."""
-        return self._by_path.get(f"{path}.parquet") or self._by_path.get(f"{path.partition('~')[0]}.parquet")
+        return self._by_path.get(f"{path}.parquet") or self._by_path.get(f"{path.rpartition('~')[0]}.parquet")
 
     def _read(self, artifact: Artifact, columns: list[str]) -> list[dict[str, Any]]:
         """What a shard's rows say in those of these columns that it has.
@@ -167,7 +170,8 @@ class _Known:
 
     def _folders(self, artifact: Artifact) -> set[str]:
         """The folders in which a shard's rows say that their files lie."""
-        named = (path for row in self._read(artifact, ["path", "audio_path"]) for path in row.values())
+        columns = ["path", "audio_path", "prompt_path", "prompt_decoded_path"]
+        named = (path for row in self._read(artifact, columns) for path in row.values())
         return {"/".join(PurePosixPath(path).parts[:3]) for path in named if path}
 
     def _weights_of_samples(self) -> Iterator[str]:
@@ -197,19 +201,45 @@ class _Known:
         return found
 
 
-def _lying(root: Path, tables: Iterable[str]) -> dict[str, _Entry]:
-    """Every shard's file and every folder of files of some tables, by its path."""
+def _lying(root: Path, tables: Iterable[str]) -> tuple[dict[str, _Entry], list[str]]:
+    """Every shard's file and every folder of files of some tables, by its path.
+
+    And, of an object store, the names of the notes on what trainings read.
+    """
     found: dict[str, _Entry] = {}
+    notes = []
     for table in sorted(tables):
         if not (objects := objects_of(root)):
-            for file in (root / table).glob("*/*"):
-                found[file.relative_to(root).as_posix()] = _Entry(_bytes(file), file.stat().st_mtime)
+            for file in (root / table).glob("*/[!.]*"):
+                found[file.relative_to(root).as_posix()] = _Entry(0, 0.0)
             continue
         for name, (size, written) in objects.stats(table).items():
-            path = "/".join(name.split("/")[:3])
-            before = found.get(path, _Entry(0, 0.0))
-            found[path] = _Entry(before.bytes + size, max(before.written, written / 1e9))
-    return {path: entry for path, entry in found.items() if path.count("/") == 2 and "/." not in path}
+            parts = name.split("/")
+            if len(parts) > 2 and not parts[2].startswith("."):
+                path = "/".join(parts[:3])
+                before = found.get(path, _Entry(0, 0.0))
+                found[path] = _Entry(before.bytes + size, max(before.written, written / 1e9))
+            elif name.endswith(".data.json"):
+                notes.append(name)
+    return found, notes
+
+
+def _table(path: str) -> str:
+    return path.partition("/")[0]
+
+
+def _folder_of_note(note: str) -> str:
+    """The folder that a note is on."""
+    folder, _, name = note.rpartition("/")
+    return f"{folder}/{name.removeprefix('.').removesuffix('.data.json')}"
+
+
+def _now(root: Path) -> float:
+    """Seconds since 1970, by the clock that says when what lies there was written."""
+    if not (objects := objects_of(root)):
+        return time.time()
+    objects.put(_CLOCK, b"")
+    return objects.stat(_CLOCK)[1] / 1e9
 
 
 def _is_rows(path: str) -> bool:
@@ -222,15 +252,15 @@ def _objects(objects: Objects, path: str) -> list[str]:
     if _is_rows(path):
         return [path]
     folder, _, name = path.rpartition("/")
-    notes = [note for note in objects.list(folder) if fnmatchcase(note, f"{escape(folder)}/.{escape(name)}.*.json")]
-    return [*objects.list(path), *notes]
+    notes = {f"{folder}/.{name}.{kind}.json" for kind in _NOTES}
+    return [*objects.list(path), *(notes & objects.list(folder).keys())]
 
 
 def _remove(path: Path) -> None:
     """A shard's file, or a folder of files with the notes on it."""
     if path.is_dir():
-        for note in path.parent.glob(f".{escape(path.name)}.*.json"):
-            note.unlink()
+        for kind in _NOTES:
+            path.with_name(f".{path.name}.{kind}.json").unlink(missing_ok=True)
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
@@ -269,6 +299,10 @@ def _with_what_they_are_from(roots: list[Artifact], by_path: Mapping[str, Artifa
     return kept
 
 
-def _bytes(path: Path) -> int:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+def _bytes(root: Path, path: str, lying: Mapping[str, _Entry]) -> int:
+    """What would be free."""
+    if objects_of(root):
+        return lying[path].bytes
+    there = root / path
+    files = [there] if there.is_file() else [file for file in there.rglob("*") if file.is_file()]
     return sum(file.stat().st_size for file in files)

@@ -13,8 +13,10 @@ from tempfile import TemporaryDirectory
 
 from warehouse import ledger, object_soundness, soundness
 from warehouse.catalogue import Catalogue
+from warehouse.objects import Objects
 from warehouse.soundness import Finding
-from warehouse.working_copy import objects_of
+from warehouse.store import is_shard
+from warehouse.working_copy import objects_of, shard_of
 
 ASIDE = "set-aside"  # no table can be called so
 
@@ -34,10 +36,12 @@ def mend(root: Path, findings: Iterable[Finding], *, quick: bool = False) -> lis
     aside = f"{ASIDE}/{datetime.now(UTC).strftime('%Y%m%dT%H%M%S')}"
     for finding in findings:
         path = root / finding.path
+        if finding.kind == soundness.RECIPE and path not in Catalogue(root).damaged_recipes():
+            continue  # written anew since
         if finding.kind in _SET_ASIDE or (finding.kind == soundness.FOREIGN and path.suffix == ".parquet"):
             _set_aside(root, finding.path, aside)
-        elif finding.kind == soundness.FILES:
-            _set_aside(root, finding.named_by, aside)
+        elif finding.kind in (soundness.FILES, soundness.MISSING):
+            _set_aside(root, finding.named_by or finding.path, aside)
         elif finding.kind == soundness.HALF:
             path.unlink(missing_ok=True)
         elif finding.kind == soundness.LEDGER and path.suffix == ".jsonl":
@@ -60,13 +64,21 @@ def lies_aside(root: Path) -> str | None:
     return str(root / ASIDE) if (root / ASIDE).is_dir() else None
 
 
+def _with_older(objects: Objects, name: str) -> list[str]:
+    """A shard's object, and those that it was before it was made again: else one of them would be taken for current."""
+    shard, _ = shard_of(name)
+    there = objects.list(name.rpartition("/")[0])
+    return sorted({name, *(other for other in there if is_shard(other) and shard_of(other)[0] == shard)})
+
+
 def _set_aside(root: Path, path: str, aside: str) -> None:
     """Moves a file of a warehouse, or the object of its name, to a folder of it; nothing where it is gone already."""
     if objects := objects_of(root):
-        with suppress(FileNotFoundError), TemporaryDirectory(dir=root) as folder:
-            objects.fetch(path, there := Path(folder) / "aside")
-            objects.put(f"{aside}/{path}", there)
-            objects.delete([path])
+        for name in _with_older(objects, path) if is_shard(path) else [path]:
+            with suppress(FileNotFoundError), TemporaryDirectory(dir=root) as folder:
+                objects.fetch(name, there := Path(folder) / "aside")
+                objects.put(f"{aside}/{name}", there)
+                objects.delete([name])
     elif (root / path).exists():
         there = root / aside / path
         there.parent.mkdir(parents=True, exist_ok=True)

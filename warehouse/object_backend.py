@@ -67,16 +67,20 @@ class ByObstore:
             found = obstore.get(self.store, name)
             return bytes(found.bytes()), found.meta["e_tag"] or ""
 
-    def fetch(self, name: str, path: Path) -> None:
+    def fetch(self, name: str, path: Path) -> Stat:
         """As `Backend` says."""
-        with self._told(name), path.open("wb") as file:
-            for some in obstore.get(self.store, name):
-                file.write(some)
+        with self._told(name):
+            found = obstore.get(self.store, name)
+            with path.open("wb") as file:
+                for some in found:
+                    file.write(some)
+            return _stat(found.meta)
 
     def list(self, folder: str) -> dict[str, Stat]:
         """As `Backend` says."""
         with self._told(folder):
-            return {one["path"]: _stat(one) for some in obstore.list(self.quick, prefix=folder or None) for one in some}
+            found = [one for some in obstore.list(self.quick, prefix=folder or None) for one in some]
+        return {one["path"]: _stat(one) for one in found if _is_below(one["path"], folder)}
 
     def children(self, folder: str) -> tuple[tuple[str, ...], dict[str, Stat]]:
         """As `Backend` says."""
@@ -84,7 +88,7 @@ class ByObstore:
             found = obstore.list_with_delimiter(self.quick, prefix=folder or None)
         return (
             tuple(path.rpartition("/")[2] for path in found["common_prefixes"]),
-            {one["path"].rpartition("/")[2]: _stat(one) for one in found["objects"]},
+            {one["path"].rpartition("/")[2]: _stat(one) for one in found["objects"] if _is_below(one["path"], folder)},
         )
 
     def stat(self, name: str) -> Stat:
@@ -116,6 +120,8 @@ class ByObstore:
             raise FileNotFoundError(f"there is no {where}") from None
         except BaseError as error:
             said = str(error)
+            if "invalid path" in said:
+                raise Mistake(f"{where} holds an object whose name is no path: {_cause(said)}") from None
             if _has_no_bucket(said):
                 raise Mistake(f"{self.url}: there is no such bucket") from None
             raise Unanswered(f"{where} could not be reached: {_cause(said)}") from None
@@ -138,6 +144,11 @@ def filesystem(url: str) -> Any:
 
     files.glob = found
     return files
+
+
+def _is_below(path: str, folder: str) -> bool:
+    """Whether it lies in a folder, and is not the object of no bytes by which some tools mark the folder itself."""
+    return path.startswith(f"{folder}/") if folder else bool(path)
 
 
 def _stat(said: "ObjectMeta") -> Stat:

@@ -3,15 +3,16 @@
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 
 from warehouse import catalogue_rows, commits, ledger
 from warehouse.errors import BrokenPromise, Mistake
 from warehouse.objects import Objects
-from warehouse.query import connect
+from warehouse.query import DamagedCatalogue, connect
 from warehouse.soundness import (
     CATALOGUE,
     CUT,
@@ -41,18 +42,38 @@ def look(root: Path, objects: Objects, *, quick: bool = False) -> list[Finding]:
     Args:
         quick: look at names, sizes and records alone.
     """
+    if not any(objects.list(folder) for folder in (commits.FOLDER, "ledger", "recipes")):
+        raise Mistake(f"{objects.url} is not a warehouse: it has neither a ledger nor a catalogue")
     findings, known = _catalogue(root, objects)
     if known is not None:
         tables = sorted({artifact.table_name for artifact in known.values()} | {table.name for table in TABLES})
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            there = {name: size for some in pool.map(objects.list, tables) for name, size in some.items()}
-            names = sorted(known.keys() | {name for name in there if is_shard(name)})
-            paths = {artifact.path for artifact in known.values()}
-            looked = pool.map(lambda name: list(_shard(root, objects, known, paths, there, name, quick=quick)), names)
-            findings += [finding for some in looked for finding in some]
-        findings += _strangers(there)
+        wrong, there = _shards(root, objects, known, tables, None, quick=quick)
+        if wrong:  # or made just now
+            again = _catalogue(root, objects)[1] or known
+            names = {finding.named_by or finding.path for finding in wrong}
+            wrong, there = _shards(root, objects, again, tables, names, quick=quick)
+        findings += [*wrong, *_strangers(there)]
     findings += damaged_records(root)
     return sorted(findings, key=lambda finding: (finding.path, finding.kind))
+
+
+def _shards(
+    root: Path,
+    objects: Objects,
+    known: Mapping[str, Artifact],
+    tables: list[str],
+    only: set[str] | None,
+    *,
+    quick: bool,
+) -> tuple[list[Finding], dict[str, int]]:
+    """What is wrong with the shards of some tables, `only` some of them, and everything that lies there."""
+    paths = {artifact.path for artifact in known.values()}
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        there = {name: size for some in pool.map(objects.list, tables) for name, size in some.items()}
+        names = known.keys() | {name for name in there if is_shard(name)}
+        asked = sorted(names if only is None else names & only)
+        looked = pool.map(lambda name: list(_shard(root, objects, known, paths, there, name, quick=quick)), asked)
+        return [finding for some in looked for finding in some], there
 
 
 def _catalogue(root: Path, objects: Objects) -> tuple[list[Finding], dict[str, Artifact] | None]:
@@ -68,6 +89,8 @@ def _catalogue(root: Path, objects: Objects) -> tuple[list[Finding], dict[str, A
         if missing := [file for file in commits.FILES if f"{head.folder}/{file}" not in there]:
             return [found(CATALOGUE, f"{head.folder}/{missing[0]}", "it is not there")], None
     except (duckdb.Error, Mistake, FileNotFoundError) as error:
+        if isinstance(error, Mistake) and not isinstance(error, commits.Damaged | DamagedCatalogue):
+            raise  # such as that access is denied
         return [found(CATALOGUE, commits.HEAD, f"the commit that it names cannot be read ({first_words(error)})")], None
     latest = {artifact.path: artifact for artifact in (*artifacts, *waiting) if artifact}
     return [], {place_of(root, artifact): artifact for artifact in latest.values()}
@@ -100,7 +123,7 @@ def _shard(
     elif there[name] != artifact.bytes:
         yield found(CUT, name, f"it has {there[name]:,} bytes, and had {artifact.bytes:,} when it was made")
     elif not quick:
-        if sha256(objects.get(name)).hexdigest() != artifact.sha256:
+        if _sha256(root, objects, name) != artifact.sha256:
             yield found(DAMAGED, name, "its bytes are not those that were written, though as many")
             return
         said = read_shard(root, name)
@@ -115,8 +138,16 @@ def _files(root: Path, objects: Objects, artifact: Artifact, name: str, there: M
     for named, wanted in named_files(artifact, here(shard_file(root, artifact.path, artifact.sha256))):
         if named not in there:
             yield found(FILES, named, f"{name} names it, and it is not there", named_by=name)
-        elif wanted and sha256(objects.get(named)).hexdigest() != wanted:
+        elif wanted and _sha256(root, objects, named) != wanted:
             yield found(FILES, named, f"its sha256 is not what {name} says of it", named_by=name)
+
+
+def _sha256(root: Path, objects: Objects, name: str) -> str:
+    """Of an object, which may be larger than memory."""
+    with TemporaryDirectory(dir=root) as folder:
+        objects.fetch(name, path := Path(folder) / "read")
+        with path.open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
 
 
 def _strangers(there: Mapping[str, int]) -> Iterator[Finding]:

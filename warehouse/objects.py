@@ -41,7 +41,7 @@ class Backend(Protocol):
     def get(self, name: str) -> tuple[bytes, str]:
         """An object and its etag. Raises FileNotFoundError or Unanswered."""
 
-    def fetch(self, name: str, path: Path) -> None:
+    def fetch(self, name: str, path: Path) -> Stat:
         """Writes an object, which may be larger than memory, to a file. Raises FileNotFoundError or Unanswered."""
 
     def list(self, folder: str) -> dict[str, Stat]:
@@ -77,13 +77,13 @@ class Objects:
         """An object, and the etag by which it can be swapped."""
         return self._asked(lambda: self._backend.get(name))
 
-    def fetch(self, name: str, path: Path) -> None:
-        """Writes an object, which may be larger than memory, to a file.
+    def fetch(self, name: str, path: Path) -> Stat:
+        """Writes an object, which may be larger than memory, to a file; what `stat` says of it.
 
         Raises:
             FileNotFoundError: there is none of this name.
         """
-        self._asked(lambda: self._backend.fetch(name, path))
+        return self._asked(lambda: self._backend.fetch(name, path))
 
     def put(self, name: str, data: bytes | Path) -> None:
         """Writes an object over what is there, of these bytes or of a file, which may be larger than memory."""

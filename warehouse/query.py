@@ -18,6 +18,10 @@ from warehouse.errors import Mistake
 from warehouse.working_copy import fetch, objects_of, said
 
 
+class DamagedCatalogue(Mistake):
+    """The file that is published is none of DuckDB's."""
+
+
 def select(root: Path, sql: str, at: str | None = None) -> pa.Table:
     """The rows of one SELECT over a warehouse's catalogue, or over one of its commits.
 
@@ -75,7 +79,7 @@ def published(root: Path, at: str | None = None) -> Path:
         try:
             fetch(objects, f"{commits.FOLDER}/{name}/{commits.FILES[0]}", path)
         except FileNotFoundError as error:
-            raise Mistake(f"{objects.url} has lost its commit {name}; {commits.ANEW}") from error
+            raise commits.Damaged(f"{objects.url} has lost its commit {name}; {commits.ANEW}") from error
         for old in sorted(path.parent.glob("*.duckdb"))[: -commits.KEPT]:
             if old != path:
                 old.unlink(missing_ok=True)
@@ -111,7 +115,7 @@ def connect(root: Path, at: str | None = None) -> duckdb.DuckDBPyConnection:
     try:
         db = duckdb.connect(file, read_only=True)
     except duckdb.Error as error:
-        raise Mistake(f"{file} cannot be opened; `valle catalogue rebuild` makes it anew: {error}") from error
+        raise DamagedCatalogue(f"{file} cannot be opened; `valle catalogue rebuild` makes it anew: {error}") from error
     inside = [str(root.resolve()), escape(str(root.resolve()))]  # and as a pattern is told it: DuckDB compares letters
     if url := reach(db, root):
         inside.append(f"{url}/")

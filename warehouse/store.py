@@ -25,7 +25,6 @@ import pyarrow.parquet as pq
 
 from warehouse import working_copy
 from warehouse.errors import BrokenPromise
-from warehouse.objects import Unanswered
 from warehouse.tables import Table
 from warehouse.tallies import NONE, tally_rows
 from warehouse.value_counts import count_values
@@ -163,16 +162,16 @@ def read_shard(root: Path, place: str) -> Artifact:
     if not working_copy.objects_of(root):
         return read_artifact(root, root / place)
     path, digest = working_copy.shard_of(place)
-    try:
-        file = working_copy.here(working_copy.shard_file(root, path, digest))
-        found = sha256(file.read_bytes()).hexdigest()
-    except Unanswered:
-        raise  # which says nothing of the shard
-    except OSError as error:
-        raise BrokenPromise(f"{place} is not a shard of a warehouse: {error}") from error
-    if not digest or not found.startswith(digest):
-        raise BrokenPromise(f"{place} is not what its name says")
-    return replace(read_artifact(root, file), path=path, sha256=found)
+    file = working_copy.shard_file(root, path, digest)
+    for _ in range(2):
+        try:
+            found = sha256(working_copy.here(file).read_bytes()).hexdigest()
+        except FileNotFoundError as error:
+            raise BrokenPromise(f"{place} is not a shard of a warehouse: {error}") from error
+        if digest and found.startswith(digest):
+            return replace(read_artifact(root, file), path=path, sha256=found)
+        file.unlink()  # a power cut may have emptied what lay here; what is there decides
+    raise BrokenPromise(f"{place} is not what its name says")
 
 
 def read_artifact(root: Path, path: Path) -> Artifact:

@@ -9,7 +9,9 @@ A shard lies there as `codes/<fingerprint>/<shard>@<sha256>.parquet`: what has b
 a shard that is fetched needs no look at whether it is still the same.
 """
 
+import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -126,16 +128,18 @@ def here(path: Path) -> Path:
     """
     for root, objects in _bound.items():
         if path.is_relative_to(root):
-            if path.exists():
-                if FETCHED in path.parts:
-                    with suppress(OSError):
-                        os.utime(path)
-                return path
             name = path.relative_to(root).as_posix()
-            if name.startswith(f"{FETCHED}/"):
+            if not name.startswith(f"{FETCHED}/"):
+                return path if path.exists() else _fetched_file(objects, name, path)
+            while not used(root / FETCHED, path):
                 _, digest, shard = name.split("/", 2)
-                return keep_shard(root, shard, digest, objects.get(object_name(shard, digest)))
-            return fetch(objects, name, path)
+                keep_shard(root, shard, digest, objects.get(object_name(shard, digest)))
+            return path
+    return path
+
+
+def _fetched_file(objects: Objects, name: str, path: Path) -> Path:
+    fetch(objects, name, path)
     return path
 
 
@@ -189,14 +193,22 @@ def send(path: Path) -> None:
             objects.put(path.relative_to(root).as_posix(), path)
 
 
-def notes_here(folder: Path) -> None:
-    """Fetches the notes that lie in a folder, each a small file whose name begins with a dot."""
+def notes_here(rows: Path) -> None:
+    """Fetches the notes on the folders of one shard, small files whose names begin with a dot, and removes old ones.
+
+    Args:
+        rows: where the shard's rows lie, or would in a folder.
+    """
     for root, objects in _bound.items():
-        if folder.is_relative_to(root):
-            name = folder.relative_to(root).as_posix()
-            for note in objects.list(name):
-                if note.startswith(f"{name}/.") and note.endswith(".json"):
-                    keep(root / note, objects.get(note))
+        if rows.is_relative_to(root):
+            folder = rows.parent.relative_to(root).as_posix()
+            ours = re.compile(rf"{re.escape(f'{folder}/.{rows.stem}')}(~[^/.]+)?\.[a-z]+\.json")
+            there = [name for name in objects.list(folder) if ours.fullmatch(name)]
+            for note in there:
+                keep(root / note, objects.get(note))
+            for old in rows.parent.glob(".*.json"):
+                if ours.fullmatch(name := old.relative_to(root).as_posix()) and name not in there:
+                    old.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -241,24 +253,37 @@ def keep(path: Path, data: bytes) -> Path:
     return path
 
 
-def fetch(objects: Objects, name: str, path: Path, written: int | None = None) -> Path:
-    """An object as a file, which may be larger than memory; as `keep`.
-
-    Args:
-        written: when, in ns since 1970; now unless said.
-    """
+def fetch(objects: Objects, name: str, path: Path) -> None:
+    """An object as a file of its own time, which may be larger than memory; as `keep`."""
     with _appearing(path) as unfinished:
-        objects.fetch(name, unfinished)
-        if written is not None:
-            os.utime(unfinished, ns=(time.time_ns(), written))
-    return path
+        _, written = objects.fetch(name, unfinished)
+        os.utime(unfinished, ns=(time.time_ns(), written))
+
+
+def used(folder: Path, path: Path) -> bool:
+    """Says of a file of a folder that it is in use, so that it is not let go for some minutes; whether it is there."""
+    try:
+        with _letting_go(folder, fcntl.LOCK_SH):
+            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def _letting_go(folder: Path, how: int) -> Iterator[None]:
+    """Between those who let files go and those who use them: nobody takes a file that somebody has just asked for."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".room").open("a") as lock:
+        fcntl.flock(lock, how)
+        yield
 
 
 @contextmanager
 def _appearing(path: Path) -> Iterator[Path]:
     """A file beside a path, which takes its place at the end of the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name[:100]}.{uuid4().hex}.tmp")
+    unfinished = path.with_name(f".{uuid4().hex}.tmp")
     try:
         yield unfinished
         unfinished.replace(path)
@@ -289,8 +314,10 @@ def make_room(folder: Path, more: int) -> None:
                 found.append((path.stat().st_atime, path.stat().st_size, path))
     over = sum(size for _, size, _ in found) + more - most
     long_ago = time.time() - _IN_USE
-    for used, size, path in sorted(found):
-        if over <= 0 or used > long_ago:
+    for last, size, path in sorted(found):
+        if over <= 0 or last > long_ago:
             return
-        path.unlink(missing_ok=True)
-        over -= size
+        with _letting_go(folder, fcntl.LOCK_EX), suppress(FileNotFoundError):
+            if path.stat().st_atime <= long_ago:  # nobody has asked for it since
+                path.unlink()
+                over -= size

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flows.engine.recipe import Recipe
 from tasks.corpora.listing import is_audio
+from warehouse.corpus_copy import file_here
 from warehouse.errors import Mistake
 
 ASKED = 200  # files whose headers are read; the others last as long for their bytes
@@ -49,7 +50,7 @@ def _asked(folder: Path, paths: list[str], files: dict[str, int]) -> tuple[float
     seconds, num_bytes = 0.0, 0
     for path in paths:
         try:
-            said = soundfile.info(str(folder / path))
+            said = soundfile.info(str(file_here(folder / path)))
         except (OSError, RuntimeError):  # libsndfile's errors are of the second kind
             continue
         if said.samplerate and said.frames > 0:

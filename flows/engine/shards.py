@@ -268,7 +268,7 @@ def _folder_there(job: Job, path: Path) -> Path:
     So only what is made from the same as the first time, by nobody's wish to make it again, goes into the same folder.
     """
     begun_from = path.with_name(f".{job.shard}.inputs.json")
-    working_copy.notes_here(path.parent)
+    working_copy.notes_here(path)
     name = job.shard
     if not begun_from.exists():
         write_atomically(begun_from, job.inputs.encode())

@@ -36,7 +36,7 @@ def begin(path: Path, reads: Mapping[str, Sequence[Path]], inputs: str, *, again
     `inputs` are what a training that begins now is made from: files by table, and the same as JSON.
     """
     objects = objects_of(path.parents[2])
-    notes_here(path.parent)
+    notes_here(path)
     name = newest(path) or path.stem
     if again and (_note(path, name, "done").exists() or (name == path.stem and _is_made(path))):
         number = int(name.rpartition("~")[2]) if name != path.stem else 1
@@ -69,6 +69,7 @@ def _begin_there(path: Path, folder: Path, reads: Mapping[str, Sequence[Path]], 
     root = path.parents[2]
     noted, listed = _note(path, folder.name, "inputs"), _note(path, folder.name, DATA)
     if not noted.exists() or not listed.exists():
+        shutil.rmtree(folder, ignore_errors=True)  # what this machine still has of one that was freed
         names = {table: [file.relative_to(root).as_posix() for file in files] for table, files in reads.items()}
         for note, text in ((listed, json.dumps(names)), (noted, inputs)):  # the one that begins it last
             write_atomically(note, text.encode())

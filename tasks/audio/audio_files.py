@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from tasks.audio import flac
 from tasks.audio.containers import Part, Window, missing_bytes, parts
-from warehouse.corpus_copy import file_here, objects_of
+from warehouse.corpus_copy import file_here, lies_in_a_copy, objects_of
 
 _BLOCK = 1 << 18  # values decoded at once, all channels together: 1 MiB of float32
 _OFF_SCALE = 16.0  # of full scale: a peak that no loud recording has
@@ -172,9 +172,10 @@ def will_stay(error: OSError) -> bool:
     """Whether a file that cannot be opened says something of itself: it is missing, a folder, or not ours to read.
 
     Any other error is the disk's, the network's or this process's (a stale handle, too many open files): another
-    attempt may go well, so nothing is known of the file, and no row may be dropped for it.
+    attempt may go well, so nothing is known of the file, and no row may be dropped for it. Nor is it of a file that was
+    fetched and has gone from here.
     """
-    return error.errno in _OF_THE_FILE
+    return error.errno in _OF_THE_FILE and not lies_in_a_copy(error.filename)
 
 
 def must_be_there(corpus: Path) -> None:

@@ -18,7 +18,7 @@ from tasks.audio.audio_files import will_stay
 from tasks.corpora.listing import Entry, Group, Portion, is_audio, may_hold, no_warehouse, parent
 from tasks.corpora.trees import Stat, Tree, join, walk
 from tasks.text.encodings import NO_TEXT, lines_of, text_of
-from warehouse.corpus_copy import folder_name
+from warehouse.corpus_copy import file_here, folder_name
 from warehouse.corpus_copy import said as said_of
 
 MANIFEST = "manifest.jsonl"
@@ -124,7 +124,7 @@ def _lines(root: Path, manifest: str) -> tuple[dict[str, Line], list[Entry]]:
     """A manifest's lines by plain path relative to the corpus, and an entry for each that names no file below it."""
     lines: dict[str, Line] = {}
     astray: list[Entry] = []
-    for number, (words, is_text) in enumerate(lines_of(root / manifest), start=1):
+    for number, (words, is_text) in enumerate(lines_of(file_here(root / manifest)), start=1):
         if not words.strip():
             continue
         said = _object(words) if is_text else {}
@@ -177,7 +177,7 @@ def _word(said: dict[str, Any], key: str) -> str | None:
 def _text(path: Path, note: str | None) -> tuple[str | None, str | None]:
     """What a file beside a recording says, and the recording's note, with the reason where the file is no text."""
     try:
-        return text_of(path).strip() or None, note
+        return text_of(file_here(path)).strip() or None, note
     except ValueError as error:
         return None, "; ".join(filter(None, (note, f"it has no text: {error}")))
     except OSError as error:

@@ -16,7 +16,8 @@ from typing import Any
 from tasks.audio.audio_files import will_stay
 from tasks.corpora.listing import CorpusError, Entry, Group, Portion, is_audio, may_hold
 from tasks.corpora.trees import Tree, join, subfolders, walk
-from warehouse.corpus_copy import said
+from warehouse.corpus_copy import file_here
+from warehouse.corpus_copy import said as said_of
 
 SUBSETS = ("small", "medium", "large")
 
@@ -50,7 +51,7 @@ class LibriLight:
                     )
 
     def _subsets(self, tree: Tree) -> list[str]:
-        there, root = [name for name in SUBSETS if tree.has_folder(name)], said(tree.root)
+        there, root = [name for name in SUBSETS if tree.has_folder(name)], said_of(tree.root)
         if not there:
             raise CorpusError(f"{root} holds no folder small, medium or large, so it is not laid out as LibriLight")
         if self.subset is None:
@@ -91,12 +92,12 @@ def _entry(root: Path, path: PurePosixPath, subset: str, speaker: str) -> Entry:
 def _read(path: Path) -> tuple[dict[str, Any], str | None]:
     """What a JSON file says, and what is wrong with it; a recording whose JSON is bad is still a recording."""
     try:
-        said = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}, "no JSON beside it"
+        said = json.loads(file_here(path).read_bytes())
     except OSError as error:
         if not will_stay(error):
             raise
+        if isinstance(error, FileNotFoundError):
+            return {}, "no JSON beside it"
         return {}, f"{path.name} cannot be read: {error.strerror}"
     except (ValueError, RecursionError):
         return {}, f"{path.name} is {'empty' if path.stat().st_size == 0 else 'no JSON'}"

@@ -21,7 +21,7 @@ from tasks.corpora.listing import (
 )
 from tasks.corpora.trees import Stat, Tree, join, subfolders, walk
 from tasks.text.encodings import NO_TEXT, lines_of
-from warehouse.corpus_copy import said
+from warehouse.corpus_copy import file_here, said
 
 SPEAKERS = "SPEAKERS.TXT"
 
@@ -82,7 +82,7 @@ def _group(tree: Tree, path: str, folder: str, speakers: dict[str, Stat]) -> Ite
 
 def _readers(path: Path) -> dict[str, str]:
     """The subset of each reader: lines of `ID | SEX | SUBSET | MINUTES | NAME`, and comments that begin with `;`."""
-    lines = [words.split("|") for words, _ in lines_of(path) if not words.startswith(";")]
+    lines = [words.split("|") for words, _ in lines_of(file_here(path)) if not words.startswith(";")]
     return {line[0].strip(): line[2].strip() for line in lines if len(line) > 2}
 
 
@@ -90,7 +90,7 @@ def _texts(root: Path, transcripts: list[str]) -> dict[str, tuple[str | None, st
     """The text of each utterance, or why its line is none."""
     texts: dict[str, tuple[str | None, str | None]] = {}
     for path in transcripts:
-        for words, is_text in lines_of(root / path):
+        for words, is_text in lines_of(file_here(root / path)):
             name, _, text = words.strip().partition(" ")
             if text:
                 texts[name] = (text.strip(), None) if is_text else (None, f"its line in a .trans.txt is {NO_TEXT}")

@@ -94,7 +94,7 @@ class ObjectTree:
             folders, files = self._objects.children(folder)
             return Children(
                 sorted(name for name in folders if not name.startswith(".")),
-                {name: files[name] for name in sorted(files) if not name.startswith(".")},
+                {name: files[name] for name in sorted(files) if _is_file(name, files[name])},
             )
         return self._known.get(folder, Children([], {}))
 
@@ -123,7 +123,7 @@ class ObjectTree:
                 self._known[within] = Children([], {})
                 self._known[folder].folders.append(part)
             folder = within
-        if not file.startswith("."):
+        if _is_file(file, stat):
             self._known[folder].files[file] = stat
 
 
@@ -157,6 +157,11 @@ def subfolders(tree: Tree, folder: str, wanted: Callable[[str], bool] = lambda _
 def join(folder: str, name: str) -> str:
     """A path relative to the corpus; its own folder is the empty path."""
     return f"{folder}/{name}" if folder else name
+
+
+def _is_file(name: str, stat: Stat) -> bool:
+    """Whether an object is a file that is not hidden. One of no bytes and no suffix marks a folder, for some tools."""
+    return not name.startswith(".") and (stat[0] > 0 or "." in name)
 
 
 def _is_folder(item: "os.DirEntry[str]") -> bool:

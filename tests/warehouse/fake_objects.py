@@ -122,9 +122,11 @@ class Client:
         """As `Backend` says."""
         return self._request(lambda: self._found(name))
 
-    def fetch(self, name: str, path: Path) -> None:
+    def fetch(self, name: str, path: Path) -> Stat:
         """As `Backend` says."""
-        path.write_bytes(self.get(name)[0])
+        data, written = self._request(lambda: (self._found(name)[0], self._store.written[name]))
+        path.write_bytes(data)
+        return len(data), written
 
     def list(self, folder: str) -> dict[str, Stat]:
         """As `Backend` says."""

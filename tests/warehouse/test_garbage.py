@@ -92,6 +92,25 @@ def test_the_notes_of_a_training_go_with_it_and_no_others(tmp_path: Path) -> Non
     assert sorted(path.name for path in folder.iterdir()) == [".a.inputs.json", "a"]
 
 
+def test_names_with_dots_are_names_of_their_own(root: Path) -> None:
+    folder = root / "checkpoints" / "first"
+    for name in ("ar", "ar.v2"):
+        (folder / name).mkdir(parents=True)
+        (folder / f".{name}.inputs.json").write_text("{}")
+    free(root, [Garbage("checkpoints/first/ar", 0, OLDER)])
+    assert [path.name for path in folder.iterdir()] == [".ar.v2.inputs.json", "ar.v2"] or not list(
+        folder.glob(".ar.i*")
+    )
+    assert (folder / ".ar.v2.inputs.json").exists()
+
+
+def test_neither_a_writer_nor_what_is_not_ours_is_garbage(root: Path) -> None:
+    before = listed(root)
+    (next((root / "codes").iterdir()) / ".a.parquet.tmp").symlink_to("gone")
+    (root / "checkpoints" / "pretrained" / "ar").mkdir(parents=True)
+    assert listed(root) == before
+
+
 def test_the_command_lists_asks_and_frees(root: Path, valle: Callable[..., Said]) -> None:
     train(root, "old", "ar", ["ar"], {})
     train(root, "new", "ar", ["ar"], {})

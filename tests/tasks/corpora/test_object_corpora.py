@@ -1,20 +1,24 @@
 """A corpus on an object store: listed, fetched and read as one in a folder is."""
 
 import json
+import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
+from flows.commands.corpus_size import corpus_size
+from flows.engine.recipe import Recipe
 from tasks.audio.audio_files import must_be_there, read
 from tasks.corpora.corpus_name import settle
 from tasks.corpora.listing import CorpusError
 from tasks.recordings import Recordings
 from tests.small_corpus import audio, chapter, rows
 from tests.warehouse.fake_objects import Client, FakeStore
-from warehouse import corpus_copy
+from warehouse import corpus_copy, working_copy
 from warehouse.errors import Mistake
-from warehouse.objects import Objects, Unanswered
+from warehouse.objects import Objects, Stat, Unanswered
 
 URL = "s3://bucket/corpus"
 
@@ -104,17 +108,98 @@ def test_what_cannot_be_fetched_this_time_fails_its_shard_and_drops_nothing(
     stage, fetch = Recordings(layout="librilight", audio=tmp_path / "there"), Objects.fetch
     for suffix in (".json", ".flac"):
 
-        def unanswered(objects: Objects, name: str, path: Path, suffix: str = suffix) -> None:
+        def unanswered(objects: Objects, name: str, path: Path, suffix: str = suffix) -> Stat:
             if name.endswith(suffix):
                 raise Unanswered(name)
-            fetch(objects, name, path)
+            return fetch(objects, name, path)
 
         monkeypatch.setattr(Objects, "fetch", unanswered)
+        shutil.rmtree(tmp_path / "there")
         with pytest.raises(Unanswered):
             stage("small-100")
     monkeypatch.setattr(Objects, "fetch", fetch)
     [row] = stage("small-100").to_pylist()
     assert (row["dropped"], row["detail"]) == (None, None)
+
+
+def test_what_another_lets_go_for_lack_of_room_is_not_taken_for_missing(
+    tmp_path: Path, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that were here for long, some of which are not, in a cache that is too small for them."""
+    for number in range(40):
+        chapter(tmp_path / "corpus", "100", name=f"{number:03d}")
+    send(tmp_path / "corpus", store)
+    there = tmp_path / "there"
+    stage = Recordings(layout="librilight", audio=there)
+    stage("small-100")
+    files = [path for path in there.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    whole = sum(path.stat().st_size for path in files)
+    for most in (1_000, whole - sum(path.stat().st_size for path in files if path.suffix == ".json") // 2):
+        monkeypatch.setenv("VALLE_CACHE_BYTES", str(most))
+        for _ in range(3):
+            corpus_copy._looked.clear()
+            working_copy._fetched.clear()
+            for path in filter(Path.exists, files):
+                age = 5_000 if path.suffix == ".json" else 4_000
+                os.utime(path, ns=(time.time_ns() - age * 10**9, path.stat().st_mtime_ns))
+            for path in sorted(there.rglob("*.json"))[::10]:
+                path.unlink()
+            assert {(row["dropped"], row["detail"]) for row in stage("small-100").to_pylist()} == {(None, None)}
+
+
+def test_a_file_that_has_gone_from_here_says_nothing_of_the_corpus(
+    tmp_path: Path, store: FakeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody has removed the copy while it is read: the shard fails, and may go well the next time."""
+    chapter(tmp_path / "corpus")
+    send(tmp_path / "corpus", store)
+    stage, here = Recordings(layout="librilight", audio=tmp_path / "there"), corpus_copy.file_here
+
+    def and_gone(path: Path) -> Path:
+        found = here(path)
+        path.unlink()
+        return found
+
+    for module in ("tasks.corpora.librilight.file_here", "warehouse.corpus_copy.file_here"):
+        with monkeypatch.context() as removing:
+            removing.setattr(module, and_gone)
+            with pytest.raises(FileNotFoundError):
+                stage("small-100")
+    assert [row["dropped"] for row in stage("small-100").to_pylist()] == [None]
+
+
+def test_names_that_are_long_or_odd_are_names(tmp_path: Path, store: FakeStore) -> None:
+    names = ("語" * 80 + ".wav", "%41#x y\\z?.wav", "a*é.wav")
+    for name in names:
+        audio(tmp_path / "corpus" / "a" / name)
+    send(tmp_path / "corpus", store)
+    store.write("b", (tmp_path / "corpus" / "a" / names[0]).read_bytes(), "overwrite")
+    store.write("b/1.wav", (tmp_path / "corpus" / "a" / names[0]).read_bytes(), "overwrite")
+    store.write("c", b"", "overwrite")  # by which some tools mark a folder
+    store.write("c/1.wav", (tmp_path / "corpus" / "a" / names[0]).read_bytes(), "overwrite")
+    stage = Recordings(layout="folder", audio=tmp_path / "there")
+    assert set(stage.shards()) == {"a", "b", "c", "top"}
+    found = {shard: [row["dropped"] for row in stage(shard).to_pylist()] for shard in ("a", "b", "c", "top")}
+    assert found == {"a": [None, None, None], "b": [None], "c": [None], "top": ["unreadable"]}
+
+
+def test_a_shard_is_made_of_what_its_listing_says(tmp_path: Path, store: FakeStore) -> None:
+    """However short ago this process has looked at a file that was replaced since."""
+    audio(tmp_path / "corpus/a/1.wav", 1.0)
+    send(tmp_path / "corpus", store)
+    stage = Recordings(layout="folder", audio=tmp_path / "there")
+    stage("a")
+    audio(tmp_path / "corpus/a/1.wav", 2.0)
+    send(tmp_path / "corpus", store)
+    [row] = stage("a").to_pylist()
+    assert row["seconds"] == 2.0
+
+
+def test_hours_are_guessed_from_files_there(tmp_path: Path, store: FakeStore) -> None:
+    audio(tmp_path / "corpus/a/1.wav", 2.0)
+    send(tmp_path / "corpus", store)
+    stage = Recordings(layout="folder", audio=tmp_path / "there")
+    assert corpus_size(Recipe((stage,)), tmp_path / "there").hours == pytest.approx(2 / 3600, rel=0.01)
 
 
 def test_a_corpus_that_is_gone_says_nothing_of_its_files(tmp_path: Path, store: FakeStore) -> None:
@@ -138,6 +223,9 @@ def test_the_sample_corpus_and_a_warehouse_are_refused_there(tmp_path: Path, sto
 
 
 def test_a_corpus_is_called_as_the_end_of_its_url(tmp_path: Path, store: FakeStore) -> None:
+    stage = Recordings(layout="folder", audio=tmp_path / "there", root=tmp_path / "root")
+    stage.provide()
+    assert not (tmp_path / "root" / "corpus.json").exists(), "a URL at which nothing lies names nothing"
     audio(tmp_path / "corpus" / "a" / "1.wav")
     send(tmp_path / "corpus", store)
     settle(tmp_path / "root", tmp_path / "there")
