@@ -1,6 +1,8 @@
 """The same run on a cluster by its address: nodes die in mid-run and in mid-training, others join, nothing differs."""
 
+import json
 import time
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,11 @@ def site(folder: Path, *keys: str) -> list[str]:
     path = folder / "site.toml"
     path.write_text("\n".join(['device = "cpu"', "retries = 4", "retry_delay_seconds = 0.5", *keys]))
     return ["--site", str(path)]
+
+
+def log(root: Path) -> str:
+    """How the training of the AR has gone so far."""
+    return "".join(path.read_text() for path in root.glob("checkpoints/*/ar/progress.jsonl"))
 
 
 def crashed(root: Path) -> set[str]:
@@ -52,21 +59,24 @@ def test_nodes_die_in_mid_run_and_in_mid_training_and_another_joins(
 
 
 @pytest.mark.timeout(700)
-def test_a_training_over_two_nodes_of_which_one_dies_ends_with_the_same_weights(
+def test_a_training_takes_in_a_node_that_joins_and_loses_it_and_ends_with_the_same_weights(
     tmp_path: Path, prefect_address: dict[str, str]
 ) -> None:
     lines = "pause " + " ".join(f"word{i}" for i in range(12))
     audio, root = write_corpus(tmp_path / "audio", a=lines, b=lines, c=lines), tmp_path / "root"
-    with RayNodes({"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30"}) as nodes:
+    with RayNodes({"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "8"}) as nodes:
         nodes.add(1)
-        second = nodes.add(1)
         words = site(tmp_path, f'ray_address = "{nodes.address}"', "train_workers = 2")
         run = start(root, audio, f"{TOY}:taught", words, prefect_address | OPEN)
         with ended(run):
             assert wait_until(lambda: list(root.glob("checkpoints/*/ar/states/*.pt")), run, 300), run.communicate()
+            second = nodes.add(1)
+            assert wait_until(lambda: log(root).count('"workers": 2') > 3, run, 300), run.communicate()
             nodes.kill(second)
             said = run.communicate(timeout=300)[1].decode()
         assert run.returncode == 0, said
+    trained_by = [json.loads(line)["workers"] for line in log(root).splitlines() if '"note": null' in line]
+    assert [workers for workers, _ in groupby(trained_by)] == [1, 2, 1]
     assert crashed(root) == {"checkpoints"}
     unbroken, stage = tmp_path / "unbroken" / "checkpoints" / "f", taught().stages[-1]
     read = [
