@@ -11,10 +11,6 @@ from flows.engine.shards import LASTING_ERRORS
 from tasks.training.worker import shared_out
 
 _LOOKS_APART = 1.0  # seconds between looks at whether a group may grow
-_ENVIRONMENT = {
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # between two looks at the workers
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "30",  # by then a node that has died counts no more
-}
 
 
 @dataclass(frozen=True)
@@ -46,27 +42,19 @@ class RayTrain:
         from ray.train import ControllerError, WorkerGroupError
         from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
-        for name, value in _ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        in_vain = False
+        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # between two looks at the workers
         while True:
             try:
-                self._trainer(function, config, batches, saves, in_vain).fit()
+                self._trainer(function, config, batches, saves).fit()
                 return
             except ControllerError as error:
                 if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
                     raise
-                in_vain = True
             except WorkerGroupError as error:
                 raise _cause(error.worker_failures) or error from error
 
     def _trainer(
-        self,
-        function: Callable[[dict[str, Any]], None],
-        config: dict[str, Any],
-        batches: int,
-        saves: Path,
-        in_vain: bool,
+        self, function: Callable[[dict[str, Any]], None], config: dict[str, Any], batches: int, saves: Path
     ) -> Any:
         import ray
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -85,7 +73,7 @@ class RayTrain:
             scaling = ScalingConfig(
                 num_workers=(1, most), use_gpu=self.use_gpu, elastic_resize_monitor_interval_s=_LOOKS_APART
             )
-            policy = EvenShares(scaling, batches, saves, in_vain)
+            policy = EvenShares(scaling, batches, saves)
             return ElasticTrainer(
                 function, train_loop_config=config, scaling_config=scaling, run_config=run, policy=policy
             )

@@ -14,14 +14,16 @@ from flows.engine.elastic import EvenShares
 class Cluster:
     """What Ray would say of a cluster, and a group on it that a policy for four batches looks after."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, in_vain: bool = False, use_gpu: bool = False):
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, use_gpu: bool = False):
         self.states, self.kind = folder / "states", "GPU" if use_gpu else "CPU"
         self.there = self.free = 0.0
+        self.fits = 99  # workers that Ray would find a place for
         monkeypatch.setattr(ray, "cluster_resources", lambda: {self.kind: self.there, "memory": 1e9})
         monkeypatch.setattr(ray, "available_resources", lambda: {self.kind: self.free, "memory": 1e9})
         config = ScalingConfig(num_workers=(1, 4), use_gpu=use_gpu, elastic_resize_monitor_interval_s=0.0)
-        self.policy = EvenShares(config, 4, self.states, in_vain)
+        self.policy = EvenShares(config, 4, self.states)
         monkeypatch.setattr(self.policy, "_maybe_send_resource_request", lambda: None)
+        monkeypatch.setattr(self.policy, "_fits", lambda num_workers, _: num_workers <= self.fits)
 
     def begins_with(self) -> int:
         decision = self.policy.make_decision_for_non_running_worker_group()
@@ -51,10 +53,25 @@ def test_it_begins_with_as_many_as_share_out_a_step_evenly(
     assert cluster.begins_with() == workers
 
 
-def test_after_waiting_in_vain_it_begins_with_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cluster = Cluster(tmp_path, monkeypatch, in_vain=True)
-    cluster.there, cluster.free = 4, 2
-    assert cluster.begins_with() == 2
+def test_it_begins_without_those_that_find_no_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = Cluster(tmp_path, monkeypatch)
+    cluster.there = 4
+    for fits, workers in ((3, 2), (1, 1), (0, 1)):
+        cluster.fits = fits
+        assert cluster.begins_with() == workers, "of a node that has died, or that others hold"
+
+
+def test_it_does_not_grow_into_room_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as half a GPU here and half a GPU there."""
+    cluster = Cluster(tmp_path, monkeypatch)
+    cluster.free, cluster.fits = 1, 0
+    assert cluster.grows_from(1) is None
+    cluster.save(10)
+    assert cluster.grows_from(1) is None
+    cluster.fits = 1
+    assert cluster.grows_from(1) is None, "the last state was of before it was asked for"
+    cluster.save(20)
+    assert cluster.grows_from(1) == 2
 
 
 def test_it_grows_once_a_state_was_saved_since_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

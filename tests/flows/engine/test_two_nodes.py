@@ -65,7 +65,7 @@ def test_a_training_takes_in_a_node_that_joins_and_loses_it_and_ends_with_the_sa
 ) -> None:
     lines = "pause " + " ".join(f"word{i}" for i in range(12))
     audio, root = write_corpus(tmp_path / "audio", a=lines, b=lines, c=lines), tmp_path / "root"
-    with RayNodes({"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "8", MARK: root.name}) as nodes:
+    with RayNodes({MARK: root.name}) as nodes:
         nodes.add(1)
         words = site(tmp_path, f'ray_address = "{nodes.address}"', "train_workers = 2")
         run = start(root, audio, f"{TOY}:taught", words, prefect_address | OPEN)
