@@ -247,7 +247,7 @@ class MadeUpCodes:
 class Speakers(Checkpoints):
     """The AR of the real model, and no NAR."""
 
-    gathers = ("ar",)
+    gathers = ("ar",)  # type: ignore[assignment]
 
 
 def toy() -> Recipe:
