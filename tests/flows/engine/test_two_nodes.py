@@ -16,7 +16,6 @@ from tests.toy import taught, write_corpus
 from warehouse.query import select
 
 SHAKEN = f"{TOY}:shaken"
-TRAINS = "ray::RayTrainWo"  # what a process of a training's worker is called, in fifteen letters
 
 
 def site(folder: Path, *keys: str) -> list[str]:
@@ -28,6 +27,12 @@ def site(folder: Path, *keys: str) -> list[str]:
 def log(root: Path) -> str:
     """How the training of the AR has gone so far."""
     return "".join(path.read_text() for path in root.glob("checkpoints/*/ar/progress.jsonl"))
+
+
+def trains(mark: str) -> bool:
+    """Whether a process with this mark is there to train; it asks twice a second, for all processes are looked at."""
+    time.sleep(0.5)
+    return "ray::RayTrainWo" in processes(mark).values()  # of `RayTrainWorker` the first letters
 
 
 def crashed(root: Path) -> set[str]:
@@ -65,12 +70,12 @@ def test_a_training_takes_in_a_node_that_joins_and_loses_it_and_ends_with_the_sa
 ) -> None:
     lines = "pause " + " ".join(f"word{i}" for i in range(12))
     audio, root = write_corpus(tmp_path / "audio", a=lines, b=lines, c=lines), tmp_path / "root"
-    with RayNodes({MARK: root.name}) as nodes:
+    with RayNodes({MARK: (mark := str(tmp_path))}) as nodes:
         nodes.add(1)
         words = site(tmp_path, f'ray_address = "{nodes.address}"', "train_workers = 2")
         run = start(root, audio, f"{TOY}:taught", words, prefect_address | OPEN)
         with ended(run):
-            assert wait_until(lambda: TRAINS in processes(root.name).values(), run, 300), run.communicate()
+            assert wait_until(lambda: trains(mark), run, 300), run.communicate()
             second = nodes.add(1)
             assert wait_until(lambda: log(root).count('"workers": 2') > 3, run, 300), run.communicate()
             nodes.kill(second)
