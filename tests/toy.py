@@ -278,7 +278,7 @@ def taught() -> Recipe:
         codec="encodec_24khz",
         num_validations=2,
         accumulate=2,
-        ar_steps=60,
+        ar_steps=80,
         ar_warmup_steps=1,
         ar_batch_frames=120,
         save_every=4,
