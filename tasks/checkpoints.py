@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from model.training.trainer import Training
     from model.valle.settings import Half
 
-Launch = Callable[[Callable[[Config], None], Config, int], None]  # what, told what, in how many workers at most
+# What, told what, in how many workers at most, and the folder where its states appear.
+Launch = Callable[[Callable[[Config], None], Config, int, Path], None]
 EMBEDDED = "embedded"
 MIXED = 4_096  # examples of one batch's stream that are shuffled together: 75 MB of codes at 15 s each
 FRAMES_AT_ONCE = 6_000  # of a batch, what the paper gives each of its 16 GPUs
@@ -47,7 +48,7 @@ _DETAILS: Mapping[Valid, str | None] = {
 }
 
 
-def here(function: Callable[[Config], None], config: Config, _most: int) -> None:
+def here(function: Callable[[Config], None], config: Config, _most: int, _states: Path) -> None:
     """Launches a training in this process alone."""
     function(config)
 
@@ -147,7 +148,7 @@ class Checkpoints:
         from model.training.progress import Progress, best, best_folder
 
         job = self._job(list(_shards(examples, phones, codes)), shard, folder)
-        self.launch(train_half, {"job": job}, job.training.accumulate)
+        self.launch(train_half, {"job": job}, job.training.accumulate, folder / "states")
         folder_here(folder, without="states")  # from the worker that wrote it
         progress = [Progress(**record) for record in json.loads((folder / VALIDATIONS).read_text())]
         last, chosen = progress[-1].step, best(progress).step

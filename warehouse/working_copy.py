@@ -176,6 +176,14 @@ def folder_here(path: Path, *, without: str | None = None) -> Path:
     return path
 
 
+def newest(folder: Path) -> str:
+    """The last name in a folder, by its object store where it has one; empty where there is none."""
+    for root in folder.parents:
+        if objects := objects_of(root):
+            return max((Path(name).name for name in objects.list(folder.relative_to(root).as_posix())), default="")
+    return max((path.name for path in folder.glob("[!.]*")), default="")
+
+
 def forget_unsent(folder: Path) -> None:
     """Removes the files of a folder that its object store does not have."""
     for root, objects in _bound.items():

@@ -17,11 +17,12 @@ from typing import Any
 from flows.engine.lane import Bar, Lane
 from flows.engine.lineage import Lineage
 from flows.engine.prefect_pages import Pages
+from flows.engine.ray_train import RayTrain
 from flows.engine.recipe import Listings, placed
 from flows.engine.shards import Failure, Job
 from flows.engine.site import Site
 from flows.engine.trainings import newest, say_schedules
-from flows.engine.workers import RayTrain, Workers
+from flows.engine.workers import Workers
 from flows.terminal.output import say
 from flows.terminal.progress_bars import Progress
 from warehouse import corpus_copy
@@ -57,7 +58,8 @@ class Tally:
 
 def on_device(stage: Stage, site: Site, device: str) -> Stage:
     """A stage that works on a device: the one of the workers, which is known when there is work for them."""
-    launch = RayTrain(site.train_workers, device == "cuda", site.root / "logs" / "train")
+    nodes_may_join = site.ray_address != "local"
+    launch = RayTrain(site.train_workers, device == "cuda", site.root / "logs" / "train", grows=nodes_may_join)
     return placed(stage, {"device": device, "launch": launch})
 
 

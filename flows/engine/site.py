@@ -42,7 +42,7 @@ class Site:
     )
     grows_to: int | None = None  # workers that a cluster which starts machines by itself may come to have room for
     object_store_bytes: int = 300_000_000  # of a local Ray
-    train_workers: int = 2  # of each half's training
+    train_workers: int = 2  # of each half's training, at most: it begins with those there are room for, and may grow
     retries: int = 2  # of a shard that failed for a reason that may pass
     retry_delay_seconds: float = 2.0
     shard_timeout_seconds: float = 86_400.0  # after which a worker that is not done with a shard counts as stuck

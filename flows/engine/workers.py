@@ -1,4 +1,4 @@
-"""Ray actors that make shards, and Ray Train for what is trained.
+"""Ray actors that make shards.
 
 A worker process outlives its shards, so a stage finds its model warm. Ray never
 retries: a dead worker is replaced here, its shard fails, and the engine decides
@@ -11,18 +11,15 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
 from flows.engine.placement import has_gpu, room
-from flows.engine.shards import LASTING_ERRORS, Failure, Job, make_shard, one_line, record_attempt, rehearse
+from flows.engine.shards import Failure, Job, make_shard, one_line, record_attempt, rehearse
 from flows.engine.site import Site, device_here
 from flows.machine.ray_start import start_ray
-from tasks.training.worker import shared_out
 from warehouse.errors import Mistake
 from warehouse.ledger import CRASHED, FAILED
 from warehouse.stage import Resources
@@ -154,7 +151,6 @@ class Workers:
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_worker_register_timeout_seconds", "300")  # rather than 60: a machine may be busy
-        os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # seconds a report waits
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as Ray will do by itself; else it warns
         import ray
         from ray import cloudpickle
@@ -320,61 +316,6 @@ class Pool:
             workers.changed.notify_all()
         if not kept:
             ray.kill(worker)
-
-
-@dataclass(frozen=True)
-class RayTrain:
-    """Runs a training function in every worker of a Ray Train group, with torch.distributed set up between them."""
-
-    num_workers: int  # at most: no more than the cluster has room for, or Ray would wait for ever
-    use_gpu: bool
-    storage: Path  # Ray's own notes; what is trained goes where the function puts it
-
-    def __call__(self, function: Callable[[dict[str, Any]], None], config: dict[str, Any], batches: int) -> None:
-        """Blocks until every worker has returned; as many work as can share out the batches of a step evenly.
-
-        Ray counts a node for some seconds after it has died, and would wait for its workers for ever. So whoever has
-        waited in vain counts again.
-
-        Raises:
-            Exception: a worker failed, this is why; what was saved is there for the next attempt.
-        """
-        import ray
-        from ray.train import ControllerError, WorkerGroupError
-        from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
-
-        while True:
-            room = int(ray.cluster_resources().get("GPU" if self.use_gpu else "CPU", 1))
-            try:
-                return self._fit(function, config, shared_out(batches, max(1, min(self.num_workers, room))))
-            except ControllerError as error:
-                if not isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
-                    raise
-            except WorkerGroupError as error:
-                raise _cause(error.worker_failures) or error from error
-
-    def _fit(self, function: Callable[[dict[str, Any]], None], config: dict[str, Any], num_workers: int) -> None:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchTrainer
-
-        trainer = TorchTrainer(
-            function,
-            train_loop_config=config,
-            scaling_config=ScalingConfig(num_workers=num_workers, use_gpu=self.use_gpu),
-            # A name of its own: under an old name Ray Train resumes from its own checkpoints, and ours are the truth.
-            run_config=RunConfig(
-                name=f"train-{uuid4().hex[:12]}",
-                storage_path=str(self.storage),
-                failure_config=FailureConfig(max_failures=0, controller_failure_limit=0),
-            ),
-        )
-        trainer.fit()
-
-
-def _cause(failures: Mapping[int, Exception]) -> Exception | None:
-    """Why workers failed: what another attempt would only meet again, before what the others made of it."""
-    ranks = sorted(failures, key=lambda rank: (not isinstance(failures[rank], LASTING_ERRORS), rank))
-    return failures[ranks[0]] if ranks else None
 
 
 def _end(error: Exception, limit: float | None) -> str:

@@ -118,6 +118,7 @@ def train(
         Diverged: the loss is no number any more; the last state saved is from before.
         CheckpointError: `start` is of other settings, or damaged.
         ValueError: the workers cannot share out the batches of a step evenly.
+        OSError: workers went on from different states, for a file system told some of them late of the last.
     """
     where = where or Where()
     workers = Workers.here()
@@ -126,7 +127,9 @@ def train(
     workers.wait()  # nobody still writes what another is about to read
     with torch.random.fork_rng(devices=[torch.device(where.device)] if where.device.startswith("cuda") else []):
         run = _Run(settings, training, chunks, valid, folder, where, start, codebooks, workers)
-        workers.wait()  # everybody has read the state before anybody writes one
+        begun = run.state.positions
+        if any(theirs != begun for theirs in workers.gather(begun)):  # all have read before anybody writes
+            raise OSError(f"workers went on from different states of {folder}: their file systems differ")
         with ahead(run.batches(chunks)) as batches, run.states:
             run.to_the_end(batches)
         workers.wait()
@@ -275,7 +278,8 @@ class _Run:
         state = self.state
         rate = self.training.rate(max(state.step - 1, 0))
         figures: dict[str, Any] = {"tokens_per_second": None, "mfu": None, "seconds_left": None, **pace}
-        return Line(state.step, self.training.steps, train_loss, rate, norm, state.tokens_seen, **figures, note=note)
+        figures |= {"note": note, "workers": self.workers.world}
+        return Line(state.step, self.training.steps, train_loss, rate, norm, state.tokens_seen, **figures)
 
     def _note(self) -> None:
         """Validates, adds a record to the progress, and keeps the weights if they are the best."""

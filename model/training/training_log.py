@@ -31,6 +31,7 @@ class Line:
     mfu: float | None  # share of the devices' measured rate of multiplying that goes into the model
     seconds_left: float | None
     note: str | None = None  # what happened, in words
+    workers: int | None = None  # that trained it
 
 
 class Journal:

@@ -155,7 +155,7 @@ def test_a_training_made_again_is_the_same(corpus):
 def test_the_launcher_gets_a_function_and_a_config_that_travel(corpus):
     asked = []
 
-    def launch(function, config, batches):
+    def launch(function, config, batches, states):
         asked.append((function, config))
         function, config = pickle.loads(pickle.dumps((function, config)))
         function(config)
@@ -249,7 +249,7 @@ def test_validation_draws_from_all_shards_by_hash_and_no_more_than_it_was_told_t
     splits = {"a": ["train"]} | {name: ["dev"] * 4 for name in "bcdefg"}
     corpus, asked = Corpus(tmp_path, splits), []
 
-    def launch(function, config, batches):
+    def launch(function, config, batches, states):
         asked.append(config["job"])
         function(config)
 

@@ -66,6 +66,19 @@ def test_a_shard_is_fetched_once(objects: Objects, tmp_path: Path) -> None:
     assert here(path).read_bytes() == b"rows"
 
 
+def test_the_newest_of_a_folder_is_what_others_would_find(objects: Objects, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints" / "0a1b" / "ar" / "states"
+    assert working_copy.newest(folder) == ""
+    folder.mkdir(parents=True)
+    (folder / "000000020.pt").touch()
+    assert working_copy.newest(folder) == "", "it was not sent"
+    objects.put("checkpoints/0a1b/ar/states/000000010.pt", b"state")
+    assert working_copy.newest(folder) == "000000010.pt"
+    working_copy._bound.clear()
+    (folder / ".000000030.pt.unfinished").touch()
+    assert working_copy.newest(folder) == "000000020.pt"
+
+
 def test_beyond_what_may_be_kept_the_longest_unused_is_let_go(
     objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from model.training import trainer as training_module
-from model.training.batches import Curriculum
+from model.training.batches import Curriculum, Position
 from model.training.initialization import begin
+from model.training.parallel import Workers
 from model.training.progress import best, best_folder
 from model.training.trainer import Diverged, Training, Where, train
 from model.training.validation import ask
@@ -303,9 +304,16 @@ def test_a_training_that_goes_on_says_where_and_what_it_lost(tmp_path, monkeypat
     assert "ar resumed at step 15, 6 steps lost" in caplog.text
     lines = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
     assert [line["note"] for line in lines if line["note"]] == ["resumed at step 15, 6 steps lost"]
+    assert {line["workers"] for line in lines if not line["note"]} == {1}
     steps = [line["step"] for line in lines if not line["note"]]
     assert steps == sorted(set(steps))
     assert steps[-1] == 26
+
+
+def test_workers_that_find_different_states_do_not_train_together(tmp_path, monkeypatch):
+    monkeypatch.setattr(Workers, "gather", lambda _, item: [item, [Position(1)]])
+    with pytest.raises(OSError, match="workers went on from different states"):
+        run(tmp_path, "ar", TRAINING)
 
 
 def test_a_training_killed_before_its_first_state_says_what_that_cost(tmp_path, monkeypatch):
