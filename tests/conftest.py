@@ -30,13 +30,18 @@ Said = tuple[int, str, str]  # exit code, standard output, standard error
 TOY = f"{Path(__file__).parent / 'toy.py'}:toy"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks for its markers
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """For `--dist loadgroup`: what needs Prefect's server or Ray goes to one process, and so does a file.
 
     Groups come by their longest time limit, and then by their number of tests, so that no long one is left for the end.
+    A test that may take longer than all others is slow.
     """
     groups: dict[str, list[pytest.Item]] = defaultdict(list)
+    usual = float(config.getini("timeout"))
     for item in items:
+        if any(mark.args[0] > usual for mark in item.iter_markers("timeout")):
+            item.add_marker(pytest.mark.slow)
         shared = {"prefect_server", "ray_here"} & set(getattr(item, "fixturenames", ()))
         name = "engine" if shared else str(item.path)
         item.add_marker(pytest.mark.xdist_group(name))
