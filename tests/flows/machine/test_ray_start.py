@@ -18,6 +18,7 @@ from warehouse.query import select
 NAMESAKES = ("tasks", "flows", "model/__init__", "warehouse/__init__")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_a_run_in_a_hostile_place(tmp_path: Path) -> None:
     """Somebody's own modules, a dead proxy, a long TMPDIR, no home, no name, few files, no streams, no network."""
