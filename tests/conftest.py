@@ -32,19 +32,21 @@ TOY = f"{Path(__file__).parent / 'toy.py'}:toy"
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` looks for its markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: what needs Prefect's server or Ray goes to one process, and so does a file.
+    """For `--dist loadgroup`: what shares something goes to one process, and so does a file.
 
-    Slow tests that need the server and no Ray go to one process, too, perhaps to the other. Groups come by their
-    longest time limit, and then by their number of tests, so that no long one is left for the end. A test that may take
-    longer than all others is slow.
+    That is Prefect's server and Ray, or the trained pair. Slow tests that need the server and no Ray go to one process,
+    too, perhaps to the other. Groups come by their longest time limit, and then by their number of tests, so that no
+    long one is left for the end. A test that may take longer than all others is slow.
     """
     groups: dict[str, list[pytest.Item]] = defaultdict(list)
     usual = float(config.getini("timeout"))
     for item in items:
         if any(mark.args[0] > usual for mark in item.iter_markers("timeout")):
             item.add_marker(pytest.mark.slow)
-        name, needs = str(item.path), {"prefect_server", "ray_here"} & set(getattr(item, "fixturenames", ()))
-        if needs:
+        name, needs = str(item.path), {"prefect_server", "ray_here", "learned"} & set(getattr(item, "fixturenames", ()))
+        if "learned" in needs:
+            name = "learned"
+        elif needs:
             name = "server" if "ray_here" not in needs and item.get_closest_marker("slow") else "engine"
         item.add_marker(pytest.mark.xdist_group(name))
         groups[name].append(item)

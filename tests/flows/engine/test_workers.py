@@ -163,6 +163,7 @@ def test_a_cluster_of_this_machine_alone_needs_a_torch_that_knows_cuda(
     assert rows(root, "select distinct device from runs order by all") == [("cpu",), ("cuda",)]
 
 
+@pytest.mark.slow
 def test_a_cluster_without_room_is_one_sentence_after_a_while(pipeline: Run, root: Path) -> None:
     with another_run(cpus=2), pytest.raises(WorkFailed) as error:
         pipeline(keys="worker_wait_seconds = 2.0\nretries = 0\n")

@@ -69,6 +69,7 @@ def test_the_embedded_model_decodes_as_any_other_whisper() -> None:
     assert word_error_rate([text for text, _ in said], heard) <= 0.1
 
 
+@pytest.mark.slow
 def test_unseen_sentences_of_unseen_voices_are_heard_with_confidence(embedded: OpenAI) -> None:
     said = spoken(6)
     heard = recognition.transcribe(embedded, [waveform for _, waveform in said])
