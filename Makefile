@@ -1,17 +1,23 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Both make the environment first; both are safe to repeat.
+# `make test-all` is what `make test` leaves out, too: the tests that are slow by nature.
 PYTHON ?= python3
 ROOT ?= warehouse-data
 export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export RAY_USAGE_STATS_ENABLED = 0
 
-.PHONY: demo test check bench lock clean
+PYTEST = .venv/bin/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 10
+
+.PHONY: demo test test-all check bench lock clean
 
 demo: .venv/ready
 	.venv/bin/valle demo --root $(ROOT)
 
 test: .venv/ready
-	.venv/bin/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 10
+	$(PYTEST) -m 'not slow'
+
+test-all: .venv/ready
+	$(PYTEST)
 
 check: .venv/ready
 	.venv/bin/ruff check .

@@ -48,6 +48,11 @@ class Truth:
     rows: dict[str, str]  # table -> digest
     shards: frozenset[tuple[str, ...]]
 
+    @classmethod
+    def of(cls, root: Path) -> "Truth":
+        """What such a run has made here."""
+        return cls({table: digest(root, table) for table in TABLES}, _shards(root))
+
 
 @dataclass
 class Trial:
@@ -92,7 +97,7 @@ class Chaos:
         case = self._case("unbroken", random.Random())
         code, _, said = self._end(self._start(case, "first"), case, "first")
         assert code == 0, said
-        return Truth({table: digest(case.root, table) for table in TABLES}, _shards(case.root))
+        return Truth.of(case.root)
 
     def trial(self, truth: Truth, kind: str, seed: int) -> Trial:
         """Break a run in one way, and look at what the next one makes of it."""

@@ -30,15 +30,24 @@ Said = tuple[int, str, str]  # exit code, standard output, standard error
 TOY = f"{Path(__file__).parent / 'toy.py'}:toy"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `--dist loadgroup`: what needs Prefect's server or Ray goes to one process, and so does a file.
+@pytest.hookimpl(tryfirst=True)  # before `-m` looks for its markers
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """For `--dist loadgroup`: what shares something goes to one process, and so does a file.
 
-    Groups come by their longest time limit, and then by their number of tests, so that no long one is left for the end.
+    That is Prefect's server and Ray, or the trained pair. Slow tests that need the server and no Ray go to one process,
+    too, perhaps to the other. Groups come by their longest time limit, and then by their number of tests, so that no
+    long one is left for the end. A test that may take longer than all others is slow.
     """
     groups: dict[str, list[pytest.Item]] = defaultdict(list)
+    usual = float(config.getini("timeout"))
     for item in items:
-        shared = {"prefect_server", "ray_here"} & set(getattr(item, "fixturenames", ()))
-        name = "engine" if shared else str(item.path)
+        if any(mark.args[0] > usual for mark in item.iter_markers("timeout")):
+            item.add_marker(pytest.mark.slow)
+        name, needs = str(item.path), {"prefect_server", "ray_here", "learned"} & set(getattr(item, "fixturenames", ()))
+        if "learned" in needs:
+            name = "learned"
+        elif needs:
+            name = "server" if "ray_here" not in needs and item.get_closest_marker("slow") else "engine"
         item.add_marker(pytest.mark.xdist_group(name))
         groups[name].append(item)
 
@@ -58,21 +67,23 @@ def speech() -> Path:
 
 
 @pytest.fixture(scope="session")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prefect_home(pytestconfig: pytest.Config) -> Path:
     """A home of Prefect's, to be copied: a server takes longer to make new books than for all else at its start.
 
-    One for all processes of a run.
+    One for all processes of a run, and kept for the next beside what pytest keeps.
     """
+    from prefect import __version__
     from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
 
     from flows.machine import prefect_server
 
-    base = tmp_path_factory.getbasetemp()
-    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prefect-home"
-    with home.with_suffix(".lock").open("w") as lock:
+    folder = pytestconfig.rootpath / ".pytest_cache" / "prefect"
+    folder.mkdir(parents=True, exist_ok=True)
+    home, begun, log = (folder / name for name in (__version__, "begun", "log"))
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not home.exists():
-            begun, log = home.with_suffix(".begun"), home.with_suffix(".log")
+            shutil.rmtree(begun, ignore_errors=True)
             own = prefect_server.TEMPORARY | {"PREFECT_HOME": str(begun)}
             with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 280}):
                 server = prefect_server._start(prefect_server._free_port(), log, own)
@@ -110,14 +121,16 @@ def prefect_address(prefect_server: None) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def ray_here() -> Iterator[None]:
-    """A local Ray with two CPUs, whose workers go from run to run."""
+    """A local Ray with two CPUs, whose workers go from run to run; as bare as a run's own."""
     import ray
 
+    from flows.machine.ray_start import _bare
     from tests.object_server import ENVIRONMENT
     from tests.parked import parked
 
     os.environ |= ENVIRONMENT
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=200_000_000)
+    with _bare():
+        ray.init(address="local", num_cpus=2, log_to_driver=False, object_store_memory=200_000_000)
     with parked():
         yield
     ray.shutdown()

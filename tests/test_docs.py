@@ -67,6 +67,7 @@ def make_first_corpus(folder: Path) -> None:
     (folder / "ben" / "broken.flac").write_bytes(b"fLaC" + bytes(100))
 
 
+@pytest.mark.slow
 def test_a_first_corpus_goes_as_the_page_says(
     valle: Callable[..., Said], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prefect_server: None, ray_here: None
 ) -> None:

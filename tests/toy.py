@@ -255,11 +255,6 @@ def toy() -> Recipe:
     return Recipe((ToyUtterances(), ToyCodes(), ToyExamples(), ToyTotals()))
 
 
-def slow() -> Recipe:
-    """The same rows, with time to be killed in."""
-    return Recipe((ToyUtterances(), ToyCodes(pause=0.5), ToyExamples(), ToyTotals()))
-
-
 def trained() -> Recipe:
     """With a training at its end."""
     return Recipe((ToyUtterances(), ToyCodes(), ToyTraining()))

@@ -129,6 +129,7 @@ def test_there_is_nothing_to_export_before_a_training(run: Run, tmp_path: Path) 
         run(codec, tmp_path, "--export", tmp_path / "codec.safetensors")
 
 
+@pytest.mark.slow
 def test_a_codec_is_judged_by_ears_and_figures(run: Run, held_out: Path) -> None:
     found = json.loads(run(figures, "embedded", held_out, "--most", 2))[held_out.name]
     assert 0.5 < found["stoi"] <= 1
@@ -136,6 +137,7 @@ def test_a_codec_is_judged_by_ears_and_figures(run: Run, held_out: Path) -> None
     assert found["wer_original"] < 0.3
 
 
+@pytest.mark.slow
 def test_a_pair_is_judged_by_what_whisper_hears(run: Run, held_out: Path) -> None:
     found = json.loads(run(judge, held_out, "--sentences", 1))
     assert found["pieces"] == len(found["heard"]) == 2

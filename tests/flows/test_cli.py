@@ -264,6 +264,7 @@ def test_a_profile_of_prefects_that_cannot_be_used_is_named(
 
 
 @pytest.mark.skipif(find_spec("socksio") is not None, reason="here such a proxy can be used")
+@pytest.mark.slow
 def test_a_socks_proxy_is_no_reason_to_fail_on_this_machine(
     valle: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -74,6 +74,7 @@ def real_server(tmp_path: Path, prefect_home: Path) -> Iterator[str]:
         server.terminate()
 
 
+@pytest.mark.slow
 def test_what_is_deployed_is_scheduled(real_server: str, tmp_path: Path) -> None:
     """As docs/cluster.md says it: a pool, `prefect deploy`, and the server schedules `pipeline`."""
     from prefect.client.orchestration import get_client

@@ -193,6 +193,7 @@ def test_saying_needs_neither_prefect_nor_ray() -> None:
     assert not {"prefect", "ray", "torch", "whisper", "pandas"} & set(loaded.stdout.split())
 
 
+@pytest.mark.slow
 def test_real_voices_say_odd_texts(say: Say, world: World, speech: Path, hears: list[int]) -> None:
     prompts = [path for name in ("jfk", "commonvoice", "ljspeech") for path in (speech / "open" / name).glob("*.*")]
     texts = ["a", "It cost $3.50, on 3/4/1999.", '"Who?" — said he;\n\nand left…', "naïve café"]

@@ -29,6 +29,12 @@ TAR, TGZ = tar(FILES), tar(FILES, "gz")
 BOTH = pytest.mark.parametrize("stream", [False, True])
 
 
+@pytest.fixture(autouse=True)
+def no_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The catalogue is published without its views, which take longer than a download: `archives` is a table."""
+    monkeypatch.setattr("warehouse.statistics.VIEWS", ())
+
+
 @pytest.fixture
 def server() -> Iterator[Manners]:
     with serve(small__tar=TAR, small__tgz=TGZ) as manners:
@@ -305,6 +311,7 @@ def test_archives_are_rebuilt_with_the_catalogue(server: Manners, root: Path) ->
     assert row(root) == before
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(100)
 @BOTH
 def test_a_download_killed_ten_times_ends_as_one_that_was_not(server: Manners, root: Path, stream: bool) -> None:

@@ -5,7 +5,9 @@ That it ends as an unbroken one, row by row, is in `tests/bench/test_chaos.py`.
 
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Callable, Set
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,16 +15,34 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.broken_runs import AGENTS, MARK, processes, start, wait_until
-from tests.conftest import TOY
+from tests.conftest import TOY, Said
 from tests.toy import write_corpus
 from warehouse.query import select
 
-SLOW = TOY.replace(":toy", ":slow")
 ENDLESS = TOY.replace(":toy", ":endless")
+pytestmark = pytest.mark.slow
+
+
+def sleeping(root: Path, audio: Path, begun: Path, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """A run in the midst of a shard that takes an hour."""
+    marks = {"VALLE_TEST_BEGUN": str(begun), MARK: str(begun)}
+    marks["SPT_NOENV"] = "1"  # else a process that takes a name of its own loses its mark
+    process = start(root, audio, ENDLESS, environment=marks | environment)
+    assert wait_until(begun.exists, process, seconds=300), process.communicate()[1].decode()
+    return process
+
+
+def wait_for_the_end_of_all(mark: Path, but: Set[str] = frozenset()) -> None:
+    deadline = time.monotonic() + 30
+    while remaining := set(processes(str(mark)).values()) - but:
+        assert time.monotonic() < deadline, remaining
+        time.sleep(0.1)
 
 
 @pytest.mark.timeout(400)
-def test_a_kill_in_the_middle_of_samples_costs_one_shard(tmp_path: Path, prefect_address: dict[str, str]) -> None:
+def test_a_kill_in_the_middle_of_samples_costs_one_shard(
+    tmp_path: Path, valle: Callable[..., Said], prefect_address: dict[str, str], ray_here: None
+) -> None:
     from model.codec.encodec import identity
     from tests.given import INPUTS
     from tests.tasks import small_evaluation
@@ -43,9 +63,8 @@ def test_a_kill_in_the_middle_of_samples_costs_one_shard(tmp_path: Path, prefect
     process.wait()
     before = {path: path.stat().st_mtime_ns for path in root.glob("samples/*/*.parquet")}
     assert 1 <= len(before) < 4
-    process = start(root, world.root / "audio", recipe, words, prefect_address)
-    said = process.communicate()[1].decode()
-    assert process.returncode == 0, said
+    code, _, said = valle("run", "--recipe", recipe, "--audio", world.root / "audio", "--root", root, *words)
+    assert code == 0, said
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert len(list(root.glob("samples/*/*.parquet"))) == 4
     [count] = select(root, "select count(*) as rows, count(distinct sample_id) as ids from samples").to_pylist()
@@ -54,32 +73,29 @@ def test_a_kill_in_the_middle_of_samples_costs_one_shard(tmp_path: Path, prefect
     assert sets["n"] == 1
 
 
-def test_a_ctrl_c_at_the_terminal_ends_soon_and_says_so(tmp_path: Path) -> None:
-    audio = write_corpus(tmp_path / "audio", **{f"s{i}": "pause one three" for i in range(8)})
-    process = start(tmp_path / "root", audio, SLOW)
-    wait_until(lambda: list((tmp_path / "root").glob("codes/*/*.parquet")), process)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_run_that_is_asked_to_end_says_so_and_leaves_no_process(
+    tmp_path: Path, prefect_address: dict[str, str], name: str
+) -> None:
+    """By Ctrl-C at a terminal, which every process of the group hears, or by SIGTERM, which the command hears alone."""
+    audio = write_corpus(tmp_path / "audio", a="pause one three")
+    process = sleeping(tmp_path / "root", audio, tmp_path / "begun", prefect_address)
+    if name == "SIGINT":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.terminate()
     said = process.communicate(timeout=60)[1].decode()
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "interrupted; what is made is kept" in said
     assert "Traceback" not in said
+    wait_for_the_end_of_all(tmp_path / "begun")
 
 
-@pytest.mark.timeout(700)
-def test_however_a_run_ends_no_process_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By SIGTERM and by `kill -9` of the command alone, each in the midst of a shard that takes an hour."""
+@pytest.mark.timeout(400)
+def test_a_run_whose_command_is_killed_leaves_no_process_and_no_server(tmp_path: Path) -> None:
     audio = write_corpus(tmp_path / "audio", a="pause one three")
-    monkeypatch.setenv(MARK, str(tmp_path))
-    for number, code in ((signal.SIGTERM, 130), (signal.SIGKILL, -9)):
-        begun = tmp_path / f"begun {number}"
-        monkeypatch.setenv("VALLE_TEST_BEGUN", str(begun))
-        process = start(tmp_path / "root", audio, ENDLESS)
-        wait_until(begun.exists, process, seconds=300)
-        process.send_signal(number)
-        said = process.communicate(timeout=60)[1].decode()
-        assert process.returncode == code, said
-        assert "Traceback" not in said
-        deadline = time.monotonic() + 30
-        while remaining := set(processes(str(tmp_path)).values()) - (AGENTS if number == signal.SIGKILL else set()):
-            assert time.monotonic() < deadline, remaining
-            time.sleep(0.1)
+    process = sleeping(tmp_path / "root", audio, tmp_path / "begun", {})
+    process.kill()
+    process.communicate(timeout=60)
+    wait_for_the_end_of_all(tmp_path / "begun", but=AGENTS)

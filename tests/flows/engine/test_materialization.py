@@ -1,12 +1,14 @@
 """What a run promises, on the toy pipeline, through Prefect and Ray."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import TOY
 from tests.toy import write_corpus
 from warehouse.catalogue import Catalogue
 from warehouse.errors import WorkFailed
@@ -25,27 +27,45 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
+@pytest.fixture(scope="module")
+def whole(prefect_server: None, ray_here: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The corpus, and the warehouse that a run has made of it."""
+    from flows.pipeline import pipeline as flow
+
+    folder = tmp_path_factory.mktemp("whole")
+    write_corpus(folder / "audio", a="pause one three", b="pause i seven", c="pause eleven")
+    site = folder / "site.toml"
+    site.write_text(f'root = "{folder}/root"\naudio = "{folder}/audio"\ndevice = "cpu"\n')
+    assert flow(recipe=TOY, site=str(site)) == {"utterances": 3, "codes": 3, "examples": 3, "totals": 1}
+    return folder
+
+
+@pytest.fixture
+def made(whole: Path, tmp_path: Path) -> Path:
+    """A copy of that warehouse, and of its corpus, that a test may change."""
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
+    Catalogue(tmp_path / "root").rebuild()
+    return tmp_path / "root"
+
+
 def test_a_run_makes_every_table(pipeline: Run, root: Path) -> None:
     assert pipeline() == {"utterances": 3, "codes": 3, "examples": 3, "totals": 1}
     assert rows(root, "from totals") == [(3 + 5 + 5 + 6,)]
     assert rows(root, "select count(*), count(dropped) from utterances") == [(8, 3)]
 
 
-def test_a_second_run_makes_nothing(pipeline: Run, root: Path) -> None:
-    pipeline()
-    before = rows(root, "from artifacts order by path")
+def test_a_second_run_makes_nothing(pipeline: Run, made: Path) -> None:
+    before = rows(made, "from artifacts order by path")
     assert pipeline() == {}
-    assert rows(root, "from artifacts order by path") == before
+    assert rows(made, "from artifacts order by path") == before
 
 
-def test_a_setting_remakes_exactly_what_depends_on_it(pipeline: Run, root: Path) -> None:
-    pipeline()
+def test_a_setting_remakes_exactly_what_depends_on_it(pipeline: Run, made: Path) -> None:
     assert pipeline(settings=["codes.step=2"]) == {"codes": 3, "examples": 3, "totals": 1}
     assert pipeline() == {}, "what was made before is still there"
 
 
-def test_where_a_stage_works_remakes_nothing(pipeline: Run, root: Path) -> None:
-    pipeline()
+def test_where_a_stage_works_remakes_nothing(pipeline: Run, made: Path) -> None:
     assert pipeline(settings=["codes.pause=0.01"]) == {}
 
 
@@ -54,36 +74,32 @@ def test_until_makes_every_table_up_to_one(pipeline: Run, root: Path) -> None:
     assert rows(root, "from examples") == []
 
 
-def test_audio_added_changed_and_removed_is_noticed(pipeline: Run, root: Path, tmp_path: Path) -> None:
-    pipeline()
+def test_audio_added_changed_and_removed_is_noticed(pipeline: Run, made: Path, tmp_path: Path) -> None:
     write_corpus(tmp_path / "audio", a="pause one two", d="pause four")
     (tmp_path / "audio" / "b.txt").unlink()
     assert pipeline() == {"utterances": 2, "codes": 2, "examples": 2, "totals": 1}
-    assert rows(root, "select distinct recording_id from utterances order by all") == [("a",), ("c",), ("d",)]
-    assert rows(root, "from totals") == [(3 + 3 + 6 + 4,)]
+    assert rows(made, "select distinct recording_id from utterances order by all") == [("a",), ("c",), ("d",)]
+    assert rows(made, "from totals") == [(3 + 3 + 6 + 4,)]
 
 
-def test_equal_rows_stop_the_ripple(pipeline: Run, root: Path, tmp_path: Path) -> None:
-    pipeline()
+def test_equal_rows_stop_the_ripple(pipeline: Run, made: Path, tmp_path: Path) -> None:
     (tmp_path / "audio" / "a.txt").touch()
     assert pipeline() == {"utterances": 1}
 
 
-def test_a_shard_that_somebody_deleted_is_made_again(pipeline: Run, root: Path) -> None:
-    pipeline()
-    [(path,)] = rows(root, "select path from artifacts where table_name = 'codes' and shard = 'b'")
-    (root / str(path)).unlink()
+def test_a_shard_that_somebody_deleted_is_made_again(pipeline: Run, made: Path) -> None:
+    [(path,)] = rows(made, "select path from artifacts where table_name = 'codes' and shard = 'b'")
+    (made / str(path)).unlink()
     assert pipeline() == {"codes": 1}
 
 
-def test_a_shard_whose_writer_died_before_its_record_is_found(pipeline: Run, root: Path) -> None:
-    pipeline()
-    for ledger in (root / "ledger").glob("*.jsonl"):
+def test_a_shard_whose_writer_died_before_its_record_is_found(pipeline: Run, made: Path) -> None:
+    for ledger in (made / "ledger").glob("*.jsonl"):
         ledger.unlink()
-    for database in root.glob("*.duckdb"):
+    for database in made.glob("*.duckdb"):
         database.unlink()
     assert pipeline() == {}
-    assert rows(root, "select count(*) from artifacts") == [(10,)]
+    assert rows(made, "select count(*) from artifacts") == [(10,)]
 
 
 def test_a_failed_shard_costs_itself(pipeline: Run, root: Path, tmp_path: Path) -> None:
@@ -124,13 +140,12 @@ def test_a_stage_that_loses_a_row_is_caught(pipeline: Run, root: Path) -> None:
         pipeline(settings=["codes.loses=true"])
 
 
-def test_asked_for_by_name_a_current_shard_is_made_again(pipeline: Run, root: Path) -> None:
-    pipeline()
+def test_asked_for_by_name_a_current_shard_is_made_again(pipeline: Run, made: Path) -> None:
     assert pipeline(only=["codes/a"], again=["codes/a"]) == {"codes": 1}
 
 
 def test_the_funnel_adds_up_while_shards_are_missing(pipeline: Run, root: Path, tmp_path: Path) -> None:
-    write_corpus(tmp_path / "audio", b="pause broken")
+    write_corpus(tmp_path / "audio", b="pause wrong")
     with pytest.raises(WorkFailed):
         pipeline()
     for row in select(root, "from funnel").to_pylist():
@@ -141,7 +156,7 @@ def test_the_funnel_adds_up_while_shards_are_missing(pipeline: Run, root: Path, 
 
 
 def test_the_catalogue_can_be_rebuilt_row_for_row(pipeline: Run, root: Path, tmp_path: Path) -> None:
-    write_corpus(tmp_path / "audio", b="pause broken")
+    write_corpus(tmp_path / "audio", b="pause wrong")
     with pytest.raises(WorkFailed):
         pipeline()
     tables = ("artifacts", "runs", "wanted", "stages", "funnel")
@@ -177,19 +192,17 @@ def test_a_run_is_true_to_its_own_recipe_when_another_begins(
     assert not list(root.glob("codes/000000000000/*"))
 
 
-def test_what_waits_above_a_selected_shard_is_made_too(pipeline: Run, root: Path, tmp_path: Path) -> None:
-    pipeline()
+def test_what_waits_above_a_selected_shard_is_made_too(pipeline: Run, made: Path, tmp_path: Path) -> None:
     write_corpus(tmp_path / "audio", a="pause now otherwise", b="pause this too")
     assert pipeline(only=["codes/a"], again=["codes/a"]) == {"utterances": 1, "codes": 1, "examples": 1}
 
 
-def test_a_failed_rerun_of_a_shard_that_is_there_is_a_failure(pipeline: Run, root: Path) -> None:
-    pipeline()
+def test_a_failed_rerun_of_a_shard_that_is_there_is_a_failure(pipeline: Run, made: Path) -> None:
     with pytest.raises(WorkFailed):
         pipeline(settings=["codes.loses=true"], only=["codes/a"], again=["codes/a"])
-    assert rows(root, "select table_name, shard from failures") == [("codes", "a")]
+    assert rows(made, "select table_name, shard from failures") == [("codes", "a")]
     pipeline(only=["codes/a"], again=["codes/a"])
-    assert rows(root, "from failures") == []
+    assert rows(made, "from failures") == []
 
 
 def test_what_the_site_tolerates_neither_stops_what_gathers_nor_fails_the_run(

@@ -8,6 +8,7 @@ import pytest
 
 from flows.engine.patience import Patience, reason
 from flows.engine.shards import Failure
+from tests.flows.engine.test_lanes import Machine
 from tests.toy import write_corpus
 from warehouse.errors import WorkFailed
 from warehouse.query import select
@@ -83,6 +84,9 @@ def test_a_stage_stops_early_and_says_how_many_shards_it_has_not_tried(
 def test_what_may_pass_is_retried_before_more_is_begun(
     pipeline: Callable[..., dict[str, int]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(
+        "flows.engine.materialization.Workers", Machine()
+    )  # no processes, which take seconds to replace
     monkeypatch.setattr("flows.engine.lane.MOST_TASKS", 2)
     write_corpus(tmp_path / "audio", **{f"s{i:02}": "pause broken" for i in range(40)})
     with pytest.raises(WorkFailed, match="OSError: the disk is on fire; [0-9]+ were not tried"):

@@ -58,6 +58,7 @@ def test_so_does_one_whose_excused_shard_is_mended_later(pipeline: Run, corpus: 
     assert learnt(tmp_path / "root") == [{"steps": 2, "frames": ALL - 5, "path": "all"}]
 
 
+@pytest.mark.slow
 def test_made_again_by_name_it_begins_beside_the_old_one_which_stays(
     pipeline: Run, corpus: Path, tmp_path: Path
 ) -> None:

@@ -50,8 +50,13 @@ def another_run(cpus: int) -> Iterator[None]:
     ("what", "keys", "says"),
     [
         ("crashes", "", "alone with it, the worker died: %"),
-        ("hangs", "shard_timeout_seconds = 6.0\n", "alone with it, the worker was stuck for more than 6 s, and was %"),
-        ("starves", "", "alone with it, MemoryError: no room for 1 TiB"),
+        pytest.param(
+            "hangs",
+            "shard_timeout_seconds = 6.0\n",
+            "alone with it, the worker was stuck for more than 6 s, and was %",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param("starves", "", "alone with it, MemoryError: no room for 1 TiB", marks=pytest.mark.slow),
     ],
 )
 def test_a_poison_row_is_found_and_dropped_and_its_shard_is_made(
@@ -71,6 +76,7 @@ def test_a_poison_row_is_found_and_dropped_and_its_shard_is_made(
     assert pipeline() == {}, "the shard is current"
 
 
+@pytest.mark.slow
 def test_a_poison_file_or_recording_costs_itself_and_no_sample_is_lost(pipeline: Run, tmp_path: Path) -> None:
     for name in ("a", "b_deadly", "c", "d_endless", "e"):
         audio(tmp_path / "audio" / f"{name}.wav").with_suffix(".txt").write_text("Said.")
@@ -91,12 +97,14 @@ def test_a_poison_file_or_recording_costs_itself_and_no_sample_is_lost(pipeline:
     ]
 
 
+@pytest.mark.slow
 def test_poison_is_sought_after_the_last_retry_and_not_before(pipeline: Run, root: Path) -> None:
     pipeline(settings=["codes.poison=c#1 crashes"], until="codes", keys="retries = 1\n")
     states = rows(root, "select attempt, state from runs where table_name = 'codes' and shard = 'c' order by attempt")
     assert states == [(1, "crashed"), (2, "crashed"), (3, "made")]
 
 
+@pytest.mark.slow
 def test_what_crashes_over_every_row_is_no_poison(pipeline: Run, root: Path) -> None:
     with pytest.raises(WorkFailed, match=r"codes/b: the worker died.*; at least 3 of its 3 rows do that alone"):
         pipeline(settings=["codes.poison=every crashes"], until="codes", keys="retries = 0\n", only=["codes/b"])
@@ -155,6 +163,7 @@ def test_a_cluster_of_this_machine_alone_needs_a_torch_that_knows_cuda(
     assert rows(root, "select distinct device from runs order by all") == [("cpu",), ("cuda",)]
 
 
+@pytest.mark.slow
 def test_a_cluster_without_room_is_one_sentence_after_a_while(pipeline: Run, root: Path) -> None:
     with another_run(cpus=2), pytest.raises(WorkFailed) as error:
         pipeline(keys="worker_wait_seconds = 2.0\nretries = 0\n")

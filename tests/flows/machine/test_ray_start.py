@@ -1,6 +1,7 @@
 """One run on a machine that has everything against it."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,9 +19,11 @@ from warehouse.query import select
 NAMESAKES = ("tasks", "flows", "model/__init__", "warehouse/__init__")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
-def test_a_run_in_a_hostile_place(tmp_path: Path) -> None:
+def test_a_run_in_a_hostile_place(tmp_path: Path, prefect_home: Path) -> None:
     """Somebody's own modules, a dead proxy, a long TMPDIR, no home, no name, few files, no streams, no network."""
+    shutil.copytree(prefect_home, tmp_path / "root" / "logs" / "home" / ".prefect")  # books take long to make
     for name in (*NAMESAKES, "here/random", "here/pyarrow"):
         for place in ("mine", "here"):
             path = tmp_path / place / f"{name.removeprefix('here/')}.py"

@@ -54,6 +54,7 @@ def test_a_row_that_is_changed_in_the_catalogue_is_named(root: Path, valle: Vall
     assert "audio_hours" in err
 
 
+@pytest.mark.slow
 def test_the_demo_keeps_a_page_that_is_true_and_writes_any_other_anew(root: Path) -> None:
     page = report_where_it_differs(root)
     written = page.stat().st_mtime_ns

@@ -69,6 +69,7 @@ def test_the_embedded_model_decodes_as_any_other_whisper() -> None:
     assert word_error_rate([text for text, _ in said], heard) <= 0.1
 
 
+@pytest.mark.slow
 def test_unseen_sentences_of_unseen_voices_are_heard_with_confidence(embedded: OpenAI) -> None:
     said = spoken(6)
     heard = recognition.transcribe(embedded, [waveform for _, waveform in said])
@@ -89,6 +90,7 @@ def test_an_english_only_model_does_not_guess_the_language(embedded: OpenAI) -> 
     assert (heard.language, heard.language_prob) == ("en", None)
 
 
+@pytest.mark.slow
 def test_a_transcript_is_the_same_to_the_last_bit_whatever_is_beside_it(embedded: OpenAI) -> None:
     waveforms = [waveform for _, waveform in spoken(2)]
     waveforms += [0.003 * waveforms[0], waveforms[0][::-1].copy()]  # loud beside quiet, and a second try

@@ -88,7 +88,9 @@ def test_a_resumed_training_equals_an_unbroken_one_bit_for_bit(tmp_path, monkeyp
         assert alike(best_folder(tmp_path / "unbroken", chosen), best_folder(tmp_path / "broken", chosen))
 
 
-@pytest.mark.parametrize("more", [{"accumulate": 2}, {"ema": 0.5}, {"precision": "bf16"}])
+@pytest.mark.parametrize(
+    "more", [{"accumulate": 2}, {"ema": 0.5}, pytest.param({"precision": "bf16"}, marks=pytest.mark.slow)]
+)
 def test_so_does_one_with_accumulation_average_or_bf16(tmp_path, monkeypatch, more):
     training = replace(TRAINING, **more)
     unbroken = run(tmp_path / "unbroken", "nar", training)

@@ -171,6 +171,7 @@ def test_a_half_that_learnt_to_read_reads_what_it_never_saw(tmp_path):
     assert np.mean(right) >= 0.7
 
 
+@pytest.mark.slow
 def test_codes_of_a_group_that_go_together_are_said_together(tmp_path):
     """Where the first of two codes is anyone's guess and the second is always its neighbour, a chain learns both."""
     draw = np.random.default_rng(0)
