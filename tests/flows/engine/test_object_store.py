@@ -132,6 +132,7 @@ def test_what_an_older_version_did_not_count_is_counted_there_too(
         assert db.sql("select count(*) from value_sums").fetchall() != [(0,)]
 
 
+@pytest.mark.slow
 def test_damage_is_named_and_mended(url: str, corpus: Path, valle: Valle) -> None:
     assert valle("run", "--recipe", f"{TOY}:toy", "--audio", corpus, "--root", url)[0] == 0
     objects = open_objects(url)
@@ -180,6 +181,7 @@ def test_a_commit_that_is_lost_is_made_anew(url: str, corpus: Path, valle: Valle
     assert valle("check", "--root", url) == (0, "", f"{url} is sound\n")
 
 
+@pytest.mark.slow
 def test_what_nothing_rests_on_is_freed_with_the_commits_before(
     url: str, corpus: Path, valle: Valle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,6 +243,7 @@ def test_trainings_are_freed_there_as_in_a_folder(
     assert "checkpoints/first/ar/weights.safetensors" in left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0.2, 1.5, 4.0])
 def test_a_run_that_is_killed_loses_nothing(
     url: str, corpus: Path, tmp_path: Path, valle: Valle, seconds: float
@@ -264,6 +267,7 @@ def test_a_run_that_is_killed_loses_nothing(
     assert counted["twice"].to_pylist() == [0]
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_make_each_shard_or_find_it(url: str, corpus: Path, tmp_path: Path, valle: Valle) -> None:
     runs = [
         start(url, corpus, f"{TOY}:shaken", environment={"VALLE_CACHE": str(tmp_path / name)})  # type: ignore[arg-type]
@@ -276,6 +280,7 @@ def test_two_runs_at_once_make_each_shard_or_find_it(url: str, corpus: Path, tmp
     assert "nothing to make" in valle("run", "--recipe", f"{TOY}:shaken", "--audio", corpus, "--root", url)[2]
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_its_last_state_on_another_machine(
     url: str, corpus: Path, tmp_path: Path, valle: Valle
 ) -> None:
@@ -319,6 +324,7 @@ def test_what_cannot_be_reached_is_a_sentence(
     assert (code, "could not be reached" in said, said.count("\n")) == (1, True, 1)
 
 
+@pytest.mark.slow
 def test_a_corpus_there_is_made_into_what_one_in_a_folder_is(
     url: str, tmp_path: Path, valle: Valle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
