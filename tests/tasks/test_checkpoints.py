@@ -270,7 +270,7 @@ def test_a_step_is_so_many_batches_whatever_the_number_of_workers(corpus, frames
         STAGE,
         ar_batch_frames=frames,
         accumulate=accumulate,
-        launch=lambda _, config, most: asked.append((config, most)),
+        launch=lambda _function, config, most, _states: asked.append((config, most)),
     )
     with pytest.raises(FileNotFoundError):  # nothing was trained
         corpus.make("ar", stage)
