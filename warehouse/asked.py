@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from warehouse.copies import keep
 from warehouse.fingerprint import short_hash
 from warehouse.plan import Wanted, from_json, to_json
 from warehouse.store import write_atomically
-from warehouse.working_copy import keep, objects_of, send
+from warehouse.working_copy import objects_of, send
 
 FOLDER = "recipes"
 

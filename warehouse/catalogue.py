@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from warehouse import asked, catalogue_rows, commits, ledger, statistics, value_sums
 from warehouse.catalogue_layout import copy_all, migrate
+from warehouse.copies import fetch
 from warehouse.errors import FULL, BrokenPromise, Mistake, WorkFailed, is_full_disk
 from warehouse.fingerprint import short_hash
 from warehouse.objects import Objects
@@ -30,7 +31,7 @@ from warehouse.statistics import INDEX, PUBLISHED, VIEWS, create_views
 from warehouse.store import Artifact, clear_unfinished, list_shards, place_of, read_shard
 from warehouse.tables import TABLES
 from warehouse.tallies import names_of_tallies, tally_shard
-from warehouse.working_copy import fetch, here, objects_of, shard_file, shard_of
+from warehouse.working_copy import here, objects_of, shard_file, shard_of
 from warehouse.working_copy import said as said_of
 
 PATIENCE = 60.0  # seconds to wait for another process to let go of the private database

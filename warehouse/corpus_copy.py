@@ -10,77 +10,18 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 
-from warehouse.errors import Mistake
-from warehouse.objects import Objects, Stat, is_url, open_objects
-from warehouse.working_copy import cache_folder, fetch, keep, make_room, used
+from warehouse.copies import Copies, fetch, make_room, used
+from warehouse.objects import Objects, Stat
 
-_MARK = ".corpus"  # the file of a corpus copy that says whose it is
-_DIGITS = 16  # hex digits of a sha256 in a name
 _BELIEVED = 60.0  # seconds after a look at the store in which a file is taken for what it was then
 _AT_ONCE = 8  # files fetched
 _OF_ITS_NAME = {one: one for one in (errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)} | {errno.EEXIST: errno.ENOTDIR}
-_bound: dict[Path, Objects] = {}
-_folders: set[Path] = set()  # that are no corpus copies
 _looked: dict[Path, float] = {}
 
-
-def corpus_at(said: str | Path) -> Path:
-    """The folder of a corpus as a person says it: itself, made absolute, or the corpus copy of a URL.
-
-    Raises:
-        Mistake: it is no URL of an object store that is known, or there can be no copy of it here.
-    """
-    if not is_url(str(said)):
-        return Path(said).expanduser().absolute()
-    url = str(said).rstrip("/")
-    folder = cache_folder() / f"corpus-{sha256(url.encode()).hexdigest()[:_DIGITS]}"
-    bind(folder, url)
-    return folder
-
-
-def bind(folder: Path, url: str) -> None:
-    """Make a folder the copy of a corpus; nothing, where it is so.
-
-    Raises:
-        Mistake: there can be no such folder here.
-    """
-    if folder in _bound and _bound[folder].url == url:
-        return
-    objects = open_objects(url)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / _MARK).exists():
-            keep(folder / _MARK, url.encode())
-    except OSError as error:
-        raise Mistake(
-            f"{folder} cannot be the copy of {url}: {error.strerror}; VALLE_CACHE names another place"
-        ) from error
-    bind_to(folder, objects)
-
-
-def bind_to(folder: Path, objects: Objects) -> None:
-    """Make a folder the copy of the corpus that these objects are."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _bound[folder] = objects
-
-
-def objects_of(corpus: Path) -> Objects | None:
-    """The object store that a corpus lies on; null of one that is a folder."""
-    if corpus not in _bound and corpus not in _folders:
-        if (corpus / _MARK).is_file():
-            bind(corpus, (corpus / _MARK).read_text().strip())
-        else:
-            _folders.add(corpus)
-    return _bound.get(corpus)
-
-
-def said(corpus: Path) -> str:
-    """A corpus as a person says it."""
-    objects = objects_of(corpus)
-    return objects.url if objects else str(corpus)
+COPIES = Copies(mark=".corpus", kind="copy", prefix="corpus-")
+corpus_at, bind, bind_to, objects_of, said = COPIES.at, COPIES.bind, COPIES.bind_to, COPIES.objects_of, COPIES.said
 
 
 def folder_name(corpus: Path) -> str:
@@ -95,11 +36,10 @@ def file_here(path: Path) -> Path:
     Raises:
         FileNotFoundError: it is not there.
     """
-    for folder, objects in _bound.items():
-        if path.is_relative_to(folder):
-            if time.monotonic() - _looked.get(path, -_BELIEVED) > _BELIEVED or not used(folder, path):
-                _bring(folder, objects, path)
-            return path
+    if found := COPIES.holding(path):
+        folder, objects = found
+        if time.monotonic() - _looked.get(path, -_BELIEVED) > _BELIEVED or not used(folder, path):
+            _bring(folder, objects, path)
     return path
 
 
@@ -110,23 +50,25 @@ def files_here(files: Mapping[Path, Stat]) -> None:
         files: with what a listing has said of each just now.
     """
 
-    def bring(folder: Path, objects: Objects, path: Path, said: Stat) -> None:
-        try:
-            _bring(folder, objects, path, said)
-        except OSError as error:
-            if error.filename != f"{objects.url}/{path.relative_to(folder).as_posix()}":
-                raise  # it says nothing of the file
+    def bring(one: tuple[Path, Stat]) -> None:
+        path, said = one
+        if found := COPIES.holding(path):
+            folder, objects = found
+            try:
+                _bring(folder, objects, path, said)
+            except OSError as error:
+                if error.filename != f"{objects.url}/{path.relative_to(folder).as_posix()}":
+                    raise  # it says nothing of the file
 
-    for folder, objects in _bound.items():
-        if ours := [(path, said) for path, said in files.items() if path.is_relative_to(folder)]:
-            with ThreadPoolExecutor(_AT_ONCE) as pool:
-                for _ in pool.map(lambda one: bring(folder, objects, *one), ours):  # noqa: B023
-                    pass
+    if any(map(COPIES.holding, list(files)[:1])):
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for _ in pool.map(bring, files.items()):
+                pass
 
 
 def lies_in_a_copy(path: object) -> bool:
     """Whether a path is that of a file of a corpus copy: that it is not here says nothing of the corpus."""
-    return isinstance(path, str | Path) and any(Path(path).is_relative_to(folder) for folder in _bound)
+    return isinstance(path, str | Path) and COPIES.holding(Path(path)) is not None
 
 
 def _bring(folder: Path, objects: Objects, path: Path, said: Stat | None = None) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from warehouse.copies import keep as keep_here
 from warehouse.store import Artifact, write_atomically
-from warehouse.working_copy import keep as keep_here
 from warehouse.working_copy import objects_of, send
 
 _REQUESTS = 16  # to an object store, at a time

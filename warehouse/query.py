@@ -14,8 +14,9 @@ import duckdb
 import pyarrow as pa
 
 from warehouse import commits
+from warehouse.copies import fetch
 from warehouse.errors import Mistake
-from warehouse.working_copy import fetch, objects_of, said
+from warehouse.working_copy import objects_of, said
 
 
 class DamagedCatalogue(Mistake):

@@ -9,93 +9,26 @@ A shard lies there as `codes/<fingerprint>/<shard>@<sha256>.parquet`: what has b
 a shard that is fetched needs no look at whether it is still the same.
 """
 
-import fcntl
-import os
 import re
-import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
-from uuid import uuid4
 
-from warehouse.errors import Mistake
-from warehouse.objects import Objects, is_url, now_and_then, open_objects
+from warehouse.copies import DIGITS, IN_USE, Copies, fetch, keep, make_room, used
+from warehouse.objects import is_url, now_and_then
 
-MARK = ".object-store"  # the file of a working copy that says whose it is
-FETCHED = ".fetched"  # its folder of shards, by the beginning of their sha256
-_DIGITS = 16  # hex digits of a sha256 in a name
-_BYTES = 20 << 30  # that are kept, unless the environment says otherwise
+FETCHED = ".fetched"  # the folder of a working copy's shards, by the beginning of their sha256
 _AT_ONCE = 8  # files fetched
 _MIRROR = 5.0  # seconds between looks at what a folder that is mirrored has new
-_IN_USE = 600.0  # seconds in which what was fetched or asked for is not let go
-_bound: dict[Path, Objects] = {}
-_folders: set[Path] = set()  # that are no working copies
-_fetched: dict[Path, int] = {}  # bytes, since room was looked after
 
-
-def root_at(said: str | Path) -> Path:
-    """The folder of a root as a person says it: itself, made absolute, or the working copy of a URL."""
-    if not is_url(str(said)):
-        return Path(said).expanduser().absolute()
-    url = str(said).rstrip("/")
-    root = cache_folder() / sha256(url.encode()).hexdigest()[:_DIGITS]
-    bind(root, url)
-    return root
-
-
-def cache_folder() -> Path:
-    """Where this machine keeps what it fetches: `VALLE_CACHE`."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("VALLE_CACHE") or f"{home}/valle").expanduser().absolute()
-
-
-def bind(root: Path, url: str) -> None:
-    """Make a folder the working copy of a warehouse; nothing, where it is so.
-
-    Raises:
-        Mistake: there can be no such folder here.
-    """
-    if root in _bound and _bound[root].url == url:
-        return
-    objects = open_objects(url)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        if not (root / MARK).exists() or (root / MARK).read_text() != url:
-            keep(root / MARK, url.encode())
-    except OSError as error:
-        raise Mistake(
-            f"{root} cannot be the working copy of {url}: {error.strerror}; VALLE_CACHE names another place"
-        ) from error
-    _bound[root] = objects
-
-
-def bind_to(root: Path, objects: Objects) -> None:
-    """Make a folder the working copy of these objects, however they are reached."""
-    root.mkdir(parents=True, exist_ok=True)
-    _bound[root] = objects
-
-
-def objects_of(root: Path) -> Objects | None:
-    """The object store that a root is a working copy of; null of a warehouse that is a folder."""
-    if root not in _bound and root not in _folders:
-        if (root / MARK).is_file():
-            bind(root, (root / MARK).read_text().strip())
-        else:
-            _folders.add(root)  # asked for each of 44,634 shards, a look at the disk each time took as long as the rest
-    return _bound.get(root)
-
-
-def said(root: Path) -> str:
-    """A root as a person says it."""
-    objects = objects_of(root)
-    return objects.url if objects else str(root)
+COPIES = Copies(mark=".object-store", kind="working copy")
+root_at, bind, bind_to, objects_of, said = COPIES.at, COPIES.bind, COPIES.bind_to, COPIES.objects_of, COPIES.said
 
 
 def object_name(path: str, digest: str) -> str:
     """The object that a shard's file is, by its path in the catalogue and the sha256 of the file."""
-    return f"{path.removesuffix('.parquet')}@{digest[:_DIGITS]}.parquet"
+    return f"{path.removesuffix('.parquet')}@{digest[:DIGITS]}.parquet"
 
 
 def shard_of(name: str) -> tuple[str, str]:
@@ -106,7 +39,7 @@ def shard_of(name: str) -> tuple[str, str]:
 
 def shard_file(root: Path, path: str, digest: str) -> Path:
     """Where a shard lies, or will when it is fetched."""
-    return root / FETCHED / digest[:_DIGITS] / path if objects_of(root) else root / path
+    return root / FETCHED / digest[:DIGITS] / path if objects_of(root) else root / path
 
 
 def address(root: Path, path: str, digest: str) -> str:
@@ -126,20 +59,15 @@ def here(path: Path) -> Path:
     Raises:
         FileNotFoundError: it is not there either.
     """
-    for root, objects in _bound.items():
-        if path.is_relative_to(root):
-            name = path.relative_to(root).as_posix()
-            if not name.startswith(f"{FETCHED}/"):
-                return path if path.exists() else _fetched_file(objects, name, path)
-            while not used(root / FETCHED, path):
-                _, digest, shard = name.split("/", 2)
-                keep_shard(root, shard, digest, objects.get(object_name(shard, digest)))
-            return path
-    return path
-
-
-def _fetched_file(objects: Objects, name: str, path: Path) -> Path:
-    fetch(objects, name, path)
+    if not (found := COPIES.holding(path)):
+        return path
+    root, objects = found
+    name = path.relative_to(root).as_posix()
+    if not name.startswith(f"{FETCHED}/"):
+        return path if path.exists() else fetch(objects, name, path)
+    while not used(root / FETCHED, path):
+        _, digest, shard = name.split("/", 2)
+        keep_shard(root, shard, digest, objects.get(object_name(shard, digest)))
     return path
 
 
@@ -151,13 +79,13 @@ def all_here(paths: Sequence[Path]) -> Iterator[None]:
         for path in paths:
             here(path)
 
-    if not any(path.is_relative_to(root) for path in paths[:1] for root in _bound):
+    if not any(map(COPIES.holding, paths[:1])):
         yield
         return
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for _ in pool.map(here, paths):
             pass
-    with now_and_then(ask_again, _IN_USE / 3, "files in use"):
+    with now_and_then(ask_again, IN_USE / 3, "files in use"):
         yield
 
 
@@ -167,18 +95,18 @@ def folder_here(path: Path, *, without: str | None = None) -> Path:
     Args:
         without: the name of a folder in it that is not asked for.
     """
-    for root, objects in _bound.items():
-        if path.is_relative_to(root):
-            folder = path.relative_to(root).as_posix()
-            for name in objects.list(folder):
-                if not without or not name.startswith(f"{folder}/{without}/"):
-                    here(root / name)
+    if found := COPIES.holding(path):
+        root, objects = found
+        folder = path.relative_to(root).as_posix()
+        for name in objects.list(folder):
+            if not without or not name.startswith(f"{folder}/{without}/"):
+                here(root / name)
     return path
 
 
 def newest(folder: Path) -> str:
     """The last name in a folder, by its object store where it has one; empty where there is none."""
-    for root in folder.parents:
+    for root in folder.parents:  # which this process may not know yet
         if objects := objects_of(root):
             return max((Path(name).name for name in objects.list(folder.relative_to(root).as_posix())), default="")
     return max((path.name for path in folder.glob("[!.]*")), default="")
@@ -186,19 +114,19 @@ def newest(folder: Path) -> str:
 
 def forget_unsent(folder: Path) -> None:
     """Removes the files of a folder that its object store does not have."""
-    for root, objects in _bound.items():
-        if folder.is_relative_to(root):
-            there = objects.list(folder.relative_to(root).as_posix())
-            for file in folder.glob("*"):
-                if file.is_file() and file.relative_to(root).as_posix() not in there:
-                    file.unlink(missing_ok=True)
+    if found := COPIES.holding(folder):
+        root, objects = found
+        there = objects.list(folder.relative_to(root).as_posix())
+        for file in folder.glob("*"):
+            if file.is_file() and file.relative_to(root).as_posix() not in there:
+                file.unlink(missing_ok=True)
 
 
 def send(path: Path) -> None:
     """A file to the object store that its root is a working copy of, if it is one."""
-    for root, objects in _bound.items():
-        if path.is_relative_to(root):
-            objects.put(path.relative_to(root).as_posix(), path)
+    if found := COPIES.holding(path):
+        root, objects = found
+        objects.put(path.relative_to(root).as_posix(), path)
 
 
 def notes_here(rows: Path) -> None:
@@ -207,16 +135,16 @@ def notes_here(rows: Path) -> None:
     Args:
         rows: where the shard's rows lie, or would in a folder.
     """
-    for root, objects in _bound.items():
-        if rows.is_relative_to(root):
-            folder = rows.parent.relative_to(root).as_posix()
-            ours = re.compile(rf"{re.escape(f'{folder}/.{rows.stem}')}(~[^/.]+)?\.[a-z]+\.json")
-            there = [name for name in objects.list(folder) if ours.fullmatch(name)]
-            for note in there:
-                keep(root / note, objects.get(note))
-            for old in rows.parent.glob(".*.json"):
-                if ours.fullmatch(name := old.relative_to(root).as_posix()) and name not in there:
-                    old.unlink(missing_ok=True)
+    if found := COPIES.holding(rows):
+        root, objects = found
+        folder = rows.parent.relative_to(root).as_posix()
+        ours = re.compile(rf"{re.escape(f'{folder}/.{rows.stem}')}(~[^/.]+)?\.[a-z]+\.json")
+        there = [name for name in objects.list(folder) if ours.fullmatch(name)]
+        for note in there:
+            keep(root / note, objects.get(note))
+        for old in rows.parent.glob(".*.json"):
+            if ours.fullmatch(name := old.relative_to(root).as_posix()) and name not in there:
+                old.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -225,8 +153,7 @@ def mirrored(folder: Path) -> Iterator[None]:
 
     A file that is let go here is let go there; one whose name begins with a dot is not whole, and stays here.
     """
-    found = next(((root, objects) for root, objects in _bound.items() if folder.is_relative_to(root)), None)
-    if not found:
+    if not (found := COPIES.holding(folder)):
         yield
         return
     root, objects = found
@@ -254,78 +181,7 @@ def mirrored(folder: Path) -> Iterator[None]:
         send_what_is_new()  # what cannot be sent now is heard
 
 
-def keep(path: Path, data: bytes) -> Path:
-    """A file of a working copy, whole or not at all; after a power cut it may be fetched again."""
-    with _appearing(path) as unfinished:
-        unfinished.write_bytes(data)
-    return path
-
-
-def fetch(objects: Objects, name: str, path: Path) -> None:
-    """An object as a file of its own time, which may be larger than memory; as `keep`."""
-    with _appearing(path) as unfinished:
-        _, written = objects.fetch(name, unfinished)
-        os.utime(unfinished, ns=(time.time_ns(), written))
-
-
-def used(folder: Path, path: Path) -> bool:
-    """Says of a file of a folder that it is in use, so that it is not let go for some minutes; whether it is there."""
-    try:
-        with _letting_go(folder, fcntl.LOCK_SH):
-            os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
-    except FileNotFoundError:
-        return False
-    return True
-
-
-@contextmanager
-def _letting_go(folder: Path, how: int) -> Iterator[None]:
-    """Between those who let files go and those who use them: nobody takes a file that somebody has just asked for."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".room").open("a") as lock:
-        fcntl.flock(lock, how)
-        yield
-
-
-@contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """A file beside a path, which takes its place at the end of the block."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{uuid4().hex}.tmp")
-    try:
-        yield unfinished
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def keep_shard(root: Path, path: str, digest: str, data: bytes) -> Path:
     """A shard that was fetched or made, kept while there is room."""
     make_room(root / FETCHED, len(data))
     return keep(shard_file(root, path, digest), data)
-
-
-def make_room(folder: Path, more: int) -> None:
-    """Let the files of a folder go that were asked for longest ago, where more bytes are here than may be kept."""
-    asked = os.environ.get("VALLE_CACHE_BYTES") or str(_BYTES)
-    if not asked.isdecimal():
-        raise Mistake(f"VALLE_CACHE_BYTES is {asked!r}; it must be a whole number of bytes")
-    most = int(asked)
-    _fetched[folder] = _fetched.get(folder, most) + more
-    if _fetched[folder] < most / 20:
-        return
-    _fetched[folder] = 0
-    found = []
-    for path in folder.rglob("*"):
-        with suppress(FileNotFoundError):  # let go by another process
-            if path.is_file() and not path.name.startswith("."):
-                found.append((path.stat().st_atime, path.stat().st_size, path))
-    over = sum(size for _, size, _ in found) + more - most
-    long_ago = time.time() - _IN_USE
-    for last, size, path in sorted(found):
-        if over <= 0 or last > long_ago:
-            return
-        with _letting_go(folder, fcntl.LOCK_EX), suppress(FileNotFoundError):
-            if path.stat().st_atime <= long_ago:  # nobody has asked for it since
-                path.unlink()
-                over -= size

@@ -15,7 +15,7 @@ def test_an_object_store_is_measured_beside_a_folder(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["bench.objects", "--readers", "3", "--shards", "2"])
     objects.main()
-    working_copy._bound.clear()
+    working_copy.COPIES.bound.clear()
     figures = json.loads(capsys.readouterr().out)
     assert figures["number of shards in the ledger"] == 18
     assert all(value > 0 for value in figures.values())

@@ -26,7 +26,7 @@ def roots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Path
     found = [tmp_path / str(number) for number in range(WRITERS + 1)]
     yield found
     for root in found:
-        working_copy._bound.pop(root, None)
+        working_copy.COPIES.bound.pop(root, None)
 
 
 def objects(store: FakeStore) -> Objects:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pytest
 
+from bench.made_up import attempt
 from flows.engine import trainings
 from tests.object_server import BUCKET, WEED, object_server
 from tests.small_warehouse import SCHEMAS, make_warehouse
@@ -20,7 +21,7 @@ from warehouse import asked, commits, corpus_copy, garbage, ledger, mending, wor
 from warehouse.catalogue import Catalogue
 from warehouse.errors import Mistake
 from warehouse.fingerprint import ANY, short_hash
-from warehouse.ledger import MADE, Attempt, Record
+from warehouse.ledger import Record
 from warehouse.objects import Objects, Unanswered, open_objects
 from warehouse.query import select
 from warehouse.store import Artifact, write_shard
@@ -43,8 +44,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def url(server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("VALLE_CACHE", str(tmp_path / "cache"))
     yield f"s3://{BUCKET}/{tmp_path.name}-{uuid4().hex[:6]}"
-    working_copy._bound.clear()
-    corpus_copy._bound.clear()
+    working_copy.COPIES.bound.clear()
+    corpus_copy.COPIES.bound.clear()
 
 
 @pytest.fixture
@@ -76,25 +77,7 @@ def write(root: Path, table: Table, shard: str, rows: list[dict[str, object]], v
 
 
 def record(root: Path, artifact: Artifact) -> Artifact:
-    now = "2026-11-27T00:00:00+00:00"
-    attempt = Attempt(
-        run_id=uuid4().hex,
-        flow_run_id=None,
-        table_name=artifact.table_name,
-        shard=artifact.shard,
-        fingerprint=artifact.fingerprint,
-        attempt=1,
-        started_at=now,
-        ended_at=now,
-        state=MADE,
-        error=None,
-        host="here",
-        device="cpu",
-        seconds=1.0,
-        audio_seconds=None,
-        peak_memory_bytes=0,
-    )
-    ledger.emit(root, Record(attempt, artifact))
+    ledger.emit(root, Record(attempt(artifact), artifact))
     return artifact
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.warehouse.fake_objects import Client, FakeStore
-from warehouse import working_copy
+from warehouse import copies, working_copy
 from warehouse.errors import Mistake
 from warehouse.objects import Objects, is_url
 from warehouse.working_copy import all_here, folder_here, here, mirrored, object_name, root_at, shard_file, shard_of
@@ -19,7 +19,7 @@ def objects(tmp_path: Path) -> Iterator[Objects]:
     found = Objects("fake://store", Client(FakeStore(0)))
     working_copy.bind_to(tmp_path, found)
     yield found
-    working_copy._bound.clear()
+    working_copy.COPIES.bound.clear()
 
 
 def test_a_root_is_a_folder_or_the_working_copy_of_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,7 +29,7 @@ def test_a_root_is_a_folder_or_the_working_copy_of_a_url(tmp_path: Path, monkeyp
     one, same, other = (root_at(url) for url in ("s3://bucket/a", "s3://bucket/a/", "s3://bucket/b"))
     assert one == same != other
     assert working_copy.said(one) == "s3://bucket/a"
-    working_copy._bound.clear()
+    working_copy.COPIES.bound.clear()
     assert working_copy.said(one) == "s3://bucket/a", "it says itself whose it is"
     with pytest.raises(Mistake, match="names no bucket"):
         root_at("s3://")
@@ -39,7 +39,7 @@ def test_a_root_is_a_folder_or_the_working_copy_of_a_url(tmp_path: Path, monkeyp
     monkeypatch.setenv("VALLE_CACHE", str(tmp_path / "file"))
     with pytest.raises(Mistake, match="cannot be the working copy of s3://bucket/c"):
         root_at("s3://bucket/c")
-    working_copy._bound.clear()
+    working_copy.COPIES.bound.clear()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_the_newest_of_a_folder_is_what_others_would_find(objects: Objects, tmp_
     assert working_copy.newest(folder) == "", "it was not sent"
     objects.put("checkpoints/0a1b/ar/states/000000010.pt", b"state")
     assert working_copy.newest(folder) == "000000010.pt"
-    working_copy._bound.clear()
+    working_copy.COPIES.bound.clear()
     (folder / ".000000030.pt.unfinished").touch()
     assert working_copy.newest(folder) == "000000020.pt"
 
@@ -98,7 +98,8 @@ def test_what_is_in_use_is_not_let_go_for_lack_of_room(
     objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VALLE_CACHE_BYTES", "3000")
-    monkeypatch.setattr(working_copy, "_IN_USE", 0.3)
+    monkeypatch.setattr(working_copy, "IN_USE", 0.3)
+    monkeypatch.setattr(copies, "IN_USE", 0.3)
     paths = [shard_file(tmp_path, f"codes/0a1b/s{number}.parquet", f"{number:016x}") for number in range(9)]
     for number in range(9):
         objects.put(f"codes/0a1b/s{number}@{number:016x}.parquet", bytes(1000))

@@ -52,7 +52,7 @@ def url(
     for name, value in {**prefect_address, "VALLE_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setenv(name, value)
     yield f"s3://{BUCKET}/{tmp_path.name}-{uuid4().hex[:6]}"
-    working_copy._bound.clear()
+    working_copy.COPIES.bound.clear()
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_a_run_that_is_killed_loses_nothing(
         time.sleep(seconds)
         kill_all(mark)
     os.environ["VALLE_CACHE"] = str(tmp_path / "another")
-    working_copy._bound.clear()
+    working_copy.COPIES.bound.clear()
     assert valle("run", *words, "--root", url)[0] == 0
     assert valle("run", *words, "--root", tmp_path / "root")[0] == 0
     assert made(url) == made(tmp_path / "root")
@@ -295,7 +295,7 @@ def test_a_training_goes_on_from_its_last_state_on_another_machine(
     steps = json.loads(objects.get(state))[0]
     assert steps > 0
     os.environ["VALLE_CACHE"] = str(tmp_path / "another")
-    working_copy._bound.clear()
+    working_copy.COPIES.bound.clear()
     root = working_copy.root_at(url)
     assert not (root / state).exists()
     begun = time.monotonic()
@@ -311,13 +311,13 @@ def test_what_cannot_be_reached_is_a_sentence(
     assert valle("status", "--root", "s3://no-such-bucket-of-ours/x")[0] == 2
     code, _, said = valle("status", "--root", url)
     assert (code, said.startswith(f"valle: {url} is not a warehouse")) == (2, True)
-    working_copy._bound.clear()
+    working_copy.COPIES.bound.clear()
     assert "names no bucket" in valle("status", "--root", "s3://")[2]
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     code, _, said = valle("status", "--root", url)
     assert (code, "access is denied" in said, said.count("\n")) == (2, True, 1)
     assert "another" not in said
-    working_copy._bound.clear()
+    working_copy.COPIES.bound.clear()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setattr(Objects, "_asked", lambda _self, ask: ask())
     code, _, said = valle("status", "--root", url)
@@ -344,8 +344,8 @@ def test_a_corpus_there_is_made_into_what_one_in_a_folder_is(
     assert there == here
     assert valle("rerun", "--root", url, "--table", "utterances", "--shard", "a")[0] == 0
     monkeypatch.setenv("VALLE_CACHE", str(tmp_path / "another"))
-    corpus_copy._bound.clear()
-    working_copy._bound.clear()
+    corpus_copy.COPIES.bound.clear()
+    working_copy.COPIES.bound.clear()
     assert "nothing to make" in valle(*words, "--audio", theirs, "--root", url)[2]
     assert valle("download", "librilight-small", "--dest", theirs, "--root", url)[2].startswith("valle: an archive is")
     assert f"there is no folder {theirs}/none" in valle(*words, "--audio", f"{theirs}/none", "--root", url)[2]
@@ -377,4 +377,4 @@ def test_files_that_others_may_have_fetched_stay_what_they_are_called(tmp_path: 
         assert folder("other") == folder("other") != "all"
         assert len({folder("one", again=True), folder("one", again=True), "all"}) == 3
     finally:
-        working_copy._bound.clear()
+        working_copy.COPIES.bound.clear()

@@ -16,7 +16,7 @@ from tasks.corpora.listing import CorpusError
 from tasks.recordings import Recordings
 from tests.small_corpus import audio, chapter, rows
 from tests.warehouse.fake_objects import Client, FakeStore
-from warehouse import corpus_copy, working_copy
+from warehouse import copies, corpus_copy
 from warehouse.errors import Mistake
 from warehouse.objects import Objects, Stat, Unanswered
 
@@ -27,8 +27,8 @@ URL = "s3://bucket/corpus"
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStore:
     """What the copy in `there` is a copy of."""
     found = FakeStore(0)
-    for name in ("_bound", "_looked"):
-        monkeypatch.setattr(corpus_copy, name, {})
+    monkeypatch.setattr(corpus_copy, "_looked", {})
+    monkeypatch.setattr(corpus_copy.COPIES, "bound", {})
     corpus_copy.bind_to(tmp_path / "there", Objects(URL, Client(found), pause=lambda _: None))
     return found
 
@@ -138,7 +138,7 @@ def test_what_another_lets_go_for_lack_of_room_is_not_taken_for_missing(
         monkeypatch.setenv("VALLE_CACHE_BYTES", str(most))
         for _ in range(3):
             corpus_copy._looked.clear()
-            working_copy._fetched.clear()
+            copies.fetched.clear()
             for path in filter(Path.exists, files):
                 age = 5_000 if path.suffix == ".json" else 4_000
                 os.utime(path, ns=(time.time_ns() - age * 10**9, path.stat().st_mtime_ns))
