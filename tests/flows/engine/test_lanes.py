@@ -114,7 +114,7 @@ def test_a_gpu_does_not_wait_for_the_last_cpu_shard(
 def test_an_interrupted_run_begins_nothing_more_in_any_lane(
     pipeline: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_corpus(tmp_path / "audio", **{f"s{i}": "pause one two" for i in range(15)})
+    write_corpus(tmp_path / "audio", **{f"s{i}": "pause one two" for i in range(30)})
     made = 0
 
     def hear(lane: Any, news: Any) -> Any:
@@ -131,7 +131,7 @@ def test_an_interrupted_run_begins_nothing_more_in_any_lane(
     with pytest.raises(KeyboardInterrupt):
         pipeline()
     [[done]] = select(tmp_path / "root", "select count(*) from artifacts").to_pydict().values()
-    assert done < 15
+    assert done < 30
     monkeypatch.setattr(Lane, "hear", real)
     whole = pipeline()
-    assert sum(whole.values()) + done == 46
+    assert sum(whole.values()) + done == 91
