@@ -7,9 +7,7 @@ the views is published as `catalogue.duckdb` by rename. Whoever holds an older
 copy open keeps it. Both can be rebuilt from the shards and the ledger.
 """
 
-import random
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -19,13 +17,13 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from warehouse import asked, catalogue_rows, commits, ledger, statistics, value_sums
-from warehouse.catalogue_layout import copy_all, migrate
+from warehouse import asked, catalogue_rows, commits, ledger, value_sums
 from warehouse.copies import fetch
-from warehouse.errors import FULL, BrokenPromise, Mistake, WorkFailed, is_full_disk
+from warehouse.errors import BrokenPromise, Mistake
 from warehouse.fingerprint import short_hash
 from warehouse.objects import Objects
 from warehouse.plan import Artifacts, StagePlan, Wanted, excuse_again, plan
+from warehouse.private_database import attach, copy_all, migrate, open_waiting, whole
 from warehouse.query import connect, published, reach
 from warehouse.statistics import INDEX, PUBLISHED, VIEWS, create_views
 from warehouse.store import Artifact, clear_unfinished, list_shards, place_of, read_shard
@@ -34,14 +32,14 @@ from warehouse.tallies import names_of_tallies, tally_shard
 from warehouse.working_copy import here, objects_of, shard_file, shard_of
 from warehouse.working_copy import said as said_of
 
-PATIENCE = 60.0  # seconds to wait for another process to let go of the private database
 _THREADS = threading.Lock()  # DuckDB's lock is between processes; threads of one process share its database
 FOLDERS = ("audio", "ledger", "logs", asked.FOLDER)  # of a root, beside a folder for each table
-_DAMAGED = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
-VERSION_OF_VIEWS = short_hash(
-    Path(statistics.__file__).read_text("utf-8") + Path(value_sums.__file__).read_text("utf-8")
-)
-STORAGE = "v1.5.0"  # the oldest DuckDB that can read what is published
+_HERE = Path(__file__).parent
+_MAKE_VIEWS = [
+    *sorted(_HERE.glob("views/*.sql")),
+    *(_HERE / f"{name}.py" for name in ("plan", "statistics", "value_sums")),
+]
+VERSION_OF_VIEWS = short_hash("".join(path.read_text("utf-8") for path in _MAKE_VIEWS))
 
 
 class Catalogue:
@@ -71,8 +69,13 @@ class Catalogue:
             return self._commit(objects, look_at_disk=look_at_disk, forget_before=forget_before)
         with self._open() as db:
             waiting = ledger.waiting(self.root)  # listed under the lock: nobody else takes these
-            plans, records, _ = self._bring_up(db, waiting, asked.last_run(self.root), look_at_disk=look_at_disk)
-            self._copy(db, plans).replace(self.published)
+            last = asked.last_run(self.root)
+            is_other = self._is_other(db, self._name_of_published(), last)
+            db.execute("delete from committed").fetchall()  # whoever fails from here on publishes the next time
+            plans, records, is_new = self._bring_up(db, waiting, last, look_at_disk=look_at_disk)
+            if is_new or is_other:
+                self._copy(db, plans).replace(self.published)
+            self._set_committed(db, self._name_of_published(), last)
             ledger.keep(self.root, records, waiting)
             return plans
 
@@ -96,19 +99,17 @@ class Catalogue:
             with self._open_at(objects, None if anew else base) as db:
                 catalogue_rows.insert(db, early)
                 waiting = ledger.waiting(self.root)  # since HEAD was read: who has taken up others has moved it
-                before = db.sql("select asked from committed").fetchall()
-                db.execute("delete from committed").fetchall()  # whoever fails from here on begins anew from HEAD
                 last = asked.last_run(self.root)
-                shown = short_hash(f"{last.digest if last else ''} {VERSION_OF_VIEWS}")
+                is_other = self._is_other(db, base.name if base else "", last)
+                db.execute("delete from committed").fetchall()  # whoever fails from here on begins anew from HEAD
                 plans, records, is_new = self._bring_up(db, waiting, last, look_at_disk=look_at_disk)
-                is_new = is_new or anew or forget_before or before != [(shown,)]
-                insert = "insert into committed values (?, ?)"
-                db.execute(insert, [name if is_new or not base else base.name, shown]).fetchall()
-                if base and not is_new:
+                if base and not (is_new or is_other or anew or forget_before):
+                    self._set_committed(db, base.name, last)
                     return None
-                whole = self.root / f".committing-{uuid4().hex}"
-                copy_all(db, whole, STORAGE)
-                copies = dict(zip(commits.FILES, (self._copy(db, plans), whole), strict=True))
+                self._set_committed(db, name, last)
+                all_of_it = self.root / f".committing-{uuid4().hex}"
+                copy_all(db, all_of_it)
+                copies = dict(zip(commits.FILES, (self._copy(db, plans), all_of_it), strict=True))
             try:
                 return {file: path.read_bytes() for file, path in copies.items()}
             finally:
@@ -118,6 +119,26 @@ class Catalogue:
         commits.commit(objects, fold, forget_before=forget_before)
         ledger.keep(self.root, records, waiting)
         return plans
+
+    def _name_of_published(self) -> str:
+        """What tells the published file of a folder from every other, one that was put in its place, too."""
+        try:
+            there = self.published.stat()
+        except OSError:
+            return ""
+        return f"{there.st_ino} {there.st_size} {there.st_mtime_ns}"
+
+    def _is_other(self, db: duckdb.DuckDBPyConnection, name: str, last: asked.LastRun | None) -> bool:
+        """Whether what was last published or committed of the private database is not this, of what is asked now."""
+        return db.sql("from committed").fetchall() != [(name, self._shown(last))]
+
+    def _set_committed(self, db: duckdb.DuckDBPyConnection, name: str, last: asked.LastRun | None) -> None:
+        db.execute("insert into committed values (?, ?)", [name, self._shown(last)]).fetchall()
+
+    def _shown(self, last: asked.LastRun | None) -> str:
+        """A digest of all that views are made of, beside the rows: a folder that has been moved has other views."""
+        where = "" if objects_of(self.root) else str(self.root.resolve())
+        return short_hash(f"{last.digest if last else ''} {VERSION_OF_VIEWS} {where}")
 
     def _bring_up(
         self, db: duckdb.DuckDBPyConnection, waiting: list[Path], last: asked.LastRun | None, *, look_at_disk: bool
@@ -158,7 +179,7 @@ class Catalogue:
                 return catalogue_rows.sizes(db)
         try:
             with self._open() as db:
-                for table in (*PUBLISHED, "value_counts", "summed"):
+                for table in ("committed", *PUBLISHED, "value_counts", "summed"):
                     db.execute(f"delete from {table}").fetchall()
                 db.execute("delete from told").fetchall()  # last: until then nothing is lost
         except (duckdb.Error, Mistake):  # damaged, perhaps beyond opening
@@ -222,7 +243,7 @@ class Catalogue:
         file = self.published
         if not file.exists():
             return {}
-        with closing(connect(self.root)) as db, _whole(file):
+        with closing(connect(self.root)) as db, whole(file):
             return catalogue_rows.artifacts(db)
 
     def plan(self, artifacts: Artifacts) -> list[StagePlan]:
@@ -295,7 +316,7 @@ class Catalogue:
         unfinished = self.root / f".publishing-{uuid4().hex}"
         value_sums.add_up(db, plans)
         uncounted = value_sums.uncounted(db, plans)
-        db.execute(f"attach '{_quoted(unfinished)}' as copy (storage_version '{STORAGE}')").fetchall()
+        attach(db, unfinished, "copy")
         for table in PUBLISHED:
             db.execute(f"create table copy.{table} as from {table}").fetchall()
         db.execute("detach copy").fetchall()
@@ -343,7 +364,7 @@ class Catalogue:
             )
         self.root.mkdir(parents=True, exist_ok=True)
         ledger.folder(self.root).mkdir(exist_ok=True)
-        with _THREADS, closing(_connect(self._private)) as db, _whole(self._private):
+        with _THREADS, closing(open_waiting(self._private)) as db, whole(self._private):
             migrate(db)
             self._tell(db)
             yield db
@@ -353,47 +374,3 @@ class Catalogue:
         if db.sql("select count(*) from told").fetchall() == [(0,)]:
             catalogue_rows.insert(db, list(ledger.read(ledger.kept(self.root))))
             db.execute("insert into told values (true)").fetchall()
-
-
-def _connect(path: Path) -> duckdb.DuckDBPyConnection:
-    """Open a database read-write, waiting for another process that has it open.
-
-    Raises:
-        WorkFailed: that one does not let go of it, or the disk is full.
-        Mistake: it is no database.
-    """
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return duckdb.connect(path, config={"storage_compatibility_version": STORAGE})
-        except duckdb.Error as error:
-            said = " ".join(str(error).split())
-            if is_full_disk(error):
-                raise WorkFailed(f"{path}: {FULL}") from error
-            if "Could not set lock" not in said:
-                raise Mistake(f"{path} cannot be opened; `valle catalogue rebuild` makes it anew: {said}") from error
-            if time.monotonic() > deadline:
-                holder = said.partition("Conflicting lock is held in ")[2].partition(" See also")[0] or "unknown"
-                raise WorkFailed(
-                    f"{path} has been held by another process for {PATIENCE:.0f} s ({holder.rstrip('. ')}); what is "
-                    "made is kept, and the next run takes it up"
-                ) from error
-            time.sleep(random.uniform(0.02, 0.2))
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[None]:
-    """Says of a database that opens and cannot be read what mends it, and of a full disk that it is one."""
-    try:
-        yield
-    except (duckdb.Error, OSError) as error:
-        if is_full_disk(error):
-            raise WorkFailed(f"{path.parent}: {FULL}") from error
-        if not isinstance(error, _DAMAGED):
-            raise
-        said = " ".join(str(error).split("\n\n")[0].split())
-        raise Mistake(f"{path} cannot be used; `valle catalogue rebuild` makes it anew: {said}") from error
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")

@@ -17,11 +17,11 @@ import pytest
 from bench.made_up import attempt
 from warehouse import ledger
 from warehouse.catalogue import Catalogue
-from warehouse.catalogue_layout import MIGRATIONS, migrate
 from warehouse.errors import Mistake, WorkFailed
 from warehouse.fingerprint import short_hash
 from warehouse.ledger import Record
 from warehouse.plan import Wanted
+from warehouse.private_database import MIGRATIONS, migrate
 from warehouse.query import connect, select
 from warehouse.store import write_shard
 from warehouse.tables import SCORES, UTTERANCES
@@ -84,6 +84,52 @@ def test_a_kill_before_records_are_put_away_loses_nothing(
     assert count(catalogue.root, "runs") == count(catalogue.root, "artifacts") == 2
 
 
+def test_nothing_new_is_not_published_and_all_else_is(catalogue: Catalogue, tmp_path: Path) -> None:
+    make(catalogue.root, "a")
+    catalogue.take_up()
+
+    def is_published(index: Catalogue = catalogue, *, look: bool = False) -> bool:
+        before = index.published.stat().st_ino if index.published.exists() else None
+        index.take_up(look_at_disk=look)
+        return index.published.stat().st_ino != before
+
+    assert not is_published()
+    assert not is_published(look=True)
+    catalogue.remember("toy", RECIPE, {"until": "utterances"})  # the same, asked for again
+    assert not is_published()
+    catalogue.remember("toy", [replace(RECIPE[0], fingerprints={"*": "0" * 12})], {})
+    assert is_published()
+    make(catalogue.root, "b")
+    assert is_published()
+    shard = next(catalogue.root.glob("utterances/*/b.parquet"))
+    shard.unlink()
+    assert not is_published()
+    assert is_published(look=True)
+    assert count(catalogue.root, "artifacts") == 1
+    catalogue.published.write_bytes(catalogue.published.read_bytes())  # as from another's hand
+    assert is_published()
+    catalogue.published.unlink()
+    assert is_published()
+    catalogue.rebuild()
+    moved = catalogue.root.rename(tmp_path.parent / f"{tmp_path.name}-moved")
+    assert is_published(Catalogue(moved)), "its views name the shards by where they lie"
+    assert not is_published(Catalogue(moved))
+
+
+def test_what_a_failed_publishing_has_seen_is_published_the_next_time(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(catalogue.root, "a")
+    catalogue.take_up()
+    next(catalogue.root.glob("utterances/*/a.parquet")).unlink()
+    with monkeypatch.context() as failing:
+        failing.setattr(Catalogue, "_copy", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            catalogue.take_up(look_at_disk=True)
+    catalogue.take_up(look_at_disk=True)
+    assert count(catalogue.root, "artifacts") == 0
+
+
 def test_a_reader_keeps_its_copy_and_blocks_nobody(catalogue: Catalogue) -> None:
     make(catalogue.root, "a")
     catalogue.take_up()
@@ -125,7 +171,7 @@ def test_another_process_that_does_not_let_go_is_named(catalogue: Catalogue, mon
     catalogue.take_up()
     held = catalogue.root / ".catalogue.duckdb"
     code = f"import duckdb, sys; c = duckdb.connect('{held}'); print(1, flush=True); sys.stdin.read()"
-    monkeypatch.setattr("warehouse.catalogue.PATIENCE", 0.0)
+    monkeypatch.setattr("warehouse.private_database.PATIENCE", 0.0)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()

@@ -1,10 +1,19 @@
-"""The private database's layout: what each version of valle has added to it, step by step."""
+"""The private database: how it is opened, while other processes want it too, and its layout, migration by migration."""
 
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
 from warehouse import foreign_scores, value_sums
+from warehouse.errors import FULL, Mistake, WorkFailed, is_full_disk
+
+PATIENCE = 60.0  # seconds to wait for another process to let go of it
+STORAGE = "v1.5.0"  # the oldest DuckDB that can read what is written
+_DAMAGED = (duckdb.IOException, duckdb.SerializationException, duckdb.InternalException, duckdb.FatalException)
 
 MIGRATIONS = (
     """
@@ -95,10 +104,10 @@ MIGRATIONS = (
     update consents set said_last_at = said_at
     """,
     """
-    create table committed (name varchar)  -- of the commit that this is, in a warehouse on an object store
+    create table committed (name varchar)  -- of the commit that this is, or of the file that was published of it
     """,
     """
-    alter table committed add column asked varchar default ''  -- digest of what the last run asked for then
+    alter table committed add column asked varchar default ''  -- digest of what else its views were made of
     """,
 )
 
@@ -114,10 +123,55 @@ def migrate(db: duckdb.DuckDBPyConnection) -> None:
         db.execute("commit").fetchall()
 
 
-def copy_all(db: duckdb.DuckDBPyConnection, path: Path, storage: str) -> None:
-    """Write all of a private database to a new file, of the format that this version of DuckDB can read."""
-    [(name,)] = db.sql("select current_database()").fetchall()
+def attach(db: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
+    """Begin a new file beside a database."""
     quoted = str(path).replace("'", "''")
-    db.execute(f"attach '{quoted}' as whole (storage_version '{storage}')").fetchall()
+    db.execute(f"attach '{quoted}' as {name} (storage_version '{STORAGE}')").fetchall()
+
+
+def copy_all(db: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Write all of a private database to a new file."""
+    [(name,)] = db.sql("select current_database()").fetchall()
+    attach(db, path, "whole")
     db.execute(f'copy from database "{name}" to whole').fetchall()
     db.execute("detach whole").fetchall()
+
+
+def open_waiting(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open a database read-write, waiting for another process that has it open.
+
+    Raises:
+        WorkFailed: that one does not let go of it, or the disk is full.
+        Mistake: it is no database.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return duckdb.connect(path, config={"storage_compatibility_version": STORAGE})
+        except duckdb.Error as error:
+            said = " ".join(str(error).split())
+            if is_full_disk(error):
+                raise WorkFailed(f"{path}: {FULL}") from error
+            if "Could not set lock" not in said:
+                raise Mistake(f"{path} cannot be opened; `valle catalogue rebuild` makes it anew: {said}") from error
+            if time.monotonic() > deadline:
+                holder = said.partition("Conflicting lock is held in ")[2].partition(" See also")[0] or "unknown"
+                raise WorkFailed(
+                    f"{path} has been held by another process for {PATIENCE:.0f} s ({holder.rstrip('. ')}); what is "
+                    "made is kept, and the next run takes it up"
+                ) from error
+            time.sleep(random.uniform(0.02, 0.2))
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[None]:
+    """Says of a database that opens and cannot be read what mends it, and of a full disk that it is one."""
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        if is_full_disk(error):
+            raise WorkFailed(f"{path.parent}: {FULL}") from error
+        if not isinstance(error, _DAMAGED):
+            raise
+        said = " ".join(str(error).split("\n\n")[0].split())
+        raise Mistake(f"{path} cannot be used; `valle catalogue rebuild` makes it anew: {said}") from error
