@@ -23,9 +23,10 @@ from warehouse.errors import BrokenPromise, Mistake
 from warehouse.fingerprint import short_hash
 from warehouse.objects import Objects
 from warehouse.plan import Artifacts, StagePlan, Wanted, excuse_again, plan
-from warehouse.private_database import attach, copy_all, migrate, open_waiting, whole
-from warehouse.query import connect, published, reach
-from warehouse.statistics import INDEX, PUBLISHED, VIEWS, create_views
+from warehouse.private_database import copy_all, migrate, open_waiting, whole
+from warehouse.publishing import publish
+from warehouse.query import connect, published
+from warehouse.statistics import INDEX, PUBLISHED, VIEWS
 from warehouse.store import Artifact, clear_unfinished, list_shards, place_of, read_shard
 from warehouse.tables import TABLES
 from warehouse.tallies import names_of_tallies, tally_shard
@@ -37,7 +38,7 @@ FOLDERS = ("audio", "ledger", "logs", asked.FOLDER)  # of a root, beside a folde
 _HERE = Path(__file__).parent
 _MAKE_VIEWS = [
     *sorted(_HERE.glob("views/*.sql")),
-    *(_HERE / f"{name}.py" for name in ("plan", "statistics", "value_sums")),
+    *(_HERE / f"{name}.py" for name in ("plan", "publishing", "statistics", "value_sums")),
 ]
 VERSION_OF_VIEWS = short_hash("".join(path.read_text("utf-8") for path in _MAKE_VIEWS))
 
@@ -68,16 +69,20 @@ class Catalogue:
         if objects := objects_of(self.root):
             return self._commit(objects, look_at_disk=look_at_disk, forget_before=forget_before)
         with self._open() as db:
-            waiting = ledger.waiting(self.root)  # listed under the lock: nobody else takes these
-            last = asked.last_run(self.root)
-            is_other = self._is_other(db, self._name_of_published(), last)
-            db.execute("delete from committed").fetchall()  # whoever fails from here on publishes the next time
-            plans, records, is_new = self._bring_up(db, waiting, last, look_at_disk=look_at_disk)
-            if is_new or is_other:
-                self._copy(db, plans).replace(self.published)
-            self._set_committed(db, self._name_of_published(), last)
-            ledger.keep(self.root, records, waiting)
-            return plans
+            return self._publish(db, look_at_disk=look_at_disk)
+
+    def _publish(self, db: duckdb.DuckDBPyConnection, *, look_at_disk: bool) -> list[StagePlan]:
+        """As `take_up`, in a folder. Where there is nothing new, and recipes ask for the same, the file stays."""
+        waiting = ledger.waiting(self.root)  # listed under the lock: nobody else takes these
+        last = asked.last_run(self.root)
+        is_other = self._is_other(db, self._name_of_published(), last)
+        db.execute("delete from committed").fetchall()  # whoever fails from here on publishes the next time
+        plans, records, is_new = self._bring_up(db, waiting, last, look_at_disk=look_at_disk)
+        if is_new or is_other:
+            self._copy(db, plans).replace(self.published)
+        self._set_committed(db, self._name_of_published(), last)
+        ledger.keep(self.root, records, waiting)
+        return plans
 
     def _commit(
         self, objects: Objects, *, look_at_disk: bool, anew: bool = False, forget_before: bool = False
@@ -178,14 +183,19 @@ class Catalogue:
             with closing(connect(self.root)) as db:
                 return catalogue_rows.sizes(db)
         try:
-            with self._open() as db:
-                for table in ("committed", *PUBLISHED, "value_counts", "summed"):
-                    db.execute(f"delete from {table}").fetchall()
-                db.execute("delete from told").fetchall()  # last: until then nothing is lost
+            return self._publish_anew()
         except (duckdb.Error, Mistake):  # damaged, perhaps beyond opening
             self._forget()
-        self.take_up(look_at_disk=True)
+            return self._publish_anew()
+
+    def _publish_anew(self) -> tuple[int, int]:
         with self._open() as db:
+            db.begin()  # a database that has forgotten, and not that it was told, would never hear of it again
+            for table in ("told", "committed", *PUBLISHED, "value_counts", "summed"):
+                db.execute(f"delete from {table}").fetchall()
+            db.commit()
+            self._tell(db)
+            self._publish(db, look_at_disk=True)
             return catalogue_rows.sizes(db)
 
     def remember(self, name: str, stages: list[Wanted], options: dict[str, Any]) -> None:
@@ -315,14 +325,7 @@ class Catalogue:
             leftover.unlink()
         unfinished = self.root / f".publishing-{uuid4().hex}"
         value_sums.add_up(db, plans)
-        uncounted = value_sums.uncounted(db, plans)
-        attach(db, unfinished, "copy")
-        for table in PUBLISHED:
-            db.execute(f"create table copy.{table} as from {table}").fetchall()
-        db.execute("detach copy").fetchall()
-        with closing(duckdb.connect(unfinished)) as copy:
-            reach(copy, self.root)
-            create_views(copy, self.root.resolve(), plans, uncounted)
+        publish(db, unfinished, self.root.resolve(), plans, value_sums.uncounted(db, plans))
         return unfinished
 
     @contextmanager

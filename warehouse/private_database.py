@@ -113,27 +113,32 @@ MIGRATIONS = (
 
 
 def migrate(db: duckdb.DuckDBPyConnection) -> None:
-    """Bring a private database to the newest layout, one transaction for each step."""
+    """Bring a private database to the newest layout, in one transaction."""
+    db.begin()
     db.execute("create table if not exists migrations (number integer)").fetchall()
     [(done,)] = db.sql("select count(*) from migrations").fetchall()
     for number, sql in enumerate(MIGRATIONS[done:], start=done):
-        db.execute("begin").fetchall()
         db.execute(sql).fetchall()
         db.execute("insert into migrations values (?)", [number]).fetchall()
-        db.execute("commit").fetchall()
+    db.commit()
+
+
+def current(db: duckdb.DuckDBPyConnection) -> str:
+    """What DuckDB calls the database that a connection is to."""
+    [(name,)] = db.sql("select current_database()").fetchall()
+    return str(name)
 
 
 def attach(db: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
-    """Begin a new file beside a database."""
+    """Open another file beside a database, a new one if it is not there."""
     quoted = str(path).replace("'", "''")
     db.execute(f"attach '{quoted}' as {name} (storage_version '{STORAGE}')").fetchall()
 
 
 def copy_all(db: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Write all of a private database to a new file."""
-    [(name,)] = db.sql("select current_database()").fetchall()
     attach(db, path, "whole")
-    db.execute(f'copy from database "{name}" to whole').fetchall()
+    db.execute(f'copy from database "{current(db)}" to whole').fetchall()
     db.execute("detach whole").fetchall()
 
 

@@ -230,7 +230,7 @@ def test_a_rebuild_that_is_killed_loses_nothing(catalogue: Catalogue, monkeypatc
     make(catalogue.root, "a")
     catalogue.take_up()
     with monkeypatch.context() as killed:
-        killed.setattr(Catalogue, "take_up", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        killed.setattr(Catalogue, "_publish", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             catalogue.rebuild()
     assert count(catalogue.root, "runs") == 1, "readers still have the copy of before"

@@ -1,5 +1,4 @@
 -- One row for each shard that the last run asked for: made, pending, or failed (tried since, and not made).
-create table wanted as
 with latest as (
     select table_name, shard, fingerprint, arg_max(state, ended_at) as state
     from runs

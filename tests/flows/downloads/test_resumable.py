@@ -29,12 +29,6 @@ TAR, TGZ = tar(FILES), tar(FILES, "gz")
 BOTH = pytest.mark.parametrize("stream", [False, True])
 
 
-@pytest.fixture(autouse=True)
-def no_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The catalogue is published without its views, which take longer than a download: `archives` is a table."""
-    monkeypatch.setattr("warehouse.statistics.VIEWS", ())
-
-
 @pytest.fixture
 def server() -> Iterator[Manners]:
     with serve(small__tar=TAR, small__tgz=TGZ) as manners:

@@ -1,0 +1,241 @@
+"""Publishing: a file for readers, with what the private database knows and all the views.
+
+DuckDB takes a quarter of a second to bind the views, and would do so each time. So a process makes one empty file
+with all of them, a frame, and each file that it publishes is a copy of that, which the rows are put into. A frame
+serves all files whose tables have the same columns.
+"""
+
+from base64 import b64decode
+from collections.abc import Iterable, Mapping, Set
+from contextlib import closing
+from functools import lru_cache
+from glob import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import duckdb
+import pyarrow as pa
+
+from warehouse.plan import StagePlan
+from warehouse.private_database import attach, current, migrate, open_waiting
+from warehouse.query import reach
+from warehouse.statistics import PUBLISHED, UNCOUNTED, VIEWS
+from warehouse.store import place_of
+from warehouse.tables import TABLES
+from warehouse.working_copy import objects_of
+
+Columns = tuple[tuple[str, str], ...]
+"""Names of columns, with DuckDB's names of their types."""
+
+_STAGES = pa.schema(
+    {
+        "position": pa.int32(),
+        "table_name": pa.string(),
+        "first_table": pa.string(),  # the first it takes
+        "one_to_one": pa.bool_(),
+        "gathers": pa.bool_(),
+        "fingerprint": pa.string(),
+    }
+)
+_WANTED = pa.schema(
+    {
+        "position": pa.int32(),
+        "table_name": pa.string(),
+        "shard": pa.string(),
+        "fingerprint": pa.string(),
+        "made": pa.bool_(),
+        "reason": pa.string(),  # why it is not made, or what else there is to say
+    }
+)
+
+_DECLARED: dict[pa.Schema, Columns] = {}  # what DuckDB makes of each, asked once
+_SQL = Path(__file__).parent / "views"
+_CURRENT = (
+    "semi join artifacts on filename = '{url}/' || path[:-9] || '@' || sha256[:16] || '.parquet' "
+    "select * exclude (filename)"
+)
+
+
+class _Rows(NamedTuple):
+    """The view of a table's rows."""
+
+    source: str  # its SQL
+    declared: Columns  # of `no_<name>`, which has no rows; none where nobody has said
+    columns: Columns
+
+    def needs(self, name: str) -> bool:
+        """Whether it reads the table without rows."""
+        return f'"no_{name}"' in self.source
+
+
+def publish(
+    db: duckdb.DuckDBPyConnection,
+    path: Path,
+    root: Path,
+    plans: list[StagePlan],
+    uncounted: Mapping[str, Set[str]],
+) -> None:
+    """Write a new file for readers: what the private database knows, what the last run asked for, and all views.
+
+    And `examples_of(version)`: the examples of any dataset version, so that two can be compared row by row.
+
+    Args:
+        root: absolute, so that the views work from any folder.
+        uncounted: by table, the shards that views have to read, for what they ask was not counted.
+    """
+    reach(db, root)
+    rows = _rows(db, root, plans, uncounted)
+    path.write_bytes(_frame(tuple((name, rows[name].declared, rows[name].columns) for name in sorted(rows))))
+    own = current(db)
+    attach(db, path, "copy")
+    db.execute("use copy").fetchall()
+    db.begin()  # one write to the disk, rather than one for each view
+    for table in PUBLISHED:
+        db.execute(f'insert into {table} from "{own}".{table}').fetchall()
+    db.register("incoming", pa.Table.from_pylist(list(_stage_rows(plans)), schema=_STAGES))
+    db.execute("insert into stages from incoming").fetchall()
+    db.register("incoming", pa.Table.from_pylist(list(_wanted_rows(plans)), schema=_WANTED))
+    db.execute(f"insert into wanted {(_SQL / 'wanted.sql').read_text()}").fetchall()
+    db.unregister("incoming")
+    for name, view in rows.items():
+        if view.source != _nothing(name):
+            db.execute(f'create or replace view "{name}" as {view.source}').fetchall()
+        if view.declared and not view.needs(name):
+            db.execute(f'drop table "no_{name}"').fetchall()
+    url = objects.url if (objects := objects_of(root)) else None
+    folder = (url or escape(str(root))).replace("'", "''")  # a root may be called `speech [2024]`
+    examples = f"from read_parquet('{folder}/examples/' || version || '/*.parquet', hive_partitioning = false"
+    examples += f", filename = true) {_CURRENT.format(url=folder)}" if url else ")"  # there, others lie beside them
+    db.execute(f"create macro examples_of(version) as table {examples}").fetchall()
+    db.commit()
+    db.execute(f'use "{own}"').fetchall()
+    db.execute("detach copy").fetchall()
+
+
+@lru_cache(maxsize=8)
+def _frame(tables: tuple[tuple[str, Columns, Columns], ...]) -> bytes:
+    """A file with all views and no row, for tables by name, the columns that are declared, and those that they have."""
+    with TemporaryDirectory(prefix="valle-views-") as folder:
+        path = Path(folder) / "frame.duckdb"
+        with closing(open_waiting(path)) as db:
+            migrate(db)
+            db.begin()
+            for (table,) in db.sql("select table_name from duckdb_tables()").fetchall():
+                if table not in PUBLISHED:
+                    db.execute(f"drop table {table}").fetchall()
+            db.register("incoming", _STAGES.empty_table())
+            db.execute("create table stages as from incoming").fetchall()
+            db.register("incoming", _WANTED.empty_table())
+            db.execute(f"create table wanted as {(_SQL / 'wanted.sql').read_text()}").fetchall()
+            db.unregister("incoming")
+            for name, declared, columns in tables:
+                if declared:
+                    columns_of_it = ", ".join(f"{_quoted(column)} {type_}" for column, type_ in declared)
+                    db.execute(f'create table "no_{name}" ({columns_of_it})').fetchall()
+                if declared == columns:
+                    db.execute(f'create view "{name}" as {_nothing(name)}').fetchall()
+                else:
+                    nulls = ", ".join(f"null::{type_} as {_quoted(column)}" for column, type_ in columns)
+                    db.execute(f'create view "{name}" as select {nulls} limit 0').fetchall()
+            for view in VIEWS:
+                db.execute((_SQL / f"{view}.sql").read_text()).fetchall()
+            db.commit()
+        return path.read_bytes()
+
+
+def _rows(
+    db: duckdb.DuckDBPyConnection, root: Path, plans: list[StagePlan], uncounted: Mapping[str, Set[str]]
+) -> dict[str, _Rows]:
+    """The views of rows by their names: of each table's current shards, and of those that views have to read."""
+    shards = {plan.wanted.table: {a.path: place_of(root, a) for a in plan.current.values()} for plan in plans}
+    ours = {table.name: table.schema for table in TABLES}
+    schemas = ours | {
+        plan.wanted.table: _with(
+            pa.ipc.read_schema(pa.py_buffer(b64decode(plan.wanted.schema))), ours.get(plan.wanted.table)
+        )
+        for plan in plans
+        if plan.wanted.schema
+    }
+    found = {}
+    for name in schemas.keys() | {name for name, paths in shards.items() if paths}:
+        found[name] = _view(db, root, name, [*shards.get(name, {}).values()], schemas.get(name))
+    for name, view in UNCOUNTED.items():
+        places = [shards[name][path] for path in sorted(uncounted.get(name, ()))]
+        found[view] = _view(db, root, view, places, schemas[name])
+    return found
+
+
+def _view(db: duckdb.DuckDBPyConnection, root: Path, name: str, places: list[str], schema: pa.Schema | None) -> _Rows:
+    """One table's current shards; no rows, but all columns, where there are none yet.
+
+    Shards that were written before a column was thought of have nulls in it, for the statistics ask for it.
+    """
+    declared = _declared(db, schema) if schema else ()
+    if not places:
+        return _Rows(_nothing(name), declared, declared)
+    there = objects.url if (objects := objects_of(root)) else str(root)
+    files = ", ".join("'" + f"{there}/{place}".replace("'", "''") + "'" for place in places)
+    source = f"select * from read_parquet([{files}], hive_partitioning = false)"  # the root may lie under lang=en
+    columns = _described(db, source)
+    if schema and set(schema.names) - {column for column, _ in columns}:
+        source = f"{source} union all by name {_nothing(name)}"
+        db.register(f"no_{name}", schema.empty_table())
+        columns = _described(db, source)
+        db.unregister(f"no_{name}")
+    return _Rows(source, declared, columns)
+
+
+def _nothing(name: str) -> str:
+    return f'select * from "no_{name}"'
+
+
+def _declared(db: duckdb.DuckDBPyConnection, schema: pa.Schema) -> Columns:
+    if schema not in _DECLARED:
+        db.register("incoming", schema.empty_table())
+        _DECLARED[schema] = _described(db, "from incoming")
+        db.unregister("incoming")
+    return _DECLARED[schema]
+
+
+def _described(db: duckdb.DuckDBPyConnection, query: str) -> Columns:
+    return tuple((column[0], column[1]) for column in db.execute(f"describe {query}").fetchall())
+
+
+def _with(schema: pa.Schema, ours: pa.Schema | None) -> pa.Schema:
+    """A schema with the columns of ours that it lacks."""
+    for column in ours or ():
+        if column.name not in schema.names:
+            schema = schema.append(column)
+    return schema
+
+
+def _stage_rows(plans: list[StagePlan]) -> Iterable[dict[str, object]]:
+    for position, plan in enumerate(plans):
+        wanted = plan.wanted
+        yield {
+            "position": position,
+            "table_name": wanted.table,
+            "first_table": wanted.takes[0] if wanted.takes else None,
+            "one_to_one": wanted.one_to_one,
+            "gathers": bool(wanted.gathers),
+            "fingerprint": wanted.version,
+        }
+
+
+def _wanted_rows(plans: list[StagePlan]) -> Iterable[dict[str, object]]:
+    for position, plan in enumerate(plans):
+        for shard in plan.shards:
+            pending = plan.pending.get(shard)
+            yield {
+                "position": position,
+                "table_name": plan.wanted.table,
+                "shard": shard,
+                "fingerprint": plan.wanted.fingerprint(shard),
+                "made": pending is None,
+                "reason": pending.reason if pending else "newer data" if shard in plan.newer_data else None,
+            }
+
+
+def _quoted(column: str) -> str:
+    return '"' + column.replace('"', '""') + '"'
