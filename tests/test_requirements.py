@@ -52,6 +52,12 @@ def closure(extras: tuple[str, ...]) -> set[str]:
     return {canonicalize_name(name) for name, *_ in seen}
 
 
+def test_tests_that_share_something_are_grouped(request: pytest.FixtureRequest) -> None:
+    """pytest 9.2 and pytest-xdist 3.8 lose the groups, and tell nobody (pytest-xdist, issue 1386)."""
+    if hasattr(request.config, "workerinput"):
+        assert request.node.nodeid.endswith(f"@{request.node.path}")
+
+
 def test_nothing_is_needed_that_cannot_be_installed_or_imported() -> None:
     for name, why in UNWELCOME.items():
         assert name not in closure(EXTRAS), f"{name}: {why}"
