@@ -112,7 +112,10 @@ def test_a_damaged_header_is_not_the_end(tmp_path: Path) -> None:
         extract(bytes(data), tmp_path / "out")
 
 
-@pytest.mark.parametrize("data", [b"", b"<html>404</html>", noise(5000), gzip.compress(tar(FILES))])
+NO_TARS = {"nothing": b"", "a page": b"<html>404</html>", "noise": noise(5000), "gzip": gzip.compress(tar(FILES))}
+
+
+@pytest.mark.parametrize("data", NO_TARS.values(), ids=NO_TARS.keys())
 def test_what_is_no_tar_is_damage(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(Damaged):
         extract(data, tmp_path / "out")
