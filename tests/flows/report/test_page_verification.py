@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from flows.commands.report import report_where_it_differs
+from flows.commands.report import report, report_where_it_differs
 from flows.report.figures import FIGURES
 from flows.report.page_verification import difference, same, verify
 from tests.conftest import Said
@@ -22,13 +22,15 @@ Valle = Callable[..., Said]
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("original") / "warehouse"
     heard_warehouse.make(root)
+    report(root)
     return root
 
 
 @pytest.fixture
 def root(original: Path, tmp_path: Path) -> Path:
+    """A copy of it, with its page."""
     copy = shutil.copytree(original, tmp_path / "warehouse")
-    Catalogue(copy).rebuild()
+    Catalogue(copy).take_up()
     return copy
 
 
@@ -45,7 +47,6 @@ def test_a_page_that_was_just_made_is_true(root: Path, valle: Valle) -> None:
 
 
 def test_a_row_that_is_changed_in_the_catalogue_is_named(root: Path, valle: Valle) -> None:
-    valle("report", "--root", root)
     with duckdb.connect(root / "catalogue.duckdb") as db:
         db.execute("update runs set audio_seconds = audio_seconds * 2 where table_name = 'phones'").fetchall()
     code, _, err = valle("report", "--root", root, "--verify")
@@ -81,7 +82,6 @@ def test_the_demo_keeps_a_page_that_is_true_and_writes_any_other_anew(root: Path
     ],
 )
 def test_what_is_changed_in_the_page_is_named(root: Path, valle: Valle, before: str, after: str, named: str) -> None:
-    valle("report", "--root", root)
     change(root / "report.html", before, after)
     code, _, err = valle("report", "--root", root, "--verify")
     assert code == 1
@@ -89,13 +89,13 @@ def test_what_is_changed_in_the_page_is_named(root: Path, valle: Valle, before: 
 
 
 def test_audio_that_is_changed_in_the_page_is_named(root: Path, valle: Valle) -> None:
-    valle("report", "--root", root)
     page = root / "report.html"
     page.write_text(re.sub(r"(audio/flac;base64,.{200})....", r"\1AAAA", page.read_text(), count=1))
     assert "figure dropped-audio was changed by hand" in valle("report", "--root", root, "--verify")[2]
 
 
 def test_what_is_no_page_is_said_in_one_sentence(root: Path, tmp_path: Path, valle: Valle) -> None:
+    (root / "report.html").unlink()
     other = tmp_path / "other.html"
     code, _, err = valle("report", "--root", root, "--verify")
     assert (code, err.startswith("valle: there is no page ")) == (2, True)
