@@ -3,18 +3,20 @@
 Two mirrors of the ledger, which stays what counts. Prefect's server hears of each table as an asset that was
 materialized. And where the extra `lineage` is installed and OpenLineage's own settings name somewhere to send events
 to (`OPENLINEAGE_URL`, or a file `openlineage.yml`), a run of the job `<recipe>.<table>` begins and ends there, with
-versions, columns and numbers of rows. Whoever does not listen is told no more, and the run goes on.
+versions, columns and numbers of rows. Whoever does not listen is told no more, and the run goes on meanwhile.
 Source: OpenLineage (https://openlineage.io/spec), Prefect's assets.
 """
 
 import logging
 import os
+import threading
 from base64 import b64decode
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +28,8 @@ from warehouse.working_copy import objects_of
 _QUIETLY = logging.getLogger("prefect")
 _SETTINGS = "openlineage.yml"
 _NAME = "valle"  # of what makes all of it
+_NO_MORE = "no more is told of this run's lineage"
+_PATIENCE = 10.0  # seconds at the end of a run for a collector that is slow
 
 
 class Lineage:
@@ -69,7 +73,7 @@ class Lineage:
         except Exception:
             if mirror in self._mirrors:
                 self._mirrors.remove(mirror)
-            _QUIETLY.warning("no more is told of this run's lineage", exc_info=True)
+            _QUIETLY.warning(_NO_MORE, exc_info=True)
 
 
 class _Prefect:
@@ -114,6 +118,9 @@ class _OpenLineage:
         self._recipe, self._root = recipe, root
         self._client = OpenLineageClient()
         self._runs: dict[str, Any] = {}  # by table
+        self._events: SimpleQueue[Any] = SimpleQueue()
+        self._teller = threading.Thread(target=self._send, name="lineage", daemon=True)  # its client tries for long
+        self._teller.start()
 
     @staticmethod
     def listens() -> bool:
@@ -137,7 +144,7 @@ class _OpenLineage:
         self._tell(RunState.START, plan.wanted.table, [], [])
 
     def end(self, plan: StagePlan, above: Sequence[StagePlan], _made: int, failures: Sequence[str]) -> None:
-        from openlineage.client.event_v2 import InputDataset, OutputDataset, RunState
+        from openlineage.client.event_v2 import InputDataset, OutputDataset, Run, RunState
         from openlineage.client.facet_v2 import error_message_run, output_statistics_output_dataset, schema_dataset
 
         numbers = _numbers(plan)
@@ -164,7 +171,8 @@ class _OpenLineage:
         ]
         if failures:
             words = error_message_run.ErrorMessageRunFacet("\n".join(failures[:10]), "Python")
-            self._runs[plan.wanted.table][0].facets["errorMessage"] = words
+            run, job = self._runs[plan.wanted.table]
+            self._runs[plan.wanted.table] = Run(run.runId, run.facets | {"errorMessage": words}), job
         self._tell(RunState.FAIL if failures else RunState.COMPLETE, plan.wanted.table, inputs, [output])
         del self._runs[plan.wanted.table]
 
@@ -173,7 +181,8 @@ class _OpenLineage:
 
         for table in self._runs:
             self._tell(RunState.ABORT, table, [], [])
-        self._client.close(timeout=10.0)
+        self._events.put(None)
+        self._teller.join(_PATIENCE)
 
     @staticmethod
     def _version(plan: StagePlan) -> dict[str, Any]:
@@ -195,7 +204,15 @@ class _OpenLineage:
             inputs=inputs,
             outputs=outputs,
         )
-        self._client.emit(event)
+        self._events.put(event)
+
+    def _send(self) -> None:
+        try:
+            while (event := self._events.get()) is not None:
+                self._client.emit(event)
+            self._client.close(timeout=_PATIENCE)
+        except Exception:
+            _QUIETLY.warning(_NO_MORE, exc_info=True)
 
 
 def _uri(root: Path, table: str) -> str:

@@ -1,12 +1,15 @@
 """What a run tells of its lineage: to Prefect as assets, to OpenLineage as runs of jobs; and nothing it says counts."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from flows.engine.lineage import _NO_MORE, _OpenLineage
 from tests.toy import write_corpus
 from warehouse.errors import WorkFailed
 
@@ -79,7 +82,22 @@ def test_what_cannot_be_made_is_told_with_its_cause(
 def test_a_collector_that_is_not_there_costs_nothing(
     pipeline: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    given_up = threading.Event()
+    monkeypatch.setattr("openlineage.client.OpenLineageClient.emit", lambda *_: given_up.wait())
+    monkeypatch.setattr("flows.engine.lineage._PATIENCE", 0.0)
     monkeypatch.setenv("OPENLINEAGE_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("OPENLINEAGE__TRANSPORT__RETRY__TOTAL", "0")
     write_corpus(tmp_path / "audio", a="pause one")
     assert pipeline(until="codes") == {"utterances": 1, "codes": 1}
+    given_up.set()
+
+
+def test_who_cannot_be_told_is_told_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("openlineage.client.OpenLineageClient.emit", lambda *_: (_ for _ in ()).throw(OSError("gone")))
+    monkeypatch.setattr("flows.engine.lineage._QUIETLY", SimpleNamespace(warning=lambda words, **_: said.append(words)))
+    monkeypatch.setenv("OPENLINEAGE_URL", "http://127.0.0.1:9")
+    told = _OpenLineage("toy", tmp_path)
+    for table in ("utterances", "codes"):
+        told.begin(SimpleNamespace(wanted=SimpleNamespace(table=table)))  # type: ignore[arg-type]
+    told.close()
+    assert said == [_NO_MORE]
