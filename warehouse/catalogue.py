@@ -35,11 +35,7 @@ from warehouse.working_copy import said as said_of
 
 _THREADS = threading.Lock()  # DuckDB's lock is between processes; threads of one process share its database
 FOLDERS = ("audio", "ledger", "logs", asked.FOLDER)  # of a root, beside a folder for each table
-_HERE = Path(__file__).parent
-_MAKE_VIEWS = [
-    *sorted(_HERE.glob("views/*.sql")),
-    *(_HERE / f"{name}.py" for name in ("plan", "publishing", "statistics", "value_sums")),
-]
+_MAKE_VIEWS = sorted(path for kind in ("*.py", "views/*.sql") for path in Path(__file__).parent.glob(kind))
 VERSION_OF_VIEWS = short_hash("".join(path.read_text("utf-8") for path in _MAKE_VIEWS))
 
 
@@ -72,15 +68,10 @@ class Catalogue:
             return self._publish(db, look_at_disk=look_at_disk)
 
     def _publish(self, db: duckdb.DuckDBPyConnection, *, look_at_disk: bool) -> list[StagePlan]:
-        """As `take_up`, in a folder. Where there is nothing new, and recipes ask for the same, the file stays."""
+        """As `take_up`, in a folder."""
         waiting = ledger.waiting(self.root)  # listed under the lock: nobody else takes these
-        last = asked.last_run(self.root)
-        is_other = self._is_other(db, self._name_of_published(), last)
-        db.execute("delete from committed").fetchall()  # whoever fails from here on publishes the next time
-        plans, records, is_new = self._bring_up(db, waiting, last, look_at_disk=look_at_disk)
-        if is_new or is_other:
-            self._copy(db, plans).replace(self.published)
-        self._set_committed(db, self._name_of_published(), last)
+        plans, records, _ = self._bring_up(db, waiting, asked.last_run(self.root), look_at_disk=look_at_disk)
+        self._copy(db, plans).replace(self.published)
         ledger.keep(self.root, records, waiting)
         return plans
 
@@ -105,13 +96,15 @@ class Catalogue:
                 catalogue_rows.insert(db, early)
                 waiting = ledger.waiting(self.root)  # since HEAD was read: who has taken up others has moved it
                 last = asked.last_run(self.root)
-                is_other = self._is_other(db, base.name if base else "", last)
+                shown = short_hash(f"{last.digest if last else ''} {VERSION_OF_VIEWS} {objects.url}")
+                before = db.sql("select asked from committed").fetchall()
                 db.execute("delete from committed").fetchall()  # whoever fails from here on begins anew from HEAD
                 plans, records, is_new = self._bring_up(db, waiting, last, look_at_disk=look_at_disk)
-                if base and not (is_new or is_other or anew or forget_before):
-                    self._set_committed(db, base.name, last)
+                is_new = is_new or anew or forget_before or before != [(shown,)]
+                insert = "insert into committed values (?, ?)"
+                db.execute(insert, [name if is_new or not base else base.name, shown]).fetchall()
+                if base and not is_new:
                     return None
-                self._set_committed(db, name, last)
                 all_of_it = self.root / f".committing-{uuid4().hex}"
                 copy_all(db, all_of_it)
                 copies = dict(zip(commits.FILES, (self._copy(db, plans), all_of_it), strict=True))
@@ -124,26 +117,6 @@ class Catalogue:
         commits.commit(objects, fold, forget_before=forget_before)
         ledger.keep(self.root, records, waiting)
         return plans
-
-    def _name_of_published(self) -> str:
-        """What tells the published file of a folder from every other, one that was put in its place, too."""
-        try:
-            there = self.published.stat()
-        except OSError:
-            return ""
-        return f"{there.st_ino} {there.st_size} {there.st_mtime_ns}"
-
-    def _is_other(self, db: duckdb.DuckDBPyConnection, name: str, last: asked.LastRun | None) -> bool:
-        """Whether what was last published or committed of the private database is not this, of what is asked now."""
-        return db.sql("from committed").fetchall() != [(name, self._shown(last))]
-
-    def _set_committed(self, db: duckdb.DuckDBPyConnection, name: str, last: asked.LastRun | None) -> None:
-        db.execute("insert into committed values (?, ?)", [name, self._shown(last)]).fetchall()
-
-    def _shown(self, last: asked.LastRun | None) -> str:
-        """A digest of all that views are made of, beside the rows: a folder that has been moved has other views."""
-        where = "" if objects_of(self.root) else str(self.root.resolve())
-        return short_hash(f"{last.digest if last else ''} {VERSION_OF_VIEWS} {where}")
 
     def _bring_up(
         self, db: duckdb.DuckDBPyConnection, waiting: list[Path], last: asked.LastRun | None, *, look_at_disk: bool
@@ -183,18 +156,14 @@ class Catalogue:
             with closing(connect(self.root)) as db:
                 return catalogue_rows.sizes(db)
         try:
-            return self._publish_anew()
+            with self._open() as db:
+                db.begin()  # a database that has forgotten, and not that it was told, would never hear of it again
+                for table in ("told", *PUBLISHED, "value_counts", "summed"):
+                    db.execute(f"delete from {table}").fetchall()
+                db.commit()
         except (duckdb.Error, Mistake):  # damaged, perhaps beyond opening
             self._forget()
-            return self._publish_anew()
-
-    def _publish_anew(self) -> tuple[int, int]:
         with self._open() as db:
-            db.begin()  # a database that has forgotten, and not that it was told, would never hear of it again
-            for table in ("told", "committed", *PUBLISHED, "value_counts", "summed"):
-                db.execute(f"delete from {table}").fetchall()
-            db.commit()
-            self._tell(db)
             self._publish(db, look_at_disk=True)
             return catalogue_rows.sizes(db)
 

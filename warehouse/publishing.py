@@ -8,10 +8,8 @@ serves all files whose tables have the same columns.
 from base64 import b64decode
 from collections.abc import Iterable, Mapping, Set
 from contextlib import closing
-from functools import lru_cache
 from glob import escape
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import duckdb
@@ -49,7 +47,7 @@ _WANTED = pa.schema(
     }
 )
 
-_DECLARED: dict[pa.Schema, Columns] = {}  # what DuckDB makes of each, asked once
+_DECLARED: dict[bytes, Columns] = {}  # what DuckDB makes of each schema, asked once
 _SQL = Path(__file__).parent / "views"
 _CURRENT = (
     "semi join artifacts on filename = '{url}/' || path[:-9] || '@' || sha256[:16] || '.parquet' "
@@ -61,12 +59,23 @@ class _Rows(NamedTuple):
     """The view of a table's rows."""
 
     source: str  # its SQL
-    declared: Columns  # of `no_<name>`, which has no rows; none where nobody has said
+    declared: Columns  # of the table without rows; none where nobody has said
     columns: Columns
 
     def needs(self, name: str) -> bool:
         """Whether it reads the table without rows."""
-        return f'"no_{name}"' in self.source
+        return _empty(name) in self.source
+
+
+class _Frame(NamedTuple):
+    """An empty catalogue that has all views."""
+
+    file: bytes
+    columns: dict[str, str]  # of each table that has the private database's rows
+
+
+_FRAMES: dict[tuple[tuple[str, Columns, Columns], ...], _Frame] = {}
+_MOST_FRAMES = 8  # of 1.5 MB each; a process that publishes has to do with one or two
 
 
 def publish(
@@ -86,13 +95,14 @@ def publish(
     """
     reach(db, root)
     rows = _rows(db, root, plans, uncounted)
-    path.write_bytes(_frame(tuple((name, rows[name].declared, rows[name].columns) for name in sorted(rows))))
+    frame = _frame(path, tuple((name, rows[name].declared, rows[name].columns) for name in sorted(rows)))
     own = current(db)
     attach(db, path, "copy")
     db.execute("use copy").fetchall()
     db.begin()  # one write to the disk, rather than one for each view
     for table in PUBLISHED:
-        db.execute(f'insert into {table} from "{own}".{table}').fetchall()
+        what = f'select {frame.columns[table]} from "{own}".{table}'  # of which newer code may have made more
+        db.execute(f"insert into {table} by name {what}").fetchall()
     db.register("incoming", pa.Table.from_pylist(list(_stage_rows(plans)), schema=_STAGES))
     db.execute("insert into stages from incoming").fetchall()
     db.register("incoming", pa.Table.from_pylist(list(_wanted_rows(plans)), schema=_WANTED))
@@ -102,7 +112,7 @@ def publish(
         if view.source != _nothing(name):
             db.execute(f'create or replace view "{name}" as {view.source}').fetchall()
         if view.declared and not view.needs(name):
-            db.execute(f'drop table "no_{name}"').fetchall()
+            db.execute(f"drop table {_empty(name)}").fetchall()
     url = objects.url if (objects := objects_of(root)) else None
     folder = (url or escape(str(root))).replace("'", "''")  # a root may be called `speech [2024]`
     examples = f"from read_parquet('{folder}/examples/' || version || '/*.parquet', hive_partitioning = false"
@@ -113,35 +123,41 @@ def publish(
     db.execute("detach copy").fetchall()
 
 
-@lru_cache(maxsize=8)
-def _frame(tables: tuple[tuple[str, Columns, Columns], ...]) -> bytes:
-    """A file with all views and no row, for tables by name, the columns that are declared, and those that they have."""
-    with TemporaryDirectory(prefix="valle-views-") as folder:
-        path = Path(folder) / "frame.duckdb"
-        with closing(open_waiting(path)) as db:
-            migrate(db)
-            db.begin()
-            for (table,) in db.sql("select table_name from duckdb_tables()").fetchall():
-                if table not in PUBLISHED:
-                    db.execute(f"drop table {table}").fetchall()
-            db.register("incoming", _STAGES.empty_table())
-            db.execute("create table stages as from incoming").fetchall()
-            db.register("incoming", _WANTED.empty_table())
-            db.execute(f"create table wanted as {(_SQL / 'wanted.sql').read_text()}").fetchall()
-            db.unregister("incoming")
-            for name, declared, columns in tables:
-                if declared:
-                    columns_of_it = ", ".join(f"{_quoted(column)} {type_}" for column, type_ in declared)
-                    db.execute(f'create table "no_{name}" ({columns_of_it})').fetchall()
-                if declared == columns:
-                    db.execute(f'create view "{name}" as {_nothing(name)}').fetchall()
-                else:
-                    nulls = ", ".join(f"null::{type_} as {_quoted(column)}" for column, type_ in columns)
-                    db.execute(f'create view "{name}" as select {nulls} limit 0').fetchall()
-            for view in VIEWS:
-                db.execute((_SQL / f"{view}.sql").read_text()).fetchall()
-            db.commit()
-        return path.read_bytes()
+def _frame(path: Path, tables: tuple[tuple[str, Columns, Columns], ...]) -> _Frame:
+    """Write the file with all views and no row, for tables by name, the columns that are declared, and those they have.
+
+    It is made where it is wanted, so that whatever is the matter with a disk is said of that one.
+    """
+    if tables in _FRAMES:
+        path.write_bytes(_FRAMES[tables].file)
+        return _FRAMES[tables]
+    with closing(open_waiting(path)) as db:
+        migrate(db)
+        db.begin()
+        for (table,) in db.sql("select table_name from duckdb_tables()").fetchall():
+            if table not in PUBLISHED:
+                db.execute(f"drop table {table}").fetchall()
+        columns = {table: ", ".join(column for column, _ in _described(db, f"from {table}")) for table in PUBLISHED}
+        db.register("incoming", _STAGES.empty_table())
+        db.execute("create table stages as from incoming").fetchall()
+        db.register("incoming", _WANTED.empty_table())
+        db.execute(f"create table wanted as {(_SQL / 'wanted.sql').read_text()}").fetchall()
+        db.unregister("incoming")
+        for name, declared, its in tables:
+            if declared:
+                its_columns = ", ".join(f"{_quoted(column)} {type_}" for column, type_ in declared)
+                db.execute(f"create table {_empty(name)} ({its_columns})").fetchall()
+            nulls = "select " + ", ".join(f"null::{type_} as {_quoted(column)}" for column, type_ in its) + " limit 0"
+            view = _nothing(name) if declared == its else nulls
+            db.execute(f'create view "{name}" as {view}').fetchall()
+        for view in VIEWS:
+            db.execute((_SQL / f"{view}.sql").read_text()).fetchall()
+        db.commit()
+        db.execute("checkpoint").fetchall()  # which closing does, too, and says nothing of a full disk
+    if len(_FRAMES) == _MOST_FRAMES:
+        _FRAMES.clear()
+    _FRAMES[tables] = _Frame(path.read_bytes(), columns)
+    return _FRAMES[tables]
 
 
 def _rows(
@@ -171,7 +187,12 @@ def _view(db: duckdb.DuckDBPyConnection, root: Path, name: str, places: list[str
 
     Shards that were written before a column was thought of have nulls in it, for the statistics ask for it.
     """
-    declared = _declared(db, schema) if schema else ()
+    try:
+        declared = _declared(db, schema) if schema else ()
+    except duckdb.NotImplementedException:  # half floats, and wide decimals: it reads those from Parquet alone
+        if not places:
+            raise
+        declared = ()
     if not places:
         return _Rows(_nothing(name), declared, declared)
     there = objects.url if (objects := objects_of(root)) else str(root)
@@ -180,22 +201,28 @@ def _view(db: duckdb.DuckDBPyConnection, root: Path, name: str, places: list[str
     columns = _described(db, source)
     if schema and set(schema.names) - {column for column, _ in columns}:
         source = f"{source} union all by name {_nothing(name)}"
-        db.register(f"no_{name}", schema.empty_table())
+        db.register(f"no rows of {name}", schema.empty_table())
         columns = _described(db, source)
-        db.unregister(f"no_{name}")
+        db.unregister(f"no rows of {name}")
     return _Rows(source, declared, columns)
 
 
 def _nothing(name: str) -> str:
-    return f'select * from "no_{name}"'
+    return f"select * from {_empty(name)}"
+
+
+def _empty(name: str) -> str:
+    """The table that has a table's columns and no rows; no table of a recipe can be called so."""
+    return f'"no rows of {name}"'
 
 
 def _declared(db: duckdb.DuckDBPyConnection, schema: pa.Schema) -> Columns:
-    if schema not in _DECLARED:
+    key = schema.serialize().to_pybytes()
+    if key not in _DECLARED:
         db.register("incoming", schema.empty_table())
-        _DECLARED[schema] = _described(db, "from incoming")
+        _DECLARED[key] = _described(db, "from incoming")
         db.unregister("incoming")
-    return _DECLARED[schema]
+    return _DECLARED[key]
 
 
 def _described(db: duckdb.DuckDBPyConnection, query: str) -> Columns:

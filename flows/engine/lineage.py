@@ -183,6 +183,8 @@ class _OpenLineage:
             self._tell(RunState.ABORT, table, [], [])
         self._events.put(None)
         self._teller.join(_PATIENCE)
+        if self._teller.is_alive():
+            _QUIETLY.warning(f"{_NO_MORE}: its collector has not taken the last {self._events.qsize()} events")
 
     @staticmethod
     def _version(plan: StagePlan) -> dict[str, Any]:

@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from bench.made_up import attempt
-from warehouse import ledger
+from warehouse import ledger, publishing
 from warehouse.catalogue import Catalogue
 from warehouse.errors import Mistake, WorkFailed
 from warehouse.fingerprint import short_hash
@@ -23,6 +24,7 @@ from warehouse.ledger import Record
 from warehouse.plan import Wanted
 from warehouse.private_database import MIGRATIONS, migrate
 from warehouse.query import connect, select
+from warehouse.statistics import VIEWS
 from warehouse.store import write_shard
 from warehouse.tables import SCORES, UTTERANCES
 
@@ -82,52 +84,6 @@ def test_a_kill_before_records_are_put_away_loses_nothing(
     assert count(catalogue.root, "runs") == 2
     catalogue.rebuild()
     assert count(catalogue.root, "runs") == count(catalogue.root, "artifacts") == 2
-
-
-def test_nothing_new_is_not_published_and_all_else_is(catalogue: Catalogue, tmp_path: Path) -> None:
-    make(catalogue.root, "a")
-    catalogue.take_up()
-
-    def is_published(index: Catalogue = catalogue, *, look: bool = False) -> bool:
-        before = index.published.stat().st_ino if index.published.exists() else None
-        index.take_up(look_at_disk=look)
-        return index.published.stat().st_ino != before
-
-    assert not is_published()
-    assert not is_published(look=True)
-    catalogue.remember("toy", RECIPE, {"until": "utterances"})  # the same, asked for again
-    assert not is_published()
-    catalogue.remember("toy", [replace(RECIPE[0], fingerprints={"*": "0" * 12})], {})
-    assert is_published()
-    make(catalogue.root, "b")
-    assert is_published()
-    shard = next(catalogue.root.glob("utterances/*/b.parquet"))
-    shard.unlink()
-    assert not is_published()
-    assert is_published(look=True)
-    assert count(catalogue.root, "artifacts") == 1
-    catalogue.published.write_bytes(catalogue.published.read_bytes())  # as from another's hand
-    assert is_published()
-    catalogue.published.unlink()
-    assert is_published()
-    catalogue.rebuild()
-    moved = catalogue.root.rename(tmp_path.parent / f"{tmp_path.name}-moved")
-    assert is_published(Catalogue(moved)), "its views name the shards by where they lie"
-    assert not is_published(Catalogue(moved))
-
-
-def test_what_a_failed_publishing_has_seen_is_published_the_next_time(
-    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make(catalogue.root, "a")
-    catalogue.take_up()
-    next(catalogue.root.glob("utterances/*/a.parquet")).unlink()
-    with monkeypatch.context() as failing:
-        failing.setattr(Catalogue, "_copy", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            catalogue.take_up(look_at_disk=True)
-    catalogue.take_up(look_at_disk=True)
-    assert count(catalogue.root, "artifacts") == 0
 
 
 def test_a_reader_keeps_its_copy_and_blocks_nobody(catalogue: Catalogue) -> None:
@@ -346,3 +302,54 @@ def test_shards_from_before_a_column_was_thought_of_have_nulls_in_it(tmp_path: P
     assert (row["errors"], row["failures"], row["speaker_id"]) == (1, None, None)
     [row] = select(tmp_path, "select wer from leaderboard where source = 'this warehouse'").to_pylist()
     assert row["wer"] == 0.25
+
+
+def test_what_newer_code_has_added_to_the_private_database_is_no_matter(catalogue: Catalogue) -> None:
+    make(catalogue.root, "a")
+    catalogue.take_up()
+    with duckdb.connect(catalogue.root / ".catalogue.duckdb") as db:
+        db.execute("alter table artifacts add column newer varchar default 'yes'").fetchall()
+    make(catalogue.root, "b")
+    catalogue.take_up()
+    assert count(catalogue.root, "artifacts") == 2
+
+
+def test_a_file_of_all_views_that_failed_is_made_again(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(catalogue.root, "a")
+    with monkeypatch.context() as failing:
+        failing.setattr(publishing, "_FRAMES", {})
+        failing.setattr(publishing, "VIEWS", ("no_such_view",))
+        with pytest.raises(FileNotFoundError):
+            catalogue.take_up()
+        failing.setattr(publishing, "VIEWS", VIEWS)
+        catalogue.take_up()
+    assert (count(catalogue.root, "artifacts"), count(catalogue.root, "funnel")) == (1, 0)
+    assert not list(catalogue.root.glob(".publishing-*"))
+
+
+def test_tables_may_have_names_and_types_that_are_odd(tmp_path: Path) -> None:
+    """DuckDB reads half floats from Parquet, and not from Arrow."""
+    odd = pa.schema({"select": pa.string(), 'a "b" c': pa.float16()})
+    tables = [replace(SCORES, name=name, schema=odd, key="select") for name in ("x", "no_x")]
+    index = Catalogue(tmp_path)
+    for table in tables:
+        rows = pa.table({"select": ["a"], 'a "b" c': np.array([0.5], np.float16)}, schema=odd)
+        artifact = write_shard(tmp_path, table, "a", "f" * 12, rows, stage="{}", inputs='{"files": {}}')
+        ledger.emit(tmp_path, Record(attempt(artifact), artifact))
+    schema, sources = b64encode(odd.serialize()).decode(), {"a": short_hash('{"files": {}}')}
+    index.remember("odd", [replace(RECIPE[0], table=t.name, sources=sources, schema=schema) for t in tables], {})
+    index.take_up()
+    for table in tables:
+        assert select(tmp_path, f"from {table.name}").to_pylist() == [{"select": "a", 'a "b" c': 0.5}]
+
+
+def test_a_rebuild_that_cannot_publish_keeps_the_private_database(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(catalogue.root, "a")
+    catalogue.take_up()
+    there = (catalogue.root / ".catalogue.duckdb").stat().st_ino
+    monkeypatch.setattr(Catalogue, "_copy", lambda *_: (_ for _ in ()).throw(duckdb.BinderException("of no use")))
+    with pytest.raises(duckdb.BinderException):
+        catalogue.rebuild()
+    assert (catalogue.root / ".catalogue.duckdb").stat().st_ino == there

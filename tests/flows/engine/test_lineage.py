@@ -101,3 +101,17 @@ def test_who_cannot_be_told_is_told_no_more(tmp_path: Path, monkeypatch: pytest.
         told.begin(SimpleNamespace(wanted=SimpleNamespace(table=table)))  # type: ignore[arg-type]
     told.close()
     assert said == [_NO_MORE]
+
+
+def test_what_a_collector_has_not_taken_in_time_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    given_up = threading.Event()
+    monkeypatch.setattr("openlineage.client.OpenLineageClient.emit", lambda *_: given_up.wait())
+    monkeypatch.setattr("flows.engine.lineage._QUIETLY", SimpleNamespace(warning=said.append))
+    monkeypatch.setattr("flows.engine.lineage._PATIENCE", 0.2)
+    monkeypatch.setenv("OPENLINEAGE_URL", "http://127.0.0.1:9")
+    told = _OpenLineage("toy", tmp_path)
+    told.begin(SimpleNamespace(wanted=SimpleNamespace(table="codes")))  # type: ignore[arg-type]
+    told.close()
+    given_up.set()
+    assert [sentence.startswith(_NO_MORE) for sentence in said] == [True]
