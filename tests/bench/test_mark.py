@@ -16,6 +16,7 @@ def alone():
         yield
 
 
+@pytest.mark.slow
 def test_a_file_travels_and_is_judged(capsys):
     mark.main(["--strengths", "3", "--files", "1", "--travelled", "0"])
     found = json.loads(capsys.readouterr().out)["strength 3"]

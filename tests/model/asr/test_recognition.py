@@ -164,6 +164,7 @@ def test_second_tries_are_seeded_by_the_id_and_not_by_the_neighbours(tmp_path: P
     assert recognition.transcribe(model, waveforms[:1], ids=["another"])[0].text != alone[0].text
 
 
+@pytest.mark.slow
 def test_what_is_drawn_is_what_openai_whisper_draws_of_one_window_from_the_same_seed(embedded: OpenAI) -> None:
     waveforms = [waveform[::-1].copy() for _, waveform in spoken(3)]
     windows = embedded.encode(waveforms)
