@@ -143,6 +143,7 @@ def _frame(path: Path, tables: tuple[tuple[str, Columns, Columns], ...]) -> _Fra
         db.register("incoming", _WANTED.empty_table())
         db.execute(f"create table wanted as {(_SQL / 'wanted.sql').read_text()}").fetchall()
         db.unregister("incoming")
+        db.execute("create schema no_rows").fetchall()
         for name, declared, its in tables:
             if declared:
                 its_columns = ", ".join(f"{_quoted(column)} {type_}" for column, type_ in declared)
@@ -200,10 +201,10 @@ def _view(db: duckdb.DuckDBPyConnection, root: Path, name: str, places: list[str
     source = f"select * from read_parquet([{files}], hive_partitioning = false)"  # the root may lie under lang=en
     columns = _described(db, source)
     if schema and set(schema.names) - {column for column, _ in columns}:
+        db.register("incoming", schema.empty_table())
+        columns = _described(db, f"{source} union all by name from incoming")
+        db.unregister("incoming")
         source = f"{source} union all by name {_nothing(name)}"
-        db.register(f"no rows of {name}", schema.empty_table())
-        columns = _described(db, source)
-        db.unregister(f"no rows of {name}")
     return _Rows(source, declared, columns)
 
 
@@ -212,8 +213,8 @@ def _nothing(name: str) -> str:
 
 
 def _empty(name: str) -> str:
-    """The table that has a table's columns and no rows; no table of a recipe can be called so."""
-    return f'"no rows of {name}"'
+    """The table that has a table's columns and no rows; in a schema of its own, so `show tables` says nothing of it."""
+    return f'no_rows."{name}"'
 
 
 def _declared(db: duckdb.DuckDBPyConnection, schema: pa.Schema) -> Columns:
