@@ -225,10 +225,15 @@ def test_a_schedule_fires_a_run_fails_and_a_retry_makes_only_what_is_missing(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:XDG_RUNTIME_DIR")
 def test_it_serves_with_a_postgresql_too(serve: Callable[..., Served], tmp_path: Path, postgresql: str) -> None:
+    write_corpus(tmp_path / "audio", a="pause one")
     served = serve("--cron", "0 3 1 1 *", PREFECT_API_DATABASE_CONNECTION_URL=postgresql)
     served.wait_for("sentence", lambda: "pipeline/here runs at" in served.log.read_text())
     with client_of(served) as client:
         assert_it_serves(served, client)
+        run = client.create_flow_run_from_deployment(client.read_flow_runs()[0].deployment_id)
+        served.wait_for("run that completes", lambda: client.read_flow_run(run.id).state_name == "Completed")
+    assert made(served.root) == ["utterances/a", "codes/a", "examples/a", "totals/all"]
     assert not list((tmp_path / "prefect").glob("*.db")), "it is the one"
     served.end()
