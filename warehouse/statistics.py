@@ -1,4 +1,4 @@
-"""Statistics of a warehouse: the views of the catalogue, in SQL, and the way to ask for more.
+"""Statistics of a warehouse: the names of the views of the catalogue, and of what else it holds.
 
 Each `views/<name>.sql` is one view. They count with what the catalogue knows of
 every shard, so they need not open the shards themselves.
