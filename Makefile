@@ -30,7 +30,7 @@ bench: .venv/ready
 # requirements.lock pins all that pyproject.toml asks for; without it, these are the newest that are allowed.
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/pip install --quiet --constraint requirements.lock --editable '.[dev,embedded,judges,lineage,objects,tensorboard]'
+	.venv/bin/pip install --quiet --constraint requirements.lock --editable '.[dev,embedded,judges,lineage,moonshine,objects,tensorboard]'
 	touch $@
 
 # What is installed now, as the lock file.

@@ -1,16 +1,20 @@
 """Further judges, by name: a recognizer and a verifier that papers use, naturalness, prosody.
 
     hubert-ctc=FOLDER   words by CTC (`model.published.ctc`), the judge of VALL-E's paper
+    moonshine           words by another ear than Whisper: Moonshine tiny (Jeffries et al. 2024, arXiv:2410.15608),
+                        whose weights lie in the wheel of `moonshine-voice`
     wavlm-sv=FOLDER     voices by x-vectors of WavLM (`model.published.xvector`)
     dnsmos              naturalness as people would rate it, 1 to 5: DNSMOS P.835 and P.808 (Reddy et al. 2022,
                         arXiv:2110.01763), whose weights lie in the wheel of `speechmos`
     prosody             pitch and rate, also against the prompt's: F0 by Praat's autocorrelation (Boersma 1993)
 
-FOLDER is a model as `transformers` saves it; `hf download NAME --local-dir FOLDER` brings one from the hub. All of them
-come with the extra `judges`, and each is named with the digest of its weights in every row.
+FOLDER is a model as `transformers` saves it; `hf download NAME --local-dir FOLDER` brings one from the hub. They come
+with the extra `judges`, Moonshine with one of its own, since not every machine has a wheel of it. Each is named with
+the digest of its weights in every row.
 """
 
 import hashlib
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -18,13 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.evaluation.judges import RATE
 from tasks.evaluation.scoring import Embed, Listen, Row, SpeechScores, VoiceScores, Waveform, WordScores
 from tasks.evaluation.systems import CONTINUAL
 from warehouse.errors import Mistake
 
-HUBERT, WAVLM, DNSMOS, PROSODY = "hubert-ctc", "wavlm-sv", "dnsmos", "prosody"
+HUBERT, MOONSHINE, WAVLM, DNSMOS, PROSODY = "hubert-ctc", "moonshine", "wavlm-sv", "dnsmos", "prosody"
 _KINDS = {  # and what each needs; speechmos does not ask for what it imports
     HUBERT: ("transformers",),
+    MOONSHINE: ("moonshine_voice",),
     WAVLM: ("transformers",),
     DNSMOS: ("speechmos", "librosa", "onnxruntime"),
     PROSODY: ("parselmouth",),
@@ -32,6 +38,7 @@ _KINDS = {  # and what each needs; speechmos does not ask for what it imports
 _OF_DNSMOS = ("dnsmos_ovrl", "dnsmos_sig", "dnsmos_bak", "dnsmos_p808")
 _OF_PROSODY = ("f0_mean", "f0_std", "f0_shift", "f0_std_ratio", "rate", "rate_ratio")
 _LOWEST, _HIGHEST = 60.0, 500.0  # Hz, of F0
+_TINY = "assets/tiny-en"  # in the wheel
 _SHORTEST = 1_600  # samples: less is no speech to any of them
 
 
@@ -49,11 +56,14 @@ def identity(name: str) -> str:
     """
     kind, folder = _parsed(name)
     if missing := [needed for needed in _KINDS[kind] if find_spec(needed) is None]:
-        raise Mistake(f"scores.judges: {kind} needs {missing[0]}; pip install 'valle[judges]' brings it")
+        extra = MOONSHINE if kind == MOONSHINE else "judges"
+        raise Mistake(f"scores.judges: {kind} needs {missing[0]}; pip install 'valle[{extra}]' brings it")
     if kind == PROSODY:
         return f"{PROSODY}/{version('praat-parselmouth')}"
     if kind == DNSMOS:
-        return f"{DNSMOS}/{version('speechmos')}@{_digest_of_dnsmos()}"
+        return f"{DNSMOS}/{version('speechmos')}@{_digest('speechmos', 'dnsmos_models/*.onnx')}"
+    if kind == MOONSHINE:
+        return f"{MOONSHINE}/{version('moonshine-voice')}@{_digest('moonshine_voice', f'{_TINY}/*')}"
     from model.published import model_folder
 
     try:
@@ -79,6 +89,8 @@ def load(name: str, root: Path, device: str, texts: dict[str, str]) -> WordScore
     judge = identity(name)
     if kind == HUBERT:
         return WordScores(judge, _recognizer(judge, folder, device), texts)
+    if kind == MOONSHINE:
+        return WordScores(judge, _moonshine(), texts)
     if kind == WAVLM:
         return VoiceScores(root, judge, _verifier(judge, folder, device))
     if kind == DNSMOS:
@@ -112,14 +124,41 @@ def _verifier(_identity: str, folder: Path, device: str) -> Embed:
 
 
 @lru_cache(maxsize=1)
-def _digest_of_dnsmos() -> str:
-    found = find_spec("speechmos")
-    assert found is not None
-    assert found.submodule_search_locations
-    whole = hashlib.sha256()
-    for path in sorted((Path(next(iter(found.submodule_search_locations))) / "dnsmos_models").glob("*.onnx")):
+def _moonshine() -> Listen:
+    """Each waveform as one piece: its own detector of speech would leave out what it takes for none."""
+    from moonshine_voice.moonshine_api import ModelArch
+    from moonshine_voice.transcriber import Transcriber
+
+    options = {"vad_threshold": "0", "vad_max_segment_duration": "60", "return_audio_data": "false"}
+    listener = Transcriber(str(_package("moonshine_voice") / _TINY), ModelArch.TINY, options=options)
+
+    def listen(_ids: Sequence[str], waveforms: Sequence[Waveform]) -> list[str]:
+        heard = [listener.transcribe_without_streaming(waveform.tolist(), RATE).lines for waveform in waveforms]
+        return [" ".join(line.text for line in lines) for lines in heard]
+
+    return listen
+
+
+@lru_cache(maxsize=4)
+def _digest(package: str, pattern: str) -> str:
+    """Of the weights in a wheel.
+
+    Raises:
+        Mistake: there are none.
+    """
+    whole, paths = hashlib.sha256(), sorted(_package(package).glob(pattern))
+    if not paths:
+        raise Mistake(f"scores.judges: {package} as it is installed holds no {pattern}; another version does")
+    for path in paths:
         whole.update(path.read_bytes())
     return whole.hexdigest()[:8]
+
+
+def _package(name: str) -> Path:
+    found = find_spec(name)
+    assert found is not None
+    assert found.submodule_search_locations
+    return Path(next(iter(found.submodule_search_locations)))
 
 
 def _naturalness(_sample: Row, speech: Waveform, _prompt: Waveform | None) -> dict[str, float | None]:
