@@ -19,11 +19,11 @@ from model.speaker.weights import WEIGHTS
 
 RATE = 16_000  # Hz
 
-_HOP, _WINDOW, _BANDS = 160, 400, 40  # samples, samples, mel bands: 25 ms of sound every 10 ms
-_SEEN = 160  # frames that the network sees at once: 1.6 s
-_STEP = round(RATE / 1.3 / _HOP)  # frames from one window to the next, 1.3 of them a second
-_COVERED = 0.75  # of a last window, for it to count
-_LEVEL = 10 ** (-30 / 20)  # what quiet speech is raised to, root mean square: -30 dB of full scale
+HOP, _WINDOW, _BANDS = 160, 400, 40  # samples, samples, mel bands: 25 ms of sound every 10 ms
+SEEN = 160  # frames that the network sees at once: 1.6 s
+STEP = round(RATE / 1.3 / HOP)  # frames from one window to the next, 1.3 of them a second
+COVERED = 0.75  # of a last window, for it to count
+LEVEL = 10 ** (-30 / 20)  # what quiet speech is raised to, root mean square: -30 dB of full scale
 _HEARD = RATE * 30 // 1000  # samples that are speech or pause: 30 ms
 _SMOOTHED, _KEPT = 8, 3  # such stretches: of a moving majority, and kept on either side of speech
 
@@ -50,9 +50,9 @@ class VoiceEncoder(nn.Module):
     def embed(self, speech: NDArray[np.float32]) -> NDArray[np.float32]:
         """The voice `[256]`, of length 1, of speech `[N]` at 16 kHz: the mean of its windows'."""
         starts = _starts(len(speech))
-        missing = max(0, (starts[-1] + _SEEN) * _HOP - len(speech))
-        mels = _mel(torch.from_numpy(np.pad(np.asarray(speech, np.float32), (0, missing))))
-        seen = torch.stack([mels[start : start + _SEEN] for start in starts])
+        missing = max(0, (starts[-1] + SEEN) * HOP - len(speech))
+        mels = mel(torch.from_numpy(np.pad(np.asarray(speech, np.float32), (0, missing))))
+        seen = torch.stack([mels[start : start + SEEN] for start in starts])
         voice = self(seen.to(self.linear.weight.device)).mean(0)
         found: NDArray[np.float32] = nn.functional.normalize(voice, dim=0).cpu().numpy()
         return found
@@ -61,7 +61,7 @@ class VoiceEncoder(nn.Module):
 def level(speech: NDArray[np.float32]) -> NDArray[np.float32]:
     """Speech as loud as the encoder has learnt it, where it is quieter."""
     loudness = float(np.sqrt(np.mean(np.square(speech, dtype=np.float64))))
-    return np.asarray(speech * max(1.0, _LEVEL / loudness), np.float32)
+    return np.asarray(speech * max(1.0, LEVEL / loudness), np.float32)
 
 
 def without_pauses(speech: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -80,18 +80,17 @@ def without_pauses(speech: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _starts(num_samples: int) -> list[int]:
     """The frames at which windows begin."""
-    frames = (num_samples + _HOP) // _HOP  # the last one may be a part
-    starts = list(range(0, max(1, frames - _SEEN + _STEP + 1), _STEP))
-    covered = (num_samples - starts[-1] * _HOP) / (_SEEN * _HOP)
-    return starts[:-1] if covered < _COVERED and len(starts) > 1 else starts
+    frames = (num_samples + HOP) // HOP  # the last one may be a part
+    starts = list(range(0, max(1, frames - SEEN + STEP + 1), STEP))
+    covered = (num_samples - starts[-1] * HOP) / (SEEN * HOP)
+    return starts[:-1] if covered < COVERED and len(starts) > 1 else starts
 
 
-def _mel(speech: Tensor) -> Tensor:
-    """The power of speech `[N]` in mel bands, `[F, M]`."""
-    spectrum = torch.stft(
-        speech, _WINDOW, _HOP, window=torch.hann_window(_WINDOW), pad_mode="constant", return_complex=True
-    )
-    return (_filters() @ spectrum.abs().square()).t()
+def mel(speech: Tensor) -> Tensor:
+    """The power of speech `[N]` or `[B, N]` in mel bands, `[F, M]` or `[B, F, M]`."""
+    window = torch.hann_window(_WINDOW, device=speech.device)
+    spectrum = torch.stft(speech, _WINDOW, HOP, window=window, pad_mode="constant", return_complex=True)
+    return (_filters().to(speech.device) @ spectrum.abs().square()).mT
 
 
 @cache

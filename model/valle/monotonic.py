@@ -86,16 +86,20 @@ class Pointing:
         is_over = self.at >= self.states.lengths
         return logits.masked_fill(is_end ^ is_over[:, None, None], float("-inf"))
 
-    def move(self, logits: Tensor, number: int) -> None:
-        """Goes on in each row by what logits `[B, M]` of choices and the row's chance of this number say.
+    def legal(self, num_choices: int) -> Tensor:
+        """Which choices `[B, M]` each row has.
 
         A step of two frames may end one phone, so no phone is passed over but where a group has room for it.
         """
-        steps = torch.arange(logits.shape[1], device=logits.device)
+        steps = torch.arange(num_choices, device=self.at.device)
         passed = (self.at[:, None] + steps - 1).clamp(min=0, max=self.states.pauses.shape[1] - 1)
         spoken = (~self.states.pauses).cumsum(1)
         skipped = spoken.gather(1, passed) - spoken.gather(1, self.at[:, None])
-        legal = (steps < 2) | (skipped < max(1, self.group // UNIT))
+        return (steps < 2) | (skipped < max(1, self.group // UNIT))
+
+    def move(self, logits: Tensor, number: int) -> None:
+        """Goes on in each row by what logits `[B, M]` of choices and the row's chance of this number say."""
+        legal = self.legal(logits.shape[1])
         chosen = draw(logits.float().masked_fill(~legal, float("-inf")).softmax(-1), self.chances[:, number])
         self.at = torch.minimum(self.at + chosen, self.states.lengths)
 
