@@ -3,7 +3,7 @@
 The same weights as the judges of the pipeline, without their second tries and their detector of pauses, which go piece
 by piece: this is for rewards, of which a training needs thousands a minute, and for no figure that is told.
 
-Shapes: B pieces, N samples at 24 kHz, F mel frames, W windows.
+Shapes: B pieces, N samples at 24 kHz, M mel bands, F mel frames, W windows.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Listener:
 
         self._half = device.type == "cuda"
         self._whisper = whisper.to(device).eval()
-        self._filters = mel_filters(device, 80)
+        self._filters = mel_filters(device, whisper.dims.n_mels)
         self._tokenizer = get_tokenizer(multilingual=whisper.is_multilingual, language="en", task="transcribe")
         self._voices = VoiceEncoder(str(device))
         self._normalize = load_normalizer()
@@ -61,7 +61,7 @@ class Listener:
         return torch.cat(wrongs), torch.cat(nats), torch.cat(voices_of_all)
 
     def _mel(self, speech: Tensor) -> Tensor:
-        """Whisper's spectrogram `[B, 80, 3000]` of speech at 16 kHz, each piece by its own loudest band."""
+        """Whisper's spectrogram `[B, M, 3000]` of speech at 16 kHz, each piece by its own loudest band."""
         filled = F.pad(speech, (0, max(0, MAX_SAMPLES - speech.shape[1])))[:, :MAX_SAMPLES]
         window = torch.hann_window(400, device=speech.device)
         spectrum = torch.stft(filled, 400, 160, window=window, return_complex=True)
