@@ -5,8 +5,11 @@ and a file that is no audio. Shard `b` stops at its codes, which have failed.
 """
 
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +24,7 @@ from warehouse.ledger import FAILED, MADE, Attempt, Record
 from warehouse.plan import Wanted
 from warehouse.store import Artifact, write_shard
 from warehouse.tables import CODEBOOKS, TABLES, Table
+from warehouse.working_copy import objects_of
 
 RATE = 16_000
 GOOD, SILENCE, FRENCH = "a/one#0-16050", "a/one#16050-24000", "a/one#24000-40000"
@@ -40,10 +44,35 @@ SCHEMAS = {table.name: table for table in TABLES}
 
 
 def make_warehouse(root: Path, corpus: Path, *, where: Where = (), first_code: int = 0) -> Catalogue:
-    """The warehouse, published. `where` is the filter of its examples; `first_code` says which codes it has."""
+    """The warehouse, published. `where` is the filter of its examples; `first_code` says which codes it has.
+
+    It is made once in a process: a folder that holds none yet gets a copy, whose views name that folder.
+    """
     for shard in ("a", "b"):
         (corpus / shard).mkdir(parents=True, exist_ok=True)
         soundfile.write(corpus / shard / "one.wav", np.zeros(40_000, np.float32), RATE)
+    index = Catalogue(root)
+    if objects_of(root) or index.published.exists():
+        recipe = _write(root, where, first_code)
+    else:
+        first, recipe = _first(where, first_code)
+        shutil.copytree(first.name, root, dirs_exist_ok=True)
+    index.remember("small", recipe, {"audio": str(corpus)})
+    index.take_up()
+    return index
+
+
+@cache
+def _first(where: Where, first_code: int) -> tuple[TemporaryDirectory[str], list[Wanted]]:
+    """A folder with such a warehouse, whose ledger is taken up, and its recipe."""
+    folder = TemporaryDirectory()
+    recipe = _write(Path(folder.name), where, first_code)
+    Catalogue(Path(folder.name)).take_up()
+    return folder, recipe
+
+
+def _write(root: Path, where: Where, first_code: int) -> list[Wanted]:
+    """The shards and the ledger, and the recipe that asks for them."""
     rows = _rows(first_code)
     stages = {name: json.dumps({"stage": name, "version": 1, "settings": {}}) for name in TAKES}
     stages["examples"] = json.dumps({"stage": "examples", "version": 1, "settings": {"where": where}})
@@ -65,12 +94,8 @@ def make_warehouse(root: Path, corpus: Path, *, where: Where = (), first_code: i
             )
             _record(root, name, shard, prints[name], made[name, shard])
     _record(root, "codes", "b", prints["codes"], None)
-    index = Catalogue(root)
     hashes = {shard: short_hash(listing) for shard, listing in sources.items()}
-    recipe = [_wanted(SCHEMAS[name], TAKES[name], prints[name], stages[name], hashes) for name in TAKES]
-    index.remember("small", recipe, {"audio": str(corpus)})
-    index.take_up()
-    return index
+    return [_wanted(SCHEMAS[name], TAKES[name], prints[name], stages[name], hashes) for name in TAKES]
 
 
 def codes_of(first: int, frames: int) -> np.ndarray[Any, Any]:

@@ -32,16 +32,18 @@ def world(spoken: "World", tmp_path: Path) -> "World":
 
     root = tmp_path / "root"
     shutil.copytree(spoken.root, root)
-    Catalogue(root).rebuild()
+    Catalogue(root).take_up()  # its views name the folder
     return type(spoken)(root, {name: list(rows) for name, rows in spoken.tables.items()}, spoken.codec)
 
 
 @pytest.fixture
-def say(valle: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, world: "World") -> "Say":
-    """Runs `valle say` in a folder of its own, on the warehouse unless another root is named."""
+def say(
+    valle: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> "Say":
+    """Runs `valle say` in a folder of its own, on a copy of the warehouse unless another root is named."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    return lambda *words, root=world.root: valle("say", *words, "--root", root)
+    return lambda *words, root=None: valle("say", *words, "--root", root or request.getfixturevalue("world").root)
 
 
 @pytest.fixture

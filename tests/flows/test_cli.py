@@ -46,7 +46,7 @@ def toy(prefect_server: None, ray_here: None, tmp_path_factory: pytest.TempPathF
 def made(toy: Path, tmp_path: Path, corpus: Path) -> Path:
     """A copy of that warehouse, and of its corpus, that a test may change."""
     shutil.copytree(toy, tmp_path, dirs_exist_ok=True)
-    Catalogue(tmp_path / "root").rebuild()
+    Catalogue(tmp_path / "root").take_up()  # its views name the folder
     return tmp_path / "root"
 
 

@@ -45,15 +45,15 @@ from warehouse.catalogue import Catalogue
         (["Hi"], "Missing option '--prompt'"),
     ],
 )
-def test_a_mistake_is_told_and_nothing_is_written(say: Say, world: World, words: list[str], says: str) -> None:
+def test_a_mistake_is_told_and_nothing_is_written(say: Say, spoken: World, words: list[str], says: str) -> None:
     Path("text.wav").write_text("not audio")
     Path("noise.bin").write_bytes(b"\xff\xfe\xff")
-    before = sorted(Path().iterdir())
-    names = {"ANNA": utterance(world, MACHINE), "FILE": str(recording(world, MACHINE))}
-    code, out, err = say(*(names.get(word, word) for word in words))
+    before = [sorted(folder.rglob("*")) for folder in (Path(), spoken.root)]
+    names = {"ANNA": utterance(spoken, MACHINE), "FILE": str(recording(spoken, MACHINE))}
+    code, out, err = say(*(names.get(word, word) for word in words), root=spoken.root)
     assert (code, out) == (2, "")
     assert says in err
-    assert sorted(Path().iterdir()) == before
+    assert [sorted(folder.rglob("*")) for folder in (Path(), spoken.root)] == before
 
 
 def test_a_warehouse_that_keeps_no_codes_of_an_utterance_says_so(say: Say, world: World) -> None:

@@ -44,7 +44,7 @@ def whole(prefect_server: None, ray_here: None, tmp_path_factory: pytest.TempPat
 def made(whole: Path, tmp_path: Path) -> Path:
     """A copy of that warehouse, and of its corpus, that a test may change."""
     shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
-    Catalogue(tmp_path / "root").rebuild()
+    Catalogue(tmp_path / "root").take_up()  # its views name the folder
     return tmp_path / "root"
 
 
