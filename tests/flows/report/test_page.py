@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 import pytest
 
+from flows.commands.report import report
 from flows.report.clips import Clips, spectrogram
 from flows.report.figures import FIGURES
 from flows.report.page import cell, rounded, short
@@ -43,9 +44,21 @@ def made(root: Path, valle: Valle) -> str:
     return Path(out.strip()).read_text()
 
 
-def test_it_asks_nothing_of_a_network_and_allows_its_own_script_alone(tmp_path: Path, valle: Valle) -> None:
-    heard_warehouse.make(tmp_path)
-    page = made(tmp_path, valle)
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse in which there is something to hear, and its page, which no test may change."""
+    root = tmp_path_factory.mktemp("heard")
+    heard_warehouse.make(root)
+    report(root)
+    return root
+
+
+@pytest.fixture
+def page(heard: Path) -> str:
+    return (heard / "report.html").read_text()
+
+
+def test_it_asks_nothing_of_a_network_and_allows_its_own_script_alone(page: str) -> None:
     elements = Elements(page)
     for _, attributes in elements.found:
         for name in ("src", "href"):
@@ -59,9 +72,8 @@ def test_it_asks_nothing_of_a_network_and_allows_its_own_script_alone(tmp_path: 
     assert "xlink" not in page
 
 
-def test_every_figure_has_its_query_and_its_rows(tmp_path: Path, valle: Valle) -> None:
-    heard_warehouse.make(tmp_path)
-    told = re.findall(r'<script type="application/json" class="data">(.*?)</script>', made(tmp_path, valle))
+def test_every_figure_has_its_query_and_its_rows(page: str) -> None:
+    told = re.findall(r'<script type="application/json" class="data">(.*?)</script>', page)
     data = [json.loads(text) for text in told]
     assert [(one["name"], one["sql"]) for one in data] == [(figure.name, figure.sql) for figure in FIGURES]
     filled = {one["name"] for one in data if one["rows"]}
@@ -69,9 +81,7 @@ def test_every_figure_has_its_query_and_its_rows(tmp_path: Path, valle: Valle) -
     assert {"word-errors", "similarity", "samples", "throughput", "reads", "lineage"} <= filled
 
 
-def test_dropped_audio_is_heard_for_each_reason_and_what_cannot_be_is_said(tmp_path: Path, valle: Valle) -> None:
-    heard_warehouse.make(tmp_path)
-    page = made(tmp_path, valle)
+def test_dropped_audio_is_heard_for_each_reason_and_what_cannot_be_is_said(page: str) -> None:
     heard = {audio["aria-label"] for audio in Elements(page).of("audio")}
     assert {"silence, number 1", "not_english, number 1", "not_whole, number 1"} <= heard
     assert "Not to be heard: two.wav" in page
@@ -153,20 +163,18 @@ def test_of_each_reason_the_longest_and_two_others_are_heard(tmp_path: Path) -> 
     assert again == heard
 
 
-def test_there_is_room_for_so_many_clips_and_the_rest_is_said_to_be_left_out(tmp_path: Path) -> None:
-    heard_warehouse.make(tmp_path)
-    path = tmp_path / "audio" / "a" / "one.wav"
+def test_there_is_room_for_so_many_clips_and_the_rest_is_said_to_be_left_out(heard: Path) -> None:
+    path = heard / "audio" / "a" / "one.wav"
     clips = Clips(room=len(Clips().take(path).audio) + 1)
     assert clips.take(path).audio
     assert clips.take(path).trouble == "left out: the page has no more room for audio"
 
 
-def test_a_long_stretch_is_played_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard_warehouse.make(tmp_path)
+def test_a_long_stretch_is_played_from_its_beginning(heard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flows.report.clips.LONGEST", 1.0)
-    clip = Clips().take(tmp_path / "audio" / "a" / "one.wav", 8_000)
+    clip = Clips().take(heard / "audio" / "a" / "one.wav", 8_000)
     assert (clip.seconds, clip.is_whole) == (1.0, False)
-    assert Clips().take(tmp_path / "audio" / "a" / "one.wav", 0, 8_000).is_whole
+    assert Clips().take(heard / "audio" / "a" / "one.wav", 0, 8_000).is_whole
 
 
 def test_a_high_tone_lies_above_a_low_one() -> None:
