@@ -10,7 +10,6 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from compose_spec import PyCompose
 from pydantic import ValidationError
 
 from flows.cli import valle
@@ -77,6 +76,8 @@ def test_the_shell_can_read_what_the_image_runs() -> None:
 
 
 def test_compose_is_of_the_specification() -> None:
+    from compose_spec import PyCompose  # which takes half a second
+
     text = re.sub(r"\$\{(\w+)(:[?-][^}]*)?\}", "x", yaml.safe_dump(COMPOSE))  # as `docker compose` puts values in
     assert set(PyCompose.from_yaml(text).service_names()) == set(SERVICES)
     with pytest.raises(Exception, match="comand"):

@@ -7,7 +7,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
-import scipy.stats
 
 from warehouse.foreign_scores import LAYOUT
 from warehouse.tables import SCORES
@@ -88,12 +87,14 @@ def test_a_long_utterance_counts_for_more_words(db: duckdb.DuckDBPyConnection) -
 
 
 def test_the_interval_is_that_of_the_bootstrap_over_speakers(db: duckdb.DuckDBPyConnection) -> None:
+    from scipy.stats import bootstrap  # which takes a second to import
+
     draw = np.random.default_rng(1)
     words = draw.integers(20, 60, 24)
     errors = draw.binomial(words, draw.beta(2, 10, 24))
     counts = [(int(wrong), int(said)) for wrong, said in zip(errors, words, strict=True)]
     ours = show(db, *(heard(f"valle/{i}/0", *count, speaker_id=f"s{i}") for i, count in enumerate(counts)))[0]
-    bounds = scipy.stats.bootstrap(
+    bounds = bootstrap(
         (errors, words),
         lambda wrong, said, axis: wrong.sum(axis) / said.sum(axis),
         paired=True,

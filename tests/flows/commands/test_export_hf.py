@@ -1,5 +1,6 @@
 """The export for Hugging Face: `datasets` loads it, and its rows are those of the warehouse."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from flows.commands.export_hf import export_hf
 from tests.small_warehouse import GOOD, codes_of, make_warehouse
 from warehouse.errors import Mistake
 
-datasets = pytest.importorskip("datasets")
+pytestmark = pytest.mark.skipif(find_spec("datasets") is None, reason="datasets is not installed here")
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_datasets_loads_it(folder: Path, tmp_path: Path) -> None:
+    import datasets  # which takes a second
+
     loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path))
     assert list(loaded) == ["train"]
     [row] = loaded["train"]

@@ -5,16 +5,17 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import ray
-from ray.train import ScalingConfig
-
-from flows.engine.elastic import EvenShares
 
 
 class Cluster:
     """What Ray would say of a cluster, and a group on it that a policy for four batches looks after."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, use_gpu: bool = False):
+        import ray
+        from ray.train import ScalingConfig  # which takes a second to import
+
+        from flows.engine.elastic import EvenShares
+
         self.states, self.kind = folder / "states", "GPU" if use_gpu else "CPU"
         self.there = self.free = 0.0
         self.fits = 99  # workers that Ray would find a place for
