@@ -17,13 +17,13 @@ def learned(tmp_path_factory):
     folder = tmp_path_factory.mktemp("learned")
     size = Size(num_layers=2, num_heads=4, width=64, ffn_width=128, dropout=0.0)
     known = [random_speech(seed, num_frames=20 + 2 * seed) for seed in range(10)]
-    training = Training(steps=120, learning_rate=1e-2, warmup_steps=10, batch_frames=400, validate_every=120)
+    training = Training(steps=80, learning_rate=1e-2, warmup_steps=10, batch_frames=400, validate_every=80)
     first = [Example(example.phones, example.codes[:1]) for example in known]
     records = {
         "ar": train(Settings("ar", size, SYMBOLS, ""), training, [first], first, folder / "ar"),
         "nar": train(
             Settings("nar", size, SYMBOLS, ""),
-            replace(training, steps=160, batch_frames=200, validate_every=160),
+            replace(training, batch_frames=200),
             [known[:1] * 8],
             known[:1],
             folder / "nar",
