@@ -62,7 +62,7 @@ def word_error_rate(said: list[str], heard: list[str]) -> float:
 
 def test_the_embedded_model_decodes_as_any_other_whisper() -> None:
     model = recognition.load_whisper("embedded")
-    said = spoken(4)
+    said = spoken(2)
     mels = [whisper.log_mel_spectrogram(whisper.pad_or_trim(waveform)) for _, waveform in said]
     options = whisper.DecodingOptions(language="en", without_timestamps=True, fp16=False)
     heard = [result.text for result in model.decode(torch.stack(mels), options)]
