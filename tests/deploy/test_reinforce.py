@@ -24,6 +24,7 @@ from model.valle import checkpoint
 from model.valle.ar import AR
 from model.valle.sampling import Sampling, nucleus
 from model.valle.settings import Settings, Size
+from model.valle.synthesis import load_pair
 from tasks.evaluation.judges import RATE, load_voice_encoder
 from tasks.text.espeak import SAMPLE_RATE, synthesize
 from tasks.text.phonemization import phonemize
@@ -166,8 +167,8 @@ def test_it_goes_from_a_pair_to_one_that_was_heard_best(
     reinforce.main()
     rows = [json.loads(line) for line in (tmp_path / "out/log.jsonl").read_text().splitlines()]
     assert [("valid" in row, row["round"]) for row in rows] == [(True, 0), (False, 1), (True, 1), (True, 1)]
-    best, last = (checkpoint.load(tmp_path / "out" / name) for name in ("ar", "last"))
-    assert best.settings == last.settings
+    pair = load_pair(tmp_path / "out/ar", tmp_path / "out/nar")
+    assert pair.ar.settings == checkpoint.load(tmp_path / "out/last").settings
 
 
 def test_pieces_heard_together_are_heard_as_alone(world: dict[str, str]) -> None:

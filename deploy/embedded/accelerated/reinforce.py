@@ -8,8 +8,8 @@ is to the prompt's, so that it does not learn to be clear in one voice for all. 
 by the divergence of all its choices from that one's.
 
 So its WER by that very Whisper is what it was taught, and says less than before: ask another ear as well.
-OUT/ar is the moving average that was heard best on held-out voices, OUT/last that of the end; OUT/log.jsonl says how
-it went.
+OUT is a pair: OUT/ar the moving average that was heard best on held-out voices, OUT/nar the NAR as it was. OUT/last is
+the average of the end, and OUT/log.jsonl says how it went.
 
 Source: policy gradients with the mean of the other tries as the baseline (Williams 1992; Kool et al. 2019, "Buy 4
 REINFORCE samples"; Shao et al. 2024, arXiv:2402.03300, for the group and the divergence).
@@ -312,7 +312,7 @@ class Run:
         self.optimizer = adamw(self.ar, options.rate, (0.9, 0.95), weight_decay=0.0)
         self.average, self.pick = Average(self.ar, 0.9), np.random.default_rng(options.seed)
         self.begun, self.best, self.number = time.time(), float("inf"), 0
-        options.out.mkdir(parents=True, exist_ok=True)
+        checkpoint.save(options.out / "nar", self.nar)
 
     def _valid(self, prompts: list[Spoken], texts: list[tuple[NDArray[np.uint16], str]]) -> list[Asked]:
         order = np.random.default_rng(0).permutation(len(texts))  # else an utterance would be asked for its own text
