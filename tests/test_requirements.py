@@ -18,7 +18,7 @@ BRINGS = {  # modules that are called otherwise than the package that brings the
     "praat-parselmouth": {"parselmouth"},
 }
 OURS = ("flows", "tasks", "model", "warehouse")
-EXTRAS = ("dev", "embedded", "judges", "lineage", "objects", "tensorboard")  # what `make` installs
+EXTRAS = ("dev", "embedded", "judges", "lineage", "moonshine", "objects", "tensorboard")  # what `make` installs
 UNWELCOME = {
     "resemblyzer": "it asks for webrtcvad",
     "webrtcvad": "it needs a compiler, and a module that setuptools no longer has: webrtcvad-wheels needs neither",
