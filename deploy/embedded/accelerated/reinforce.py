@@ -170,21 +170,25 @@ def roll_out(ar: AR, asked: list[Asked], sampling: Sampling, device: torch.devic
             break
         logits = ar.step(codes, reading)
     new = torch.stack(going, 1).sum(1) * group
-    return _joined(rows, pointing.so_far, new, [torch.cat(said, 1), torch.cat(told, 1)], moves, legal, group)
+    steps = _Steps(torch.cat(said, 1), torch.cat(told, 1), torch.stack(moves, 1), torch.stack(legal, 1))
+    return _joined(rows, pointing.so_far, steps, new, group)
+
+
+class _Steps(NamedTuple):
+    """What was said behind prompts, K groups at most."""
+
+    said: Tensor  # [B, G K]
+    told: Tensor  # [B, K, 4]
+    moves: Tensor  # [B, K]
+    legal: Tensor  # bool [B, K, M]
 
 
 def _joined(
-    rows: tuple[Tensor, Tensor, Tensor, Tensor],
-    so_far: Tensor,
-    new: Tensor,
-    said_and_told: list[Tensor],
-    moves: list[Tensor],
-    legal: list[Tensor],
-    group: int,
+    rows: tuple[Tensor, Tensor, Tensor, Tensor], so_far: Tensor, steps: _Steps, new: Tensor, group: int
 ) -> Rollout:
-    """Prompts with what was said behind them, row by row without a gap."""
+    """Prompts with what was said behind them, `new` `[B]` frames, row by row without a gap."""
     phones, phone_lengths, prompt, prompt_lengths = rows
-    said, told = said_and_told
+    said, told, moves, legal = steps
     num_rows, num_groups, device = len(said), told.shape[1], said.device
     groups = prompt_lengths // group
     room = int(groups.max()) + num_groups
@@ -194,9 +198,9 @@ def _joined(
     places = groups[:, None] + torch.arange(num_groups, device=device)
     pointed = F.pad(so_far, (0, 0, 0, room + 1 - so_far.shape[1]))
     pointed.scatter_(1, places[..., None].expand_as(told), told)
-    made = torch.zeros(num_rows, room, dtype=torch.long, device=device).scatter_(1, places, torch.stack(moves, 1))
-    allowed = torch.ones(num_rows, room, legal[0].shape[1], dtype=torch.bool, device=device)
-    allowed.scatter_(1, places[..., None].expand(-1, -1, allowed.shape[2]), torch.stack(legal, 1))
+    made = torch.zeros(num_rows, room, dtype=torch.long, device=device).scatter_(1, places, moves)
+    allowed = torch.ones(num_rows, room, legal.shape[2], dtype=torch.bool, device=device)
+    allowed.scatter_(1, places[..., None].expand_as(legal), legal)
     lengths = prompt_lengths + new
     longest = int(lengths.max())
     return Rollout(
@@ -348,7 +352,7 @@ class Run:
         reward = _VOICE * alike - _WORDS * wrong.clamp(max=1) - _NATS * nats.clamp(max=5)
         tries = reward.view(-1, self.options.tries)
         better = (tries - tries.mean(1, keepdim=True)).flatten()
-        better = (better / (better.square().mean().sqrt() + 1e-6)).clone()
+        better = better / (better.square().mean().sqrt() + 1e-6)
         size = len(asked) // self.options.steps
         parts_of = [slice(at, at + size) for at in range(0, len(asked), size)]
         steps = [self._step(rollout.rows(some), better[some]) for some in parts_of]
