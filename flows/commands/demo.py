@@ -28,7 +28,10 @@ def run_demo(options: RunOptions) -> None:
     print(render(select(site.root, "from funnel_at_a_glance"), "table"))
     errors, words = misheard(site.root, site.corpus)
     print(f"Whisper against the known text: {errors} of {words} words wrong, a WER of {errors / max(1, words):.1%}\n")
-    print("The leaderboard (judged by the embedded Whisper and by Resemblyzer; the papers' rows had other judges)\n")
+    print(
+        "The leaderboard (judged by the embedded Whisper, which also taught the VALL-E that ships, and Resemblyzer; "
+        "the papers' rows had others)\n"
+    )
     print(render(select(site.root, LEADERBOARD), "table"))
     print(codec_in_words())
     query = "select distinct array_to_string(string_split(audio_path, '/')[:3], '/') as folder from samples"
