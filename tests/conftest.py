@@ -4,8 +4,10 @@ import atexit
 import fcntl
 import os
 import shutil
+import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,35 +80,43 @@ def speech() -> Path:
     return SPEECH
 
 
-@pytest.fixture(scope="session")
-def prefect_home(pytestconfig: pytest.Config) -> Path:
-    """A home of Prefect's, to be copied: a server takes longer to make new books than for all else at its start.
+@contextmanager
+def _kept_for_prefect(config: pytest.Config) -> Iterator[Path]:
+    """Where a home of Prefect's is, or is to be made by whoever is here first: one for all processes of a run.
 
-    One for all processes of a run, and kept for the next beside what pytest keeps.
+    It is kept for the next run beside what pytest keeps.
     """
     from prefect import __version__
+
+    folder = config.rootpath / ".pytest_cache" / "prefect"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        shutil.rmtree(folder / "begun", ignore_errors=True)
+        yield folder / __version__
+
+
+@pytest.fixture(scope="session")
+def prefect_home(pytestconfig: pytest.Config) -> Path:
+    """A home of Prefect's, to be copied: a server takes longer to make new books than for all else at its start."""
     from prefect.settings import PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, temporary_settings
 
     from flows.machine import prefect_server
 
-    folder = pytestconfig.rootpath / ".pytest_cache" / "prefect"
-    folder.mkdir(parents=True, exist_ok=True)
-    home, begun, log = (folder / name for name in (__version__, "begun", "log"))
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with _kept_for_prefect(pytestconfig) as home:
         if not home.exists():
-            shutil.rmtree(begun, ignore_errors=True)
+            begun = home.with_name("begun")
             own = prefect_server.TEMPORARY | {"PREFECT_HOME": str(begun)}
             with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 280}):
-                server = prefect_server._start(prefect_server._free_port(), log, own)
+                server = prefect_server._start(prefect_server._free_port(), home.with_name("log"), own)
             prefect_server._end(server)
             begun.rename(home)
     return home
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path) -> Iterator[None]:
-    """A Prefect server of the tests' own."""
+def prefect_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A Prefect server of the tests' own. Where there is no home of Prefect's yet, its new books make one."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
     from prefect.testing.utilities import prefect_test_harness
 
@@ -114,13 +124,21 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory, prefect_home: Path)
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # else every flow takes a second to end
         PREFECT_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("results"),
     }
-    folder = tmp_path_factory.mktemp("prefect")
-    for book in prefect_home.glob("prefect.db*"):
-        shutil.copy(book, folder / book.name.replace("prefect", "prefect-test"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect.testing.utilities.mkdtemp", lambda: str(folder))
-        with prefect_test_harness(server_startup_timeout=280), temporary_settings(quick):
-            yield
+    book = tmp_path_factory.mktemp("prefect") / "prefect-test.db"
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.setattr("prefect.testing.utilities.mkdtemp", lambda: str(book.parent))
+        with _kept_for_prefect(pytestconfig) as home:
+            for kept in home.glob("prefect.db*"):
+                shutil.copy(kept, book.with_name(kept.name.replace("prefect", "prefect-test")))
+            stack.enter_context(prefect_test_harness(server_startup_timeout=280))
+            if not home.exists():
+                begun = home.with_name("begun")
+                begun.mkdir()
+                with closing(sqlite3.connect(book)) as ours, closing(sqlite3.connect(begun / "prefect.db")) as theirs:
+                    ours.backup(theirs)
+                begun.rename(home)
+        stack.enter_context(temporary_settings(quick))
+        yield
 
 
 @pytest.fixture
