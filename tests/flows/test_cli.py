@@ -136,18 +136,17 @@ def test_a_second_run_says_that_there_is_nothing_to_make(
     assert "nothing to make: all 7 shards of toy are current" in err
 
 
-def test_a_server_that_does_not_answer_is_named(tmp_path: Path, corpus: Path) -> None:
-    valle = Path(sys.executable).parent / "valle"
-    said = subprocess.run(
-        [valle, "run", "--recipe", TOY, "--audio", corpus, "--root", tmp_path / "root"],
-        env=os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(tmp_path / "prefect")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert said.returncode == 2
-    assert "Failed to reach API at http://127.0.0.1:9/api/: start Prefect's server" in said.stderr
-    assert "Traceback" not in said.stderr
+def test_a_server_that_does_not_answer_is_named(
+    prefect_server: None, valle: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, corpus: Path
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    nobody = "http://127.0.0.1:9/api"
+    monkeypatch.setenv("PREFECT_API_URL", nobody)
+    with temporary_settings({PREFECT_API_URL: nobody}):  # as in a process that begins with that variable
+        code, _, err = valle("run", "--recipe", TOY, "--audio", corpus, "--root", tmp_path / "root")
+    assert code == 2
+    assert f"Failed to reach API at {nobody}/: start Prefect's server, or unset PREFECT_API_URL" in err
 
 
 def test_rerun_makes_a_table_again_and_what_hangs_on_it(made: Path, valle: Callable[..., Said]) -> None:
