@@ -1,4 +1,4 @@
-"""What the tests share. Prefect's harness and Ray start once, and only for the tests that ask for them."""
+"""What the tests share. Prefect's server and Ray start once, and only for the tests that ask for them."""
 
 import atexit
 import fcntl
@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,28 +116,47 @@ def prefect_home(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="session")
 def prefect_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A Prefect server of the tests' own. Where there is no home of Prefect's yet, its new books make one."""
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
+    """A Prefect server of the tests' own, started as a command's is; Prefect's harness would import all of one here.
 
+    Where there is no home of Prefect's yet, its new books make one.
+    """
+    from prefect.context import refresh_global_settings_context
+    from prefect.settings import (
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_LOCAL_STORAGE_PATH,
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
+        temporary_settings,
+    )
+
+    from flows.machine import prefect_server
+
+    own, port = tmp_path_factory.mktemp("prefect"), prefect_server._free_port()
     quick = {
+        PREFECT_API_URL: f"http://127.0.0.1:{port}/api",
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # else every flow takes a second to end
         PREFECT_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("results"),
     }
-    book = tmp_path_factory.mktemp("prefect") / "prefect-test.db"
-    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
-        patch.setattr("prefect.testing.utilities.mkdtemp", lambda: str(book.parent))
-        with _kept_for_prefect(pytestconfig) as home:
-            for kept in home.glob("prefect.db*"):
-                shutil.copy(kept, book.with_name(kept.name.replace("prefect", "prefect-test")))
-            stack.enter_context(prefect_test_harness(server_startup_timeout=280))
-            if not home.exists():
-                begun = home.with_name("begun")
-                begun.mkdir()
-                with closing(sqlite3.connect(book)) as ours, closing(sqlite3.connect(begun / "prefect.db")) as theirs:
-                    ours.backup(theirs)
-                begun.rename(home)
-        stack.enter_context(temporary_settings(quick))
+    with _kept_for_prefect(pytestconfig) as home:
+        for book in home.glob("prefect.db*"):
+            shutil.copy(book, own)
+        with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 280}):
+            words = prefect_server.TEMPORARY | {"PREFECT_HOME": str(own)}
+            server = prefect_server._start(port, own / "log", words)
+        atexit.register(prefect_server._end, server)  # behind what Prefect registers later
+        if not home.exists():
+            begun = home.with_name("begun")
+            begun.mkdir()
+            with (
+                closing(sqlite3.connect(own / "prefect.db")) as ours,
+                closing(sqlite3.connect(begun / "prefect.db")) as theirs,
+            ):
+                ours.backup(theirs)
+            begun.rename(home)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_API_URL", quick[PREFECT_API_URL])
+        refresh_global_settings_context()  # which is what threads see that nobody handed a context
+    with temporary_settings(quick):
         yield
 
 

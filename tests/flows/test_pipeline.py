@@ -56,7 +56,7 @@ def test_many_shards_share_task_runs(
 
 @pytest.fixture
 def real_server(tmp_path: Path, prefect_home: Path) -> Iterator[str]:
-    """A server as users start it, with its services; the harness has none, and so schedules nothing."""
+    """A server as users start it, with its services; that of the other tests has none, and schedules nothing."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
