@@ -14,10 +14,11 @@ import torch
 import whisper
 from torch import Tensor
 
-from deploy.embedded.accelerated import hearing, reinforce
+from deploy.embedded.accelerated import hearing, reinforce, rollouts
 from deploy.embedded.accelerated.hearing import Listener, low
 from deploy.embedded.accelerated.lines import Line
-from deploy.embedded.accelerated.reinforce import Asked, Rollout, Run, chances, divergence, likelihood, roll_out
+from deploy.embedded.accelerated.reinforce import Run
+from deploy.embedded.accelerated.rollouts import Asked, Rollout, chances, divergence, likelihood, roll_out
 from model.asr.weights import load_whisper
 from model.codec.encodec import identity
 from model.valle import checkpoint
@@ -40,7 +41,7 @@ NARROW = Sampling(temperature=1.0, top_p=0.05, window=0)
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short prompts serve, too, and nobody speaks slowly."""
     monkeypatch.setattr(reinforce, "_PROMPT_FRAMES", range(40, 50))
-    monkeypatch.setattr(reinforce, "_FRAMES_OF_A_PHONE", 4)
+    monkeypatch.setattr(rollouts, "_FRAMES_OF_A_PHONE", 4)
 
 
 @pytest.fixture(scope="module")
