@@ -97,6 +97,14 @@ def read(folder: Path) -> Script:
         return Script(voices, lines, dict(tables))
 
 
+def codes(path: Path) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+    """The places of the lines whose codes are in a file of `speak`, and their codes `[8, T]`."""
+    with np.load(path) as kept:
+        whole, ends = kept["codes"], np.cumsum(kept["lengths"])
+        for place, begin, end in zip(kept["lines"], ends - kept["lengths"], ends, strict=True):
+            yield int(place), whole[:, begin:end]
+
+
 def prose(folder: Path) -> list[str]:
     """Sentences of 2 to 17 words without numbers, abbreviations and capitals, in order, each once."""
     found = set()

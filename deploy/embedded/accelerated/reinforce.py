@@ -82,12 +82,10 @@ def heard(folder: Path, held_out: bool) -> tuple[list[Spoken], list[tuple[NDArra
     """Prompts, and the phones of texts with their words."""
     script, prompts = lines.read(folder), []
     for path in sorted((folder / "codes").glob("*.npz")):
-        with np.load(path) as kept:
-            codes, ends = kept["codes"], np.cumsum(kept["lengths"])
-            for place, start, end in zip(kept["lines"], ends - kept["lengths"], ends, strict=True):
-                line = script.lines[place]
-                if line.held_out == held_out and end - start in _PROMPT_FRAMES:
-                    prompts.append(Spoken(np.array(line.phones, np.uint16), codes[:, start:end]))
+        for place, codes in lines.codes(path):
+            line = script.lines[place]
+            if line.held_out == held_out and codes.shape[1] in _PROMPT_FRAMES:
+                prompts.append(Spoken(np.array(line.phones, np.uint16), codes))
     said = [line for line in script.lines if line.held_out == held_out and len(line.phones) in _TEXT_PHONES]
     if not prompts or not said:
         raise SystemExit(f"{folder} holds no {'held-out ' if held_out else ''}utterances of 1.3 to 4.4 s")

@@ -85,10 +85,8 @@ class Heard:
         for path in sorted(self._folder.glob("*.npz")):
             if path not in self._seen:
                 self._seen.add(path)
-                with np.load(path) as kept:
-                    codes, ends = kept["codes"], np.cumsum(kept["lengths"])
-                    for place, start, end in zip(kept["lines"], ends - kept["lengths"], ends, strict=True):
-                        self._take(self._lines[place], codes[:, start:end])
+                for place, codes in lines.codes(path):
+                    self._take(self._lines[place], codes)
         return len(self.train)
 
     def _take(self, line: lines.Line, codes: Any) -> None:
