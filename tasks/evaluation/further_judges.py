@@ -63,7 +63,7 @@ def identity(name: str) -> str:
     if kind == DNSMOS:
         return f"{DNSMOS}/{version('speechmos')}@{_digest('speechmos', 'dnsmos_models/*.onnx')}"
     if kind == MOONSHINE:
-        return f"{MOONSHINE}/{version('moonshine-voice')}@{_digest('moonshine_voice', f'{_TINY}/*')}"
+        return f"{MOONSHINE}/{version('moonshine-voice')}@{_digest('moonshine_voice', f'{_TINY}/*.ort')}"
     from model.published import model_folder
 
     try:

@@ -20,7 +20,6 @@ from model.speaker import verification
 from model.speaker.verification import VoiceEncoder
 from tasks.evaluation.judges import RATE, load_normalizer, word_errors
 
-_ROWS = 128  # pieces that pass at once, which bounds memory
 _TOKENS = 64  # that Whisper says of a piece at most
 _RATIO = (SAMPLE_RATE // 8000, RATE // 8000)
 
@@ -48,17 +47,14 @@ class Listener:
 
     @torch.inference_mode()
     def hear(self, wav: Tensor, lengths: Tensor, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Of pieces `[B, N]` with texts: the share of words that are wrong, Whisper's nats a token of the text, the
-        voices `[B, 256]`."""
-        found: list[tuple[Tensor, Tensor, Tensor]] = []
-        for first in range(0, len(wav), _ROWS):
-            rows = slice(first, first + _ROWS)
-            speech, samples = low(wav[rows], lengths[rows])
-            features = self._whisper.encoder(self._mel(speech))
-            wrong = torch.tensor(self._wrong(features, texts[rows]), device=self._device)
-            found.append((wrong, self._nats(features, texts[rows]), self.voices(speech, samples)))
-        wrongs, nats, voices_of_all = zip(*found, strict=True)
-        return torch.cat(wrongs), torch.cat(nats), torch.cat(voices_of_all)
+        """Of pieces `[B, N]` with texts: the share of words wrong `[B]`, nats a token `[B]`, voices `[B, 256]`.
+
+        Some hundred pieces at once are as many as memory holds.
+        """
+        speech, samples = low(wav, lengths)
+        features = self._whisper.encoder(self._mel(speech))
+        wrong = torch.tensor(self._wrong(features, texts), device=self._device)
+        return wrong, self._nats(features, texts), self.voices(speech, samples)
 
     def _mel(self, speech: Tensor) -> Tensor:
         """Whisper's spectrogram `[B, M, 3000]` of speech at 16 kHz, each piece by its own loudest band."""
@@ -80,7 +76,7 @@ class Listener:
             word_errors(self._normalize(text), self._normalize(one.text))
             for text, one in zip(texts, heard, strict=True)
         ]
-        return [errors / words for errors, words in counts]
+        return [errors / max(1, words) for errors, words in counts]
 
     def _nats(self, features: Tensor, texts: Sequence[str]) -> Tensor:
         """How unlikely Whisper thinks each text, nats a token `[B]`."""
