@@ -46,7 +46,7 @@ class SlowSamples(Samples):
     """With time to be killed in."""
 
     def __call__(self, *inputs: Any, **where: Any) -> pa.Table:
-        time.sleep(1.0)
+        time.sleep(2.0)
         return super().__call__(*inputs, **where)
 
 

@@ -8,6 +8,7 @@ says which of them fail, and how often.
 import json
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -20,6 +21,7 @@ import pyarrow.dataset as ds
 
 from flows.engine.recipe import Recipe
 from tasks.checkpoints import Checkpoints
+from warehouse import ledger
 from warehouse.stage import Resources
 from warehouse.store import write_atomically
 from warehouse.tables import CODEBOOKS, CODES, EXAMPLES, PHONES, UTTERANCES, Table
@@ -42,6 +44,15 @@ TOTALS = Table("totals", grain="the corpus", schema=pa.schema({"frames": pa.int6
 KEPT = ds.field("dropped").is_null()
 
 
+def wait_for(there: Callable[[], object], what: str) -> None:
+    """Waits for what others do meanwhile, however busy the machine is."""
+    deadline = time.monotonic() + 100
+    while not there():
+        if time.monotonic() > deadline:
+            raise ValueError(f"waited in vain for {what}")
+        time.sleep(0.02)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ToyUtterances:
     """A shard for each text file of the corpus: a row for each of its lines, and the first one is silence."""
@@ -58,8 +69,8 @@ class ToyUtterances:
 
     def __call__(self, shard: str) -> pa.Table:
         lines = (self.audio / f"{shard}.txt").read_text().splitlines()
-        if "slow" in lines:
-            time.sleep(2.0)
+        if "last" in lines:
+            wait_for(self._the_rest_is_through, "the examples of all others")
         if "poison" in lines:
             os._exit(9)  # what an out-of-memory kill looks like
         if "broken" in lines:
@@ -79,6 +90,13 @@ class ToyUtterances:
         ]
         return pa.Table.from_pylist(rows, schema=UTTERANCES.schema)
 
+    def _the_rest_is_through(self) -> bool:
+        """Whether the ledger of the warehouse beside the corpus says so."""
+        root = self.audio.parent / "root"
+        told = [*ledger.read([*ledger.waiting(root), *ledger.kept(root)])]
+        done = [record for record in told if isinstance(record, ledger.Record) and record.artifact]
+        return sum(record.attempt.table_name == "examples" for record in done) == len(self.shards()) - 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class ToyCodes:
@@ -88,6 +106,7 @@ class ToyCodes:
     needs, version, gathers = Resources(), 1, False
     step: int = 1
     pause: float = field(default=0.0, compare=False)  # seconds of work
+    meets: str = field(default="", compare=False)  # a folder in which each shard waits for a second one
     loses: bool = field(default=False, compare=False)  # a row, against the contract
     fails: str = field(default="", compare=False)  # the recording whose codes cannot be made
     poison: str = field(default="", compare=False)  # such as `b#1 crashes`: what happens over an utterance
@@ -98,6 +117,9 @@ class ToyCodes:
         if self.pause and "VALLE_TEST_BEGUN" in os.environ:
             Path(os.environ["VALLE_TEST_BEGUN"]).touch()
         time.sleep(self.pause)
+        if self.meets:
+            Path(self.meets, str(os.getpid())).touch()
+            wait_for(lambda: len(os.listdir(self.meets)) > 1, "a shard that is made at the same time")
         kept = utterances.to_table(filter=KEPT).to_pylist()[int(self.loses) :]
         self._suffer([row["utterance_id"] for row in kept])
         if self.fails in [row["recording_id"] for row in kept]:

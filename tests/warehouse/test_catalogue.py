@@ -4,9 +4,9 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from base64 import b64encode
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,27 +110,34 @@ def test_many_may_take_up_at_once(catalogue: Catalogue) -> None:
     assert count(catalogue.root, "runs") == count(catalogue.root, "artifacts") == 12
 
 
-def test_another_process_is_waited_for(catalogue: Catalogue, tmp_path: Path) -> None:
+def test_another_process_is_waited_for(catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     catalogue.take_up()
-    code = (
-        f"import duckdb, time; c = duckdb.connect('{tmp_path}/.catalogue.duckdb'); print(1, flush=True); time.sleep(1)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+    waits: list[float] = []
+    with _holding(tmp_path / ".catalogue.duckdb") as other:
+
+        def wait(seconds: float) -> None:
+            waits.append(seconds)
+            other.communicate()  # it lets go
+
+        monkeypatch.setattr("warehouse.private_database.time.sleep", wait)
+        catalogue.take_up()
+    assert len(waits) == 1
+
+
+@contextmanager
+def _holding(database: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process that has a database open until it is told something."""
+    code = f"import duckdb, sys; c = duckdb.connect('{database}'); print(1, flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        begun = time.monotonic()
-        catalogue.take_up()
-        assert time.monotonic() - begun > 0.1, "the other process held the lock"
+        yield other
 
 
 def test_another_process_that_does_not_let_go_is_named(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     catalogue.take_up()
-    held = catalogue.root / ".catalogue.duckdb"
-    code = f"import duckdb, sys; c = duckdb.connect('{held}'); print(1, flush=True); sys.stdin.read()"
     monkeypatch.setattr("warehouse.private_database.PATIENCE", 0.0)
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        other.stdout.readline()
+    with _holding(catalogue.root / ".catalogue.duckdb") as other:
         for work in (catalogue.take_up, catalogue.rebuild):
             with pytest.raises(WorkFailed, match=rf"held by another process .*PID {other.pid}"):
                 work()

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.toy import wait_for
 from tests.warehouse.fake_objects import Client, FakeStore
-from warehouse import copies, working_copy
+from warehouse import working_copy
 from warehouse.errors import Mistake
 from warehouse.objects import Objects, is_url
 from warehouse.working_copy import all_here, folder_here, here, mirrored, object_name, root_at, shard_file, shard_of
@@ -94,21 +95,25 @@ def test_beyond_what_may_be_kept_the_longest_unused_is_let_go(
     assert [path.exists() for path in paths] == [True, False, True, False, True]
 
 
+def long_unused(paths: list[Path]) -> None:
+    for path in paths:
+        os.utime(path, (time.time() - 10_000, path.stat().st_mtime))
+
+
 def test_what_is_in_use_is_not_let_go_for_lack_of_room(
     objects: Objects, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VALLE_CACHE_BYTES", "3000")
-    monkeypatch.setattr(working_copy, "IN_USE", 0.3)
-    monkeypatch.setattr(copies, "IN_USE", 0.3)
+    monkeypatch.setattr(working_copy, "IN_USE", 0.1)  # so they are asked for again every now and then
     paths = [shard_file(tmp_path, f"codes/0a1b/s{number}.parquet", f"{number:016x}") for number in range(9)]
     for number in range(9):
         objects.put(f"codes/0a1b/s{number}@{number:016x}.parquet", bytes(1000))
     with all_here(paths[:5]):
-        for path in paths[5:]:
-            time.sleep(0.2)
-            here(path)
+        long_unused(paths[:5])
+        wait_for(lambda: all(path.stat().st_atime > time.time() - 100 for path in paths[:5]), "who asks for them again")
+        long_unused([here(path) for path in paths[5:]])
         assert [path.exists() for path in paths[:5]] == [True] * 5
-    time.sleep(0.4)
+    long_unused(paths[:5])
     objects.put("codes/0a1b/s9@0000000000000009.parquet", bytes(1000))
     here(shard_file(tmp_path, "codes/0a1b/s9.parquet", f"{9:016x}"))
     assert sum(path.exists() for path in paths) <= 3
@@ -123,10 +128,10 @@ def test_a_folder_is_mirrored_while_it_is_written(
     with mirrored(folder):
         (folder / "states" / "1.pt").write_bytes(b"one")
         (folder / "states" / ".2.pt.unfinished").write_bytes(b"tw")
-        _until(lambda: "checkpoints/0a1b/ar/states/1.pt" in objects.list("checkpoints"))
+        wait_for(lambda: "checkpoints/0a1b/ar/states/1.pt" in objects.list("checkpoints"), "the first")
         (folder / "states" / "1.pt").unlink()
         (folder / "states" / "2.pt").write_bytes(b"two")
-        _until(lambda: list(objects.list("checkpoints")) == ["checkpoints/0a1b/ar/states/2.pt"])
+        wait_for(lambda: list(objects.list("checkpoints")) == ["checkpoints/0a1b/ar/states/2.pt"], "the second")
         (folder / "weights").write_bytes(b"last")
     assert set(objects.list("checkpoints")) == {f"checkpoints/0a1b/ar/{name}" for name in ("states/2.pt", "weights")}
     for file in folder.rglob("*.*"):
@@ -142,10 +147,3 @@ def test_nothing_is_fetched_or_sent_of_a_warehouse_that_is_a_folder(tmp_path: Pa
     with mirrored(tmp_path):
         pass
     assert shard_file(tmp_path, "codes/0a1b/s.parquet", "") == tmp_path / "codes/0a1b/s.parquet"
-
-
-def _until(holds: object) -> None:
-    deadline = time.monotonic() + 10
-    while not holds():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -104,7 +104,7 @@ class Served:
     def end(self) -> str:
         """Ask it to end, as a batch system does: what it has said when nothing of it is left."""
         self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(timeout=60) == 130, self.log.read_text()
+        assert self.process.wait(timeout=200) == 130, self.log.read_text()
         assert not self.is_there(), "the server is still there"
         until = time.monotonic() + PATIENCE
         while descendants(self.root.parent) and time.monotonic() < until:
@@ -130,7 +130,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
     for served in begun:
         if served.process.poll() is None:
             served.process.terminate()
-        served.process.wait(timeout=60)
+        served.process.wait(timeout=200)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The queue: whoever is free takes the largest of all that waits."""
 
 import threading
-import time
 from functools import partial
 
 import pytest
@@ -21,14 +20,14 @@ def test_the_largest_is_begun_first_and_of_equals_the_one_that_came_first() -> N
 
 
 def test_no_more_are_in_hand_than_there_are_threads_and_none_is_idle() -> None:
-    lock, in_hand, most = threading.Lock(), 0, 0
+    lock, in_hand, most, three = threading.Lock(), 0, 0, threading.Barrier(3)
 
     def work() -> None:
         nonlocal in_hand, most
         with lock:
             in_hand += 1
             most = max(most, in_hand)
-        time.sleep(0.02)
+        three.wait(100)
         with lock:
             in_hand -= 1
 

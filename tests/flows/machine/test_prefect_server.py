@@ -75,4 +75,4 @@ def test_it_ends_when_its_pipe_does_and_not_by_a_signal() -> None:
         os.kill(server.pid, 0)
         assert server.poll() is None
         server.terminate()
-        assert server.wait(timeout=60) == 0
+        assert server.wait(timeout=200) == 0

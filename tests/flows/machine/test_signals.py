@@ -44,7 +44,7 @@ def told(number: signal.Signals, then: str, first: str = "", waits: str = "time.
     assert process.stdout
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     return process.returncode, said
 
 
