@@ -1,5 +1,5 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Both make the environment first; both are safe to repeat.
-# `make test-all` is what `make test` leaves out, too: the tests that are slow by nature.
+# `make test-integration` has the tests with a server, Ray, an object store or a browser; `make test-all` the slow ones, too.
 PYTHON ?= python3
 ROOT ?= warehouse-data
 export DO_NOT_TRACK = 1
@@ -8,13 +8,16 @@ export RAY_USAGE_STATS_ENABLED = 0
 
 PYTEST = .venv/bin/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 10
 
-.PHONY: demo test test-all check bench lock clean
+.PHONY: demo test test-integration test-all check bench lock clean
 
 demo: .venv/ready
 	.venv/bin/valle demo --root $(ROOT)
 
 test: .venv/ready
-	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m 'not slow and not integration'
+
+test-integration: .venv/ready
+	$(PYTEST) -m 'integration and not slow'
 
 test-all: .venv/ready
 	$(PYTEST)

