@@ -120,7 +120,10 @@ def _through(speech: Speech, format_: str, subtype: str) -> Speech:
 def recordings(folder: Path) -> Iterator[Speech]:
     """All speech in a folder that can be read."""
     for path in sorted(path for path in folder.rglob("*") if path.suffix in (".flac", ".ogg", ".wav")):
-        yield audio_files.read(path, SAMPLE_RATE)
+        try:
+            yield audio_files.read(path, SAMPLE_RATE)
+        except audio_files.Unreadable as error:
+            tell(f"left out: {error}")
 
 
 def false_alarms(listener: Listener, speech: list[Speech], num: int) -> dict[str, str]:
