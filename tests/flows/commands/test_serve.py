@@ -53,6 +53,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.integration
 def test_a_server_that_does_not_answer_is_said(tmp_path: Path) -> None:
     said = subprocess.run(
         [Path(sys.executable).parent / "valle", "serve", "--root", tmp_path / "root"],

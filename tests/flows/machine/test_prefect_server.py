@@ -56,6 +56,7 @@ def test_where_one_is_named_none_is_started(tmp_path: Path, monkeypatch: pytest.
         prefect_server.ours_where_none_is_named(tmp_path / "server.log")
 
 
+@pytest.mark.integration
 def test_a_command_that_starts_its_own_imports_nothing_of_a_server() -> None:
     code = "import sys; from flows.pipeline import pipeline; from prefect.client.orchestration import get_client; "
     code += "get_client(sync_client=True); print(*sys.modules)"

@@ -69,6 +69,7 @@ def test_a_folder_without_a_model_is_one_sentence(tmp_path: Path) -> None:
         Scores(judges=(f"wavlm-sv={tmp_path}",)).identity()
 
 
+@pytest.mark.integration
 @pytest.mark.filterwarnings("ignore")  # of the libraries' own
 def test_every_judge_scores_every_sample_under_its_own_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.model.published.tiny_judges import save_hubert, save_wavlm
