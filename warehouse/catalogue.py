@@ -67,16 +67,11 @@ class Catalogue:
         with self._open() as db:
             return self._publish(db, look_at_disk=look_at_disk)
 
-    def _publish(self, db: duckdb.DuckDBPyConnection, *, look_at_disk: bool, anew: bool = False) -> list[StagePlan]:
-        """As `take_up`, in a folder. What is published stays where it would be the same."""
+    def _publish(self, db: duckdb.DuckDBPyConnection, *, look_at_disk: bool) -> list[StagePlan]:
+        """As `take_up`, in a folder; also where nothing is new: there are five ways to a file that then stays old."""
         waiting = ledger.waiting(self.root)  # listed under the lock: nobody else takes these
-        last = asked.last_run(self.root)
-        shown = _shown(last, self.root.resolve())
-        before = _given_up(db)
-        plans, records, is_new = self._bring_up(db, waiting, last, look_at_disk=look_at_disk)
-        if anew or is_new or before != [(_file(self.published), shown)]:
-            self._copy(db, plans).replace(self.published)
-        db.execute("insert into committed values (?, ?)", [_file(self.published), shown]).fetchall()
+        plans, records, _ = self._bring_up(db, waiting, asked.last_run(self.root), look_at_disk=look_at_disk)
+        self._copy(db, plans).replace(self.published)
         ledger.keep(self.root, records, waiting)
         return plans
 
@@ -101,10 +96,11 @@ class Catalogue:
                 catalogue_rows.insert(db, early)
                 waiting = ledger.waiting(self.root)  # since HEAD was read: who has taken up others has moved it
                 last = asked.last_run(self.root)
-                shown = _shown(last, objects.url)
-                before = _given_up(db)
+                shown = short_hash(f"{last.digest if last else ''} {VERSION_OF_VIEWS} {objects.url}")
+                before = db.sql("select asked from committed").fetchall()
+                db.execute("delete from committed").fetchall()  # whoever fails from here on begins anew from HEAD
                 plans, records, is_new = self._bring_up(db, waiting, last, look_at_disk=look_at_disk)
-                is_new = is_new or anew or forget_before or [asked for _, asked in before] != [shown]
+                is_new = is_new or anew or forget_before or before != [(shown,)]
                 insert = "insert into committed values (?, ?)"
                 db.execute(insert, [name if is_new or not base else base.name, shown]).fetchall()
                 if base and not is_new:
@@ -168,7 +164,7 @@ class Catalogue:
         except (duckdb.Error, Mistake):  # damaged, perhaps beyond opening
             self._forget()
         with self._open() as db:
-            self._publish(db, look_at_disk=True, anew=True)
+            self._publish(db, look_at_disk=True)
             return catalogue_rows.sizes(db)
 
     def remember(self, name: str, stages: list[Wanted], options: dict[str, Any]) -> None:
@@ -350,23 +346,3 @@ class Catalogue:
         if db.sql("select count(*) from told").fetchall() == [(0,)]:
             catalogue_rows.insert(db, list(ledger.read(ledger.kept(self.root))))
             db.execute("insert into told values (true)").fetchall()
-
-
-def _shown(last: asked.LastRun | None, place: object) -> str:
-    """Digest of what views are made of, beside what the private database knows."""
-    return short_hash(f"{last.digest if last else ''} {VERSION_OF_VIEWS} {place}")
-
-
-def _given_up(db: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:
-    """What was last made of a private database, which is void from here on: whoever fails now begins anew."""
-    before = db.sql("from committed").fetchall()
-    db.execute("delete from committed").fetchall()
-    return before
-
-
-def _file(path: Path) -> str:
-    """Which file lies at a path, as it was written; empty where none does."""
-    with suppress(FileNotFoundError):
-        said = path.stat()
-        return f"{said.st_dev} {said.st_ino} {said.st_size} {said.st_mtime_ns}"
-    return ""

@@ -104,7 +104,7 @@ MIGRATIONS = (
     update consents set said_last_at = said_at
     """,
     """
-    create table committed (name varchar)  -- of the commit that this is; in a folder, of the published file
+    create table committed (name varchar)  -- of the commit that this is, in a warehouse on an object store
     """,
     """
     alter table committed add column asked varchar default ''  -- digest of what else its views were made of

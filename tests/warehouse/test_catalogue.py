@@ -1,7 +1,6 @@
 """The catalogue: taken up once, read by anybody, never in the way."""
 
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -41,8 +40,6 @@ RECIPE = [
         sources={},
     )
 ]
-
-SHARDS = [replace(RECIPE[0], sources=dict.fromkeys("abc", "whatever"), lasting=True)]
 
 
 def make(root: Path, shard: str) -> Record:
@@ -87,61 +84,6 @@ def test_a_kill_before_records_are_put_away_loses_nothing(
     assert count(catalogue.root, "runs") == 2
     catalogue.rebuild()
     assert count(catalogue.root, "runs") == count(catalogue.root, "artifacts") == 2
-
-
-def test_what_is_published_stays_where_it_would_be_the_same(catalogue: Catalogue) -> None:
-    make(catalogue.root, "a")
-    catalogue.remember("toy", SHARDS, {})
-    catalogue.take_up()
-    before = catalogue.published.stat()
-    catalogue.remember("toy", SHARDS, {"asked": "again"})
-    assert [*catalogue.take_up(look_at_disk=True)[0].current] == ["a"]
-    assert catalogue.published.stat() == before
-
-
-@pytest.mark.parametrize("new", ["record", "recipe", "shard", "no shard", "published", "gone", "moved"])
-def test_what_is_new_is_published(catalogue: Catalogue, new: str, tmp_path: Path) -> None:
-    make(catalogue.root, "a")
-    make(catalogue.root, "b")
-    catalogue.remember("toy", SHARDS, {})
-    catalogue.take_up()
-    root, shard = catalogue.root, catalogue.root / "utterances" / ("f" * 12) / "a.parquet"
-    match new:
-        case "record":
-            make(root, "c")
-        case "recipe":
-            catalogue.remember("toy", [replace(SHARDS[0], fingerprints={"*": "0" * 12})], {})
-        case "shard":
-            make(root, "c")
-            ledger.waiting(root)[0].unlink()
-        case "no shard":
-            shard.unlink()
-        case "published":
-            catalogue.published.write_bytes(b"something else")
-        case "gone":
-            catalogue.published.unlink()
-        case "moved":
-            root = Path(shutil.copytree(root, tmp_path / "elsewhere"))
-    Catalogue(root).take_up(look_at_disk=True)
-    rows = {"record": 3, "recipe": 0, "shard": 3, "no shard": 1}.get(new, 2)
-    if new == "moved":
-        shutil.rmtree(catalogue.root / "utterances")
-    assert count(root, "utterances") == rows
-
-
-def test_who_is_killed_before_it_publishes_is_made_up_for(
-    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make(catalogue.root, "a")
-    catalogue.take_up()
-    (catalogue.root / "utterances" / ("f" * 12) / "a.parquet").unlink()
-    with monkeypatch.context() as killed:
-        killed.setattr(Catalogue, "_copy", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            catalogue.take_up(look_at_disk=True)
-    assert count(catalogue.root, "artifacts") == 1
-    catalogue.take_up()
-    assert count(catalogue.root, "artifacts") == 0
 
 
 def test_a_reader_keeps_its_copy_and_blocks_nobody(catalogue: Catalogue) -> None:
@@ -218,7 +160,8 @@ def test_every_view_works_before_anything_is_made(catalogue: Catalogue) -> None:
 
 def test_views_work_from_any_folder(catalogue: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(catalogue.root, "a")
-    catalogue.remember("toy", SHARDS, {})
+    sources = {"a": "whatever"}
+    catalogue.remember("toy", [Wanted(**{**vars(RECIPE[0]), "sources": sources, "lasting": True})], {})
     catalogue.take_up()
     monkeypatch.chdir("/")
     with duckdb.connect(tmp_path / "catalogue.duckdb", read_only=True) as anybody:
