@@ -43,6 +43,14 @@ class Reader:
         """
         return rows(self._db, query, parameters)
 
+    def keep(self, view: str) -> None:
+        """Ask a view once, for all queries of it while this is open.
+
+        Raises:
+            Mistake: there is no such view, or it cannot be answered.
+        """
+        self._db.register(view, self.sql(f"from {view}"))
+
     def files(self, table: str, shard: str | None = None) -> list[str]:
         """The paths or URLs of a table's current shards, or of the one of this name, wherever the root lies now."""
         found = self.sql(

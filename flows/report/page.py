@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from flows.report.clips import Clip, Clips
-from flows.report.figures import CHAPTERS, FIGURES, Figure, Rows
+from flows.report.figures import CHAPTERS, COSTLY, FIGURES, Figure, Rows
 from flows.report.pictures import draw, legend
 from flows.terminal.output import render
 from warehouse.errors import Mistake
@@ -54,6 +54,7 @@ def build(root: Path, corpus: Path, told: str) -> str:
     with Reader(root) as reader:
         if not reader.sql("select 1 from duckdb_tables() where table_name = 'ratings'").num_rows:
             raise Mistake(f"the catalogue of {root} is of an older version: `valle catalogue rebuild` makes it anew")
+        reader.keep(COSTLY)
         rows = {figure.name: rows_of(reader, figure.sql) for figure in FIGURES}
         versions = reader.sql(
             "select distinct fingerprint from wanted where table_name = 'samples' and state = 'made'"

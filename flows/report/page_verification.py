@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flows.report.figures import COSTLY
 from flows.report.page import digest, rows_of
 from warehouse.errors import Mistake
 from warehouse.reader import Reader
@@ -39,6 +40,7 @@ def verify(page: str, root: Path) -> tuple[int, list[Finding]]:
     found = {name: (told, fragment) for name, told, fragment in _FIGURE.findall(page)}
     findings = [Finding(name, "is not in the page any more") for name in named[1].split() if name not in found]
     with Reader(root) as reader:
+        reader.keep(COSTLY)
         for name, (told, fragment) in found.items():
             findings += [Finding(name, words) for words in _look(reader, told, fragment)]
     seal = _SEAL.search(page)

@@ -40,6 +40,18 @@ def test_files_are_those_under_the_root_as_it_lies_now(tmp_path: Path) -> None:
         assert reader.files("codes", "b") == []
 
 
+def test_a_view_that_is_kept_is_asked_once(tmp_path: Path) -> None:
+    make_warehouse(tmp_path, tmp_path / "audio")
+    with warehouse.open(tmp_path) as reader:
+        before = reader.sql("from codes")
+        reader.keep("codes")
+        for path in reader.files("codes"):
+            Path(path).unlink()
+        assert reader.sql("from codes").equals(before)
+        with pytest.raises(Mistake, match="no_such_view"):
+            reader.keep("no_such_view")
+
+
 def test_a_folder_without_a_catalogue_is_no_warehouse(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="is not a warehouse"):
         warehouse.open(tmp_path)
