@@ -149,6 +149,7 @@ def test_a_row_says_the_same_alone_and_among_others(options):
         assert alone.codes.tolist() == together.codes.tolist()
 
 
+@pytest.mark.slow
 def test_a_half_that_learnt_to_read_reads_what_it_never_saw(tmp_path):
     """Phones in orders that it never met come back one by one, each as its own codes."""
     known = [planted(seed)[0]._replace(speaker="one") for seed in range(150)]
