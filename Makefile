@@ -6,7 +6,7 @@ export DO_NOT_TRACK = 1
 export PREFECT_SERVER_ANALYTICS_ENABLED = false
 export RAY_USAGE_STATS_ENABLED = 0
 
-PYTEST = .venv/bin/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations 10
+PYTEST = .venv/bin/pytest --dist loadgroup --no-loadscope-reorder --durations 10 --numprocesses
 
 .PHONY: demo test test-integration test-all check bench lock clean
 
@@ -14,13 +14,13 @@ demo: .venv/ready
 	.venv/bin/valle demo --root $(ROOT)
 
 test: .venv/ready
-	$(PYTEST) -m 'not slow and not integration'
+	$(PYTEST) 2 -m 'not slow and not integration'
 
-test-integration: .venv/ready
-	$(PYTEST) -m 'integration and not slow'
+test-integration: .venv/ready  # they wait for each other's processes: three on two cores
+	$(PYTEST) 3 -m 'integration and not slow'
 
 test-all: .venv/ready
-	$(PYTEST)
+	$(PYTEST) 2
 
 check: .venv/ready
 	.venv/bin/ruff check .

@@ -1,4 +1,4 @@
-"""What the tests share. Prefect's server and Ray start once, and only for the tests that ask for them."""
+"""What the tests share. Prefect's server and Ray start once in a process, for the tests that ask for them."""
 
 import atexit
 import fcntl
@@ -67,7 +67,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             name = "server"
         elif needs:
             name = home.setdefault(item.path, min(engines, key=engines.__getitem__))
-            engines[name] += 1
+            engines[name] += not item.get_closest_marker("slow")
         if needs - {"learned"}:
             item.add_marker(pytest.mark.integration)
         item.add_marker(pytest.mark.xdist_group(name))
@@ -104,6 +104,17 @@ def _kept_for_prefect(config: pytest.Config) -> Iterator[Path]:
         yield folder / __version__
 
 
+def _server(log: Path, own: dict[str, str]) -> tuple[int, Any]:
+    """A server of Prefect's at a port that was free, and still is."""
+    from flows.machine import prefect_server
+
+    while True:
+        port = prefect_server._free_port()
+        server = prefect_server._start(port, log, own)
+        if server.poll() != prefect_server.PORT_TAKEN:
+            return port, server
+
+
 @pytest.fixture(scope="session")
 def prefect_home(pytestconfig: pytest.Config) -> Path:
     """A home of Prefect's, to be copied: a server takes longer to make new books than for all else at its start."""
@@ -116,7 +127,7 @@ def prefect_home(pytestconfig: pytest.Config) -> Path:
             begun = home.with_name("begun")
             own = prefect_server.TEMPORARY | {"PREFECT_HOME": str(begun)}
             with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 280}):
-                server = prefect_server._start(prefect_server._free_port(), home.with_name("log"), own)
+                _, server = _server(home.with_name("log"), own)
             prefect_server._end(server)
             begun.rename(home)
     return home
@@ -139,9 +150,8 @@ def prefect_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPat
 
     from flows.machine import prefect_server
 
-    own, port = tmp_path_factory.mktemp("prefect"), prefect_server._free_port()
-    quick = {
-        PREFECT_API_URL: f"http://127.0.0.1:{port}/api",
+    own = tmp_path_factory.mktemp("prefect")
+    quick: dict[Any, Any] = {
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # else every flow takes a second to end
         PREFECT_LOCAL_STORAGE_PATH: tmp_path_factory.mktemp("results"),
     }
@@ -149,8 +159,8 @@ def prefect_server(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPat
         for book in home.glob("prefect.db*"):
             shutil.copy(book, own)
         with temporary_settings({PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS: 280}):
-            words = prefect_server.TEMPORARY | {"PREFECT_HOME": str(own)}
-            server = prefect_server._start(port, own / "log", words)
+            port, server = _server(own / "log", prefect_server.TEMPORARY | {"PREFECT_HOME": str(own)})
+        quick[PREFECT_API_URL] = f"http://127.0.0.1:{port}/api"
         atexit.register(prefect_server._end, server)  # behind what Prefect registers later
         if not home.exists():
             begun = home.with_name("begun")

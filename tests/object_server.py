@@ -23,7 +23,7 @@ def _free_ports(number: int) -> list[int]:
     """Ports that are free, with those of gRPC 10,000 above them."""
     found: list[int] = []
     while len(found) < number:
-        port = random.randrange(20_000, 40_000)
+        port = random.randrange(10_000, 22_000)  # below those that a system gives away
         with suppress(OSError):
             for one in (port, port + 10_000):
                 with socket.socket() as taken:

@@ -44,12 +44,13 @@ class Reader:
         return rows(self._db, query, parameters)
 
     def keep(self, view: str) -> None:
-        """Ask a view once, for all queries of it while this is open.
+        """Ask a view once, for all queries that name it while this is open; its rows are Arrow's from then on.
 
         Raises:
             Mistake: there is no such view, or it cannot be answered.
         """
-        self._db.register(view, self.sql(f"from {view}"))
+        quoted = view.replace('"', '""')
+        self._db.register(view, self.sql(f'from "{quoted}"'))
 
     def files(self, table: str, shard: str | None = None) -> list[str]:
         """The paths or URLs of a table's current shards, or of the one of this name, wherever the root lies now."""

@@ -90,6 +90,7 @@ class FakeStore:
         self.faults, self.deaths = faults, deaths
         self.conditional = conditional
         self._writes = 0
+        self.alone = threading.Lock()  # of one request at a time
 
     def write(self, name: str, data: bytes, condition: Condition) -> str:
         """As a server does it: at once, and only where its condition holds."""
@@ -166,7 +167,8 @@ class Client:
             raise Killed
         if luck > 1 - store.faults / 2:
             raise Unanswered("it never came there")
-        answer = act()
+        with store.alone:
+            answer = act()
         if luck < store.deaths:
             raise Killed
         if luck > 1 - store.faults:

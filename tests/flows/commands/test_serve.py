@@ -161,6 +161,12 @@ def made(root: Path) -> list[str]:
     return [row["name"] for row in rows.to_pylist()]
 
 
+def assert_made(shards: list[str], *first: str) -> None:
+    """These came first; what hangs on them came in either order."""
+    assert tuple(shards[:2]) == first
+    assert sorted(shards[2:]) == [f"examples/{first[0][-1]}", "totals/all"]
+
+
 @contextmanager
 def client_of(served: Served) -> Iterator[Any]:
     """Prefect's client of its server."""
@@ -217,7 +223,7 @@ def test_a_schedule_fires_a_run_fails_and_a_retry_makes_only_what_is_missing_and
         client.set_flow_run_state(first.id, AwaitingRetry())  # what the button on Prefect's pages does
         served.wait_for("run that completes", lambda: client.read_flow_run(first.id).state_name == "Completed")
         assert client.read_flow_run(first.id).run_count == 2
-        assert made(served.root)[len(before) :] == ["utterances/b", "codes/b", "examples/b", "totals/all"]
+        assert_made(made(served.root)[len(before) :], "utterances/b", "codes/b")
 
         served.begun.unlink()
         endless = {"settings": [*failed.parameters["settings"], "codes.poison=a#1 hangs"], "again": ["codes/a"]}
@@ -227,7 +233,7 @@ def test_a_schedule_fires_a_run_fails_and_a_retry_makes_only_what_is_missing_and
     served.end()
 
 
-@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.filterwarnings("ignore:XDG_RUNTIME_DIR")
 def test_it_serves_with_a_postgresql_too(serve: Callable[..., Served], tmp_path: Path, postgresql: str) -> None:
     write_corpus(tmp_path / "audio", a="pause one")
@@ -237,6 +243,6 @@ def test_it_serves_with_a_postgresql_too(serve: Callable[..., Served], tmp_path:
         assert_it_serves(served, client)
         run = client.create_flow_run_from_deployment(client.read_flow_runs()[0].deployment_id)
         served.wait_for("run that completes", lambda: client.read_flow_run(run.id).state_name == "Completed")
-    assert made(served.root) == ["utterances/a", "codes/a", "examples/a", "totals/all"]
+    assert_made(made(served.root), "utterances/a", "codes/a")
     assert not list((tmp_path / "prefect").glob("*.db")), "it is the one"
     served.end()

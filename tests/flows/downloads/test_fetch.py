@@ -1,7 +1,9 @@
 """Bytes in order, whatever the server does."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,7 +96,8 @@ def test_patience_ends(server: Manners) -> None:
 
 def test_waits_grow_and_have_an_end(server: Manners, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr("flows.downloads.fetch.time.sleep", waits.append)
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=waits.append)  # of that module alone
+    monkeypatch.setattr("flows.downloads.fetch.time", clock)
     server.statuses = [503] * 99
     patience = replace(HASTY, first_attempts=6, pause=1.0, longest_pause=5.0)
     with pytest.raises(WorkFailed):

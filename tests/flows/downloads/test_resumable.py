@@ -306,7 +306,6 @@ def test_archives_are_rebuilt_with_the_catalogue(server: Manners, root: Path) ->
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(100)
 @BOTH
 def test_a_download_killed_ten_times_ends_as_one_that_was_not(server: Manners, root: Path, stream: bool) -> None:
     many = files(40, 20_000)

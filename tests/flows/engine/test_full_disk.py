@@ -83,6 +83,7 @@ def test_a_catalogue_without_room_says_so_and_takes_up_what_waits_when_it_has(di
     assert select(root, "select count(*) as n from runs").to_pylist() == [{"n": 201}]
 
 
+@pytest.mark.integration
 def test_a_command_on_a_full_disk_says_so(disk: Path, tmp_path: Path, valle: Callable[..., Said]) -> None:
     audio = write_corpus(tmp_path / "audio", a="pause one")
     (disk / "root" / "recipes").mkdir(parents=True)

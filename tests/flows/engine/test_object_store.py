@@ -251,7 +251,7 @@ def test_a_run_that_is_killed_loses_nothing(
     run = start(url, corpus, f"{TOY}:shaken", environment={MARK: mark})  # type: ignore[arg-type]
     objects = open_objects(url)
     with ended(run):
-        wait_until(lambda: objects.list("utterances"), run)
+        assert wait_until(lambda: objects.list("utterances"), run)
         time.sleep(seconds)
         kill_all(mark)
     os.environ["VALLE_CACHE"] = str(tmp_path / "another")
@@ -295,11 +295,9 @@ def test_a_training_goes_on_from_its_last_state_on_another_machine(
     working_copy.COPIES.bound.clear()
     root = working_copy.root_at(url)
     assert not (root / state).exists()
-    begun = time.monotonic()
     assert valle("run", "--recipe", f"{TOY}:shaken", "--audio", corpus, "--root", url)[0] == 0
     assert valle("run", "--recipe", f"{TOY}:shaken", "--audio", corpus, "--root", tmp_path / "root")[0] == 0
     assert made(url) == made(tmp_path / "root")
-    assert time.monotonic() - begun < 200
 
 
 def test_what_cannot_be_reached_is_a_sentence(

